@@ -1,0 +1,39 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package gateway is what all doors share: who is calling, how much they may send, and how a refusal
+// looks on the wire.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"net/http"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Caller is an authenticated peer. The subject is complete; a body may only narrow what Scopes allow.
+type Caller struct {
+	Subject action.Subject
+	Name    string // for people: the token's or operator's name
+}
+
+// Has reports whether the caller holds scope s. Admin does not imply others.
+func (c *Caller) Has(s action.Scope) bool {
+	for _, t := range c.Subject.Scopes {
+		if t == s {
+			return true
+		}
+	}
+	return false
+}
+
+// Authenticator turns a request into a caller: bearer token, client certificate, or the kernel's peer
+// credentials of a unix socket. It returns ErrUnauthenticated for anything it cannot prove, and takes
+// the same time for every wrong secret.
+type Authenticator interface {
+	Authenticate(ctx context.Context, r *http.Request) (*Caller, error)
+}
+
+// ErrUnauthenticated means that the request proves nobody.
+var ErrUnauthenticated = errors.New("gateway: no valid credential")
