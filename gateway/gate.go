@@ -1,0 +1,349 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"path"
+	"runtime/debug"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Config is what one listener checks before any handler runs.
+type Config struct {
+	// Auth proves who is calling. Required.
+	Auth Authenticator
+	// Malformed records a refused attempt, counted per source, code and window. Required:
+	// enforce.Enforcer.Malformed has its shape.
+	Malformed func(ctx context.Context, door action.Door, source, code string)
+	// Door is the door of requests that match no route, and of routes that name none. "" means api.
+	Door action.Door
+	// Hosts are names that the Host header may hold beside loopback names and the address itself.
+	Hosts []string
+	// Origins are web origins ("https://console.example") that may call. Nil means none.
+	Origins []string
+	// SameOrigin lets pages that this listener serves call it. Only for people.
+	SameOrigin bool
+	Limits     Limits
+	// Ready answers /readyz. Nil means always ready.
+	Ready func() bool
+	Log   *slog.Logger     // nil means slog.Default()
+	Now   func() time.Time // nil means time.Now
+}
+
+// Handler serves one authenticated request. An error that it returns before it has written anything
+// becomes a problem; after that it cuts the connection.
+type Handler func(w http.ResponseWriter, r *http.Request, c *Caller) error
+
+// Route is one line of a listener's contract.
+type Route struct {
+	Pattern string         // of net/http.ServeMux, with a method: "POST /v1/actions/{id}"
+	Scopes  []action.Scope // the caller must hold one of them; none named means that nobody may
+	Door    action.Door    // "" means Config.Door
+	Wait    time.Duration  // longest time the handler waits before it answers; negative for streams, which set their own write deadlines
+	Serve   Handler
+}
+
+// Gate is what stands before the handlers of one listener. Several handlers may share one Gate, and
+// then share its quotas. All methods are safe for concurrent use.
+type Gate struct {
+	cfg   Config
+	hosts []string
+	quota *quota
+}
+
+// New returns a gate.
+func New(cfg Config) (*Gate, error) {
+	if cfg.Auth == nil || cfg.Malformed == nil {
+		return nil, errors.New("gateway: Auth and Malformed are required")
+	}
+	if cfg.Door == "" {
+		cfg.Door = action.DoorAPI
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	cfg.Limits = cfg.Limits.withDefaults()
+	g := &Gate{cfg: cfg, quota: newQuota(cfg.Limits)}
+	for _, h := range cfg.Hosts {
+		g.hosts = append(g.hosts, strings.ToLower(hostname(h)))
+	}
+	return g, nil
+}
+
+// Handler returns the handler of a listener that serves routes, /healthz and /readyz, and nothing else.
+// It errs on a route that nobody could use and panics, as ServeMux does, on patterns that clash.
+func (g *Gate) Handler(routes ...Route) (http.Handler, error) {
+	mux := http.NewServeMux()
+	var methods []string
+	for _, rt := range routes {
+		method, _, ok := strings.Cut(rt.Pattern, " ")
+		if !ok || rt.Serve == nil || len(rt.Scopes) == 0 {
+			return nil, fmt.Errorf("gateway: route %q: a method, a scope and a handler are required", rt.Pattern)
+		}
+		if !slices.Contains(methods, method) {
+			methods = append(methods, method)
+		}
+		if rt.Door == "" {
+			rt.Door = g.cfg.Door
+		}
+		mux.Handle(rt.Pattern, g.serve(rt))
+	}
+	slices.Sort(methods)
+	none := g.serve(Route{Door: g.cfg.Door, Serve: func(w http.ResponseWriter, r *http.Request, _ *Caller) error {
+		return noRoute(mux, methods, r)
+	}})
+	mux.Handle("/", none)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case r.URL.Path == "/healthz" || r.URL.Path == "/readyz":
+			g.health(w, r)
+		case r.URL.Path != clean(r.URL.Path):
+			none.ServeHTTP(w, r) // ServeMux would redirect before anyone is authenticated
+		default:
+			mux.ServeHTTP(w, r)
+		}
+	}), nil
+}
+
+// clean is the form of a path that ServeMux serves without a redirect.
+func clean(p string) string {
+	c := path.Clean("/" + p)
+	if strings.HasSuffix(p, "/") && c != "/" {
+		c += "/"
+	}
+	return c
+}
+
+// noRoute tells a wrong method from a wrong path.
+func noRoute(mux *http.ServeMux, methods []string, r *http.Request) error {
+	var allow []string
+	for _, m := range methods {
+		probe := &http.Request{Method: m, URL: r.URL, Host: r.Host}
+		if _, pattern := mux.Handler(probe); pattern != "/" && pattern != "" {
+			allow = append(allow, m)
+		}
+	}
+	if len(allow) == 0 || r.URL.Path != clean(r.URL.Path) {
+		return Refuse(CodeNoRoute, "")
+	}
+	p := Refuse(CodeMethod, "")
+	p.allow = strings.Join(allow, ", ")
+	return p
+}
+
+func (g *Gate) health(w http.ResponseWriter, r *http.Request) {
+	word, status := "ok", http.StatusOK
+	switch {
+	case r.Method != http.MethodGet && r.Method != http.MethodHead:
+		word, status = "no", http.StatusMethodNotAllowed
+		w.Header().Set("Allow", "GET, HEAD")
+	case r.URL.Path == "/readyz" && g.cfg.Ready != nil && !g.cfg.Ready():
+		word, status = "no", http.StatusServiceUnavailable
+	}
+	g.deadlines(w, r, 0)
+	w.Header().Set("Content-Type", "text/plain; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	_, _ = w.Write([]byte(word + "\n"))
+}
+
+// serve is the order of all checks: room, place, credential, quota, scope, handler.
+func (g *Gate) serve(rt Route) http.Handler {
+	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
+		w := &watched{ResponseWriter: rw}
+		x := &exchange{gate: g, door: rt.Door, source: source(r)}
+		g.deadlines(w, r, rt.Wait)
+		if err := g.quota.arrive(); err != nil {
+			WriteProblem(w, err)
+			return
+		}
+		defer g.quota.depart()
+		defer func() {
+			if fault := recover(); fault != nil {
+				if fault == http.ErrAbortHandler {
+					panic(fault)
+				}
+				g.cfg.Log.Error("a handler panicked", "route", rt.Pattern, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				g.refuse(w, r, x, Refuse(CodeInternal, ""))
+			}
+		}()
+		if err := g.pass(w, r, x, rt); err != nil {
+			g.refuse(w, r, x, err)
+		}
+	})
+}
+
+// deadlines bound the time of the body and of the answer. A body that a handler leaves unread is drained
+// by the server under the same deadline.
+func (g *Gate) deadlines(w http.ResponseWriter, r *http.Request, wait time.Duration) {
+	rc, now := http.NewResponseController(w), time.Now() // sockets know the wall clock only
+	if r.ContentLength != 0 {
+		_ = rc.SetReadDeadline(now.Add(g.cfg.Limits.BodyTimeout))
+	}
+	if wait < 0 {
+		_ = rc.SetWriteDeadline(time.Time{})
+		return
+	}
+	_ = rc.SetWriteDeadline(now.Add(g.cfg.Limits.WriteTimeout + wait))
+}
+
+func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Route) error {
+	if err := g.checkHost(r); err != nil {
+		return err
+	}
+	if err := g.checkOrigin(r); err != nil {
+		return err
+	}
+	c, err := g.authenticate(r, rt.Door)
+	if err != nil {
+		return err
+	}
+	if c.Subject.Channel.CredID != "" {
+		x.source = "credential:" + c.Subject.Channel.CredID
+	}
+	if x.principal, err = g.quota.enter(principalKey(c), g.cfg.Now()); err != nil {
+		return err
+	}
+	defer x.leave()
+	if rt.Pattern != "" && !slices.ContainsFunc(rt.Scopes, c.Has) {
+		return Refuse(CodeScope, "this route needs the scope %s", orList(rt.Scopes))
+	}
+	return rt.Serve(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)), c)
+}
+
+// authenticate completes the caller with what only the gate knows: the door and the channel. A caller
+// without a tenant, or without any name, is nobody.
+func (g *Gate) authenticate(r *http.Request, door action.Door) (*Caller, error) {
+	if len(r.Header["Authorization"]) > 1 {
+		return nil, ErrUnauthenticated
+	}
+	found, err := g.cfg.Auth.Authenticate(r.Context(), r)
+	if err != nil {
+		return nil, err
+	}
+	if found == nil || found.Subject.Tenant == "" || found.Subject.ID == "" && found.Name == "" {
+		return nil, ErrUnauthenticated
+	}
+	c := *found // an authenticator may hand out what it keeps
+	ch := &c.Subject.Channel
+	ch.Door, ch.Remote, ch.UID, ch.PID = door, remote(r), -1, -1
+	if p, ok := PeerFrom(r.Context()); ok {
+		ch.UID, ch.PID = p.UID, p.PID
+	}
+	return &c, nil
+}
+
+func principalKey(c *Caller) string {
+	if c.Subject.ID != "" {
+		return c.Subject.Tenant + "/agent/" + c.Subject.ID
+	}
+	return c.Subject.Tenant + "/name/" + c.Name
+}
+
+func orList(scopes []action.Scope) string {
+	words := make([]string, len(scopes))
+	for i, s := range scopes {
+		words[i] = string(s)
+	}
+	return strings.Join(words, " or ")
+}
+
+// refuse answers with a problem and records the attempt where its kind is recorded. Once bytes are out
+// the answer cannot be taken back, so the connection is cut.
+func (g *Gate) refuse(w *watched, r *http.Request, x *exchange, err error) {
+	p := FromError(err)
+	if p.Code == CodeInternal && err != error(p) {
+		g.cfg.Log.Error("a request failed", "door", string(x.door), "method", r.Method, "error", err.Error())
+	}
+	if p.Recorded && !p.counted {
+		g.cfg.Malformed(context.WithoutCancel(r.Context()), x.door, x.source, string(p.Code))
+	}
+	if w.wrote {
+		panic(http.ErrAbortHandler)
+	}
+	WriteProblem(w, p)
+}
+
+// exchange is the gate's own state of one request.
+type exchange struct {
+	gate      *Gate
+	door      action.Door
+	source    string
+	principal *principal
+	bytes     int64
+	polls     int
+}
+
+type exchangeKey struct{}
+
+// exchangeFrom returns nil outside a gate, where only the limits of single requests hold.
+func exchangeFrom(ctx context.Context) *exchange {
+	x, _ := ctx.Value(exchangeKey{}).(*exchange)
+	return x
+}
+
+func (x *exchange) grow(n int64) error {
+	if x == nil {
+		return nil
+	}
+	if err := x.gate.quota.grow(x.principal, n); err != nil {
+		return err
+	}
+	x.bytes += n
+	return nil
+}
+
+func (x *exchange) leave() { x.gate.quota.leave(x.principal, x.bytes, x.polls) }
+
+// Linger counts the request among those of its caller that wait, until it ends. A handler calls it
+// before it waits for a person or opens a stream. The error is the problem too-many-open.
+func Linger(ctx context.Context) error {
+	x := exchangeFrom(ctx)
+	if x == nil {
+		return nil
+	}
+	if err := x.gate.quota.linger(x.principal); err != nil {
+		return err
+	}
+	x.polls++
+	return nil
+}
+
+// watched knows whether the answer has begun.
+type watched struct {
+	http.ResponseWriter
+	wrote bool
+}
+
+func (w *watched) WriteHeader(status int) {
+	if status >= http.StatusOK {
+		w.wrote = true
+	}
+	w.ResponseWriter.WriteHeader(status)
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.wrote = true
+	return w.ResponseWriter.Write(b)
+}
+
+// Unwrap gives http.ResponseController the connection's own writer.
+func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Flush sends what was written so far.
+func (w *watched) Flush() {
+	w.wrote = true
+	_ = http.NewResponseController(w.ResponseWriter).Flush()
+}
