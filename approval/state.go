@@ -1,0 +1,331 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package approval
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/store"
+)
+
+func (d *Desk) key(id string) string { return d.cfg.Tenant + "/approval/" + id }
+
+// save stores a as state. The caller holds a's turn.
+func (d *Desk) save(ctx context.Context, a *ask, state State) error {
+	d.mu.Lock()
+	r, rev := a.row, a.rev
+	d.mu.Unlock()
+	r.State = state
+	b, err := action.Canonical(&r)
+	if err != nil {
+		return err
+	}
+	rev, err = d.cfg.Store.Put(ctx, d.key(a.ID), b, rev)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	a.rev, a.dirty = rev, false
+	d.mu.Unlock()
+	return nil
+}
+
+// keep stores a after an answer that the ledger already holds. If the store fails, memory stays right
+// and Sweep tries again; a restart in between drops the row, because it disagrees with the ledger.
+func (d *Desk) keep(ctx context.Context, a *ask) {
+	if err := d.save(context.WithoutCancel(ctx), a, a.State); err != nil {
+		d.mu.Lock()
+		a.dirty = true
+		d.mu.Unlock()
+	}
+}
+
+// told is what the ledger says about one ask.
+type told struct {
+	opened string // Binding of the opening record
+	last   Past   // the latest approval record
+	used   bool
+}
+
+// load reads the stored rows and keeps what the ledger proves.
+func (d *Desk) load(ctx context.Context) error {
+	rows, since, err := d.rows(ctx)
+	if err != nil {
+		return err
+	}
+	tell := map[string]*told{}
+	for _, a := range rows {
+		tell[a.ID] = &told{}
+	}
+	err = d.cfg.Past(ctx, since, func(p Past) {
+		if p.Kind == action.KindApproval {
+			d.high = max(d.high, p.TimeMs)
+		}
+		t := tell[p.Grant]
+		switch {
+		case t == nil:
+		case p.Kind != action.KindApproval:
+			t.used = true
+		case p.Code == codeOpened:
+			t.opened, t.last = p.Binding, p
+		default:
+			t.last = p
+		}
+	})
+	if err != nil {
+		return err
+	}
+	for _, a := range rows {
+		if !settle(a, tell[a.ID]) {
+			if err := d.cfg.Store.Delete(ctx, d.key(a.ID), a.rev); err != nil && !errors.Is(err, store.ErrNotFound) {
+				return err
+			}
+			continue
+		}
+		d.adopt(a)
+	}
+	return nil
+}
+
+// rows reads all stored rows, deletes what cannot be read, and returns since when the ledger matters.
+func (d *Desk) rows(ctx context.Context) (rows []*ask, since time.Time, err error) {
+	since = d.cfg.Now()
+	for after := ""; ; {
+		page, err := d.cfg.Store.List(ctx, d.key(""), after, 0)
+		if err != nil || len(page) == 0 {
+			return rows, since.Add(-time.Minute), err
+		}
+		for _, e := range page {
+			after = e.Key
+			a := &ask{rev: e.Revision, turn: make(chan struct{}, 1), changed: make(chan struct{}), ready: make(chan struct{})}
+			close(a.ready)
+			if action.Read(e.Value, &a.row, action.Limits{}) != nil || a.Format != 1 || d.key(a.ID) != e.Key {
+				if err := d.cfg.Store.Delete(ctx, e.Key, e.Revision); err != nil && !errors.Is(err, store.ErrNotFound) {
+					return nil, since, err
+				}
+				continue
+			}
+			if opened := time.UnixMilli(a.OpenedMs); a.State.Live() && opened.Before(since) {
+				since = opened
+			}
+			rows = append(rows, a)
+		}
+	}
+}
+
+// settle brings a row in line with the ledger and reports whether it may stay. Rows that have ended give
+// no authority and stay for the list; live ones must be proved to the last answer.
+func settle(a *ask, t *told) bool {
+	if !a.State.Live() {
+		return slices.Contains([]State{Used, Refused, Revoked, Expired}, a.State)
+	}
+	bound, err := a.bound()
+	if err != nil || a.Shown == nil || bound != a.Digest || t.opened != bound {
+		return false
+	}
+	if t.used || t.last.Status == action.StatusRefused {
+		a.State = map[string]State{codeDenied: Refused, codeRevoked: Revoked}[t.last.Code]
+		if t.used {
+			a.State = Used
+		} else if a.State == "" {
+			a.State = Expired
+		}
+		a.EndedMs, a.Reason, a.dirty, a.Shown = t.last.TimeMs, "restored", true, nil
+		return true
+	}
+	proof, err := a.proof()
+	if err != nil || proof != t.last.Subject || t.last.Binding != bound {
+		return false
+	}
+	granted := t.last.Status == action.StatusGranted
+	if granted != (a.State == Granted) {
+		return false
+	}
+	if granted {
+		a.EndedMs = t.last.TimeMs // the row's own word does not count
+	}
+	return true
+}
+
+// adopt puts a loaded ask into memory.
+func (d *Desk) adopt(a *ask) {
+	a.actions = []string{a.Action}
+	d.asks[a.ID] = a
+	if old := d.byBinding[a.Binding]; old == nil || !old.State.Live() && (a.State.Live() || a.OpenedMs > old.OpenedMs) {
+		d.byBinding[a.Binding] = a
+	}
+	if a.State == Pending {
+		d.pending[a.Session]++
+	}
+	if a.State.Live() {
+		d.open++
+	}
+	if a.State == Refused || a.State == Revoked {
+		d.chill(a, a.EndedMs)
+	}
+	d.opened[a.Agent] = append(d.opened[a.Agent], a.OpenedMs)
+}
+
+// Filter chooses asks. Empty fields match everything.
+type Filter struct {
+	State   State
+	Agent   string
+	Session string
+	After   string // id; the list goes on behind it
+	Limit   int    // 0 means 200, which is also the most
+}
+
+// List returns asks in order of their ids.
+func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
+	if f.Limit <= 0 || f.Limit > 200 {
+		f.Limit = 200
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var ids []string
+	for id, a := range d.asks {
+		if a.State != "" && id > f.After && (f.State == "" || f.State == a.State) &&
+			(f.Agent == "" || f.Agent == a.Agent) && (f.Session == "" || f.Session == a.Session) {
+			ids = append(ids, id)
+		}
+	}
+	slices.Sort(ids)
+	out := []View{}
+	for _, id := range ids[:min(len(ids), f.Limit)] {
+		out = append(out, d.asks[id].view())
+	}
+	return out, nil
+}
+
+// Show returns one ask.
+func (d *Desk) Show(_ context.Context, id string) (View, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.asks[id]
+	if a == nil || a.State == "" {
+		return View{}, ErrNotFound
+	}
+	return a.view(), nil
+}
+
+func (d *Desk) view(a *ask) View {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return a.view()
+}
+
+// view is a as people see it. The caller holds mu. The slices are shared and never written again.
+func (a *ask) view() View {
+	v := View{ID: a.ID, Revision: a.rev, State: a.State, Agent: a.Agent, Session: a.Session, Action: a.Action,
+		OpenedMs: a.OpenedMs, ExpiresMs: a.deadline(), Needs: a.Needs, Answers: slices.Clone(a.Answers),
+		Reason: a.Reason, Shown: a.Shown, Digest: a.Digest}
+	if a.Shown != nil {
+		v.Title = a.Shown.Title
+	}
+	return v
+}
+
+// RevokeAll revokes every live ask that f matches, as a kill does, and returns how many. It goes on
+// after an error and returns the first.
+func (d *Desk) RevokeAll(ctx context.Context, f Filter, who Actor, comment string) (int, error) {
+	d.mu.Lock()
+	var ids []string
+	for id, a := range d.asks {
+		if a.State.Live() && (f.Agent == "" || f.Agent == a.Agent) && (f.Session == "" || f.Session == a.Session) {
+			ids = append(ids, id)
+		}
+	}
+	d.mu.Unlock()
+	slices.Sort(ids)
+	var firstErr error
+	n := 0
+	for _, id := range ids {
+		_, err := d.Revoke(ctx, id, who, comment)
+		switch {
+		case err == nil:
+			n++
+		case !errors.Is(err, ErrState) && firstErr == nil:
+			firstErr = err
+		}
+	}
+	return n, firstErr
+}
+
+// Run expires asks and grants as their time comes, and forgets old ones, until ctx ends.
+func (d *Desk) Run(ctx context.Context) error {
+	t := time.NewTicker(time.Second)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-t.C:
+			d.Sweep(ctx)
+		}
+	}
+}
+
+// Sweep does once what Run does. What fails is tried again at the next call.
+func (d *Desk) Sweep(ctx context.Context) {
+	d.mu.Lock()
+	now := d.now()
+	var due, behind, ended []*ask
+	for _, a := range d.asks {
+		switch {
+		case a.State.Live() && now >= a.deadline():
+			due = append(due, a)
+		case a.dirty:
+			behind = append(behind, a)
+		case a.State != "" && !a.State.Live():
+			ended = append(ended, a)
+		}
+	}
+	for k, c := range d.cool {
+		if now >= c.until+d.cfg.Cooldown.Milliseconds() {
+			delete(d.cool, k)
+		}
+	}
+	for agent := range d.opened {
+		d.mayOpen(agent, now)
+	}
+	slices.SortFunc(ended, func(a, b *ask) int { return int(min(max(b.EndedMs-a.EndedMs, -1), 1)) })
+	d.mu.Unlock()
+	for _, a := range due {
+		_ = d.end(ctx, a, func() bool { return false })
+	}
+	for _, a := range behind {
+		if a.acquire(ctx) == nil {
+			_ = d.save(ctx, a, a.State)
+			a.release()
+		}
+	}
+	for i, a := range ended {
+		if i >= d.cfg.MaxKept || now-a.EndedMs > d.cfg.Keep.Milliseconds() {
+			d.forget(ctx, a)
+		}
+	}
+}
+
+// forget removes an ask that has ended.
+func (d *Desk) forget(ctx context.Context, a *ask) {
+	key := d.key(a.ID)
+	err := d.cfg.Store.Delete(ctx, key, a.rev)
+	if errors.Is(err, store.ErrConflict) {
+		if e, gerr := d.cfg.Store.Get(ctx, key); gerr == nil {
+			err = d.cfg.Store.Delete(ctx, key, e.Revision)
+		}
+	}
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.asks, a.ID)
+	if d.byBinding[a.Binding] == a {
+		delete(d.byBinding, a.Binding)
+	}
+}
