@@ -272,6 +272,18 @@ func NewQuery(p Phase) *Query {
 	}
 }
 
+// Blank returns a copy of q without anything that an agent or a server supplied: what may still be
+// recorded when found secrets could not be replaced.
+func (q *Query) Blank() *Query {
+	b := *q
+	b.Action.Arguments = jsontext.Value("{}")
+	b.Action.Paths, b.Action.URLs, b.Action.Commands = nil, nil, nil
+	b.Action.SQL, b.Action.Recipients, b.Action.Amounts = nil, nil, nil
+	b.Context.Flow.Arguments = nil
+	b.Context.Result.Content = jsontext.Value("null")
+	return &b
+}
+
 // MaxNumber is the largest integer that survives every JSON reader, 2^53-1. Unknown ages and counters
 // hold it.
 const MaxNumber int64 = 1<<53 - 1

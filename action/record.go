@@ -148,6 +148,7 @@ const (
 	PartInputAfter  PartName = "input.after"
 	PartArguments   PartName = "arguments" // raw bytes as they are executed
 	PartResult      PartName = "result"    // raw bytes as they came back
+	PartReleased    PartName = "released"  // bytes as they were released, where they differ from the result
 	PartReasoning   PartName = "reasoning"
 	PartUserRequest PartName = "user_request"
 	PartExplanation PartName = "explanation" // the complete Decision
@@ -157,7 +158,7 @@ const (
 
 // Values lists the parts.
 func (PartName) Values() []string {
-	return []string{"input.before", "input.after", "arguments", "result", "reasoning", "user_request", "explanation",
+	return []string{"input.before", "input.after", "arguments", "result", "released", "reasoning", "user_request", "explanation",
 		"shown", "detail"}
 }
 

@@ -1,76 +1,345 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package enforce is the enforcement point: the one path that every action takes.
+// Package enforce is the enforcement point: the one path that every action of every agent takes.
+//
+// # The path
+//
+//	Before: inform -> kernel -> decide -> (rewrite, once more) -> (ask) -> reserve -> record intent -> kernel
+//	After:  inform -> kernel -> decide -> (rewrite, once more) -> record outcome -> kernel -> release
+//
+// # Failure model
+//
+// Nothing runs before its intent is durable and nothing is released before its outcome is. Whatever
+// errs, panics, is late or is unknown on the way denies. A crash between intent and outcome leaves an
+// intent alone; the next start writes an unknown record for it and never executes it again. A record
+// that may or may not have persisted counts as persisted for the caps and as not persisted for the
+// action: it is not executed.
+//
+// Decide, reserve and intent of one session are serialised by its lock, which is never held while
+// somebody is asked or something is executed.
 package enforce
 
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
 
 	"github.com/sallyport/sallyport/action"
 )
 
-// Enforcer is the path. Its methods are safe for concurrent use.
-type Enforcer struct{}
-
-var errStub = errors.New("enforce: under construction")
-
-// Session returns the id of the session of (subject, door, host), minting one if there is none or if the
-// last one was idle for 30 minutes. host is what the door knows of the conversation: a header, a hook
-// host's id, a client process; "" falls back to (credential, user).
-func (e *Enforcer) Session(ctx context.Context, s *action.Subject, host string, o SessionOptions) (string, error) {
-	return "", errStub
-}
-
-// SessionOptions is what a host-scoped door knows of a session. Empty fields leave what is known.
-type SessionOptions struct {
-	Roots []string // resolved folders
-	Cwd   string
-}
-
-// Say adds text to a session: the user's request, reasoning, labelled content. What the agent itself
-// asserts is recorded but raises no trust.
-func (e *Enforcer) Say(ctx context.Context, s *action.Subject, session string, said Said) error {
-	return errStub
-}
-
-// Before passes a through the first gate. A nil error with any verdict but allow means: do not execute.
+// Before passes a through the first gate. Any verdict but allow means: do not execute. An error means
+// that nothing was decided or that the decision could not be recorded: do not execute.
 func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
-	return Admission{}, errStub
+	sess, err := e.session(ctx, a.Subject.Tenant, a.Session)
+	if err != nil || !sess.belongs(&a.Subject) {
+		return Admission{}, ErrNotFound
+	}
+	x, err := e.enter(ctx, a)
+	if err != nil {
+		return Admission{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch x.status {
+	case action.StatusNone, action.StatusAsked:
+		return e.admit(ctx, x)
+	}
+	return x.admission(), nil // a repeat: the stored answer
 }
 
 // Wait returns the admission of an asked action once it is no longer pending, or its pending admission
 // when ctx ends. The intent of a granted action is recorded at the first Wait that delivers it.
 func (e *Enforcer) Wait(ctx context.Context, s *action.Subject, id string) (Admission, error) {
-	return Admission{}, errStub
+	x, err := e.find(ctx, s, id)
+	if err != nil {
+		return Admission{}, err
+	}
+	for {
+		x.mu.Lock()
+		changed := e.cfg.Approver.Changed(x.binding)
+		adm := x.admission()
+		if x.status == action.StatusAsked {
+			if err = e.rebuild(ctx, x); err == nil {
+				adm, err = e.admit(context.WithoutCancel(ctx), x)
+			}
+		}
+		x.mu.Unlock()
+		if err != nil || adm.Verdict != action.Ask {
+			return adm, err
+		}
+		select {
+		case <-ctx.Done():
+			return adm, nil
+		case <-changed:
+		}
+	}
 }
 
-// Chunk passes one message that comes back while an admitted action runs (progress, log, elicitation,
-// sampling, a stream's piece) through the second gate. The first chunk writes a durable round record.
-func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
-	return Release{}, errStub
+// maxRounds bounds how often one action may be asked about anew because other rules came to ask.
+const maxRounds = 4
+
+// admit takes x through gate one until it is intended, refused or waiting for somebody. x.mu is held.
+func (e *Enforcer) admit(ctx context.Context, x *entry) (Admission, error) {
+	grant := action.NoApproval()
+	for range maxRounds {
+		v, err := e.gateOne(ctx, x, grant)
+		if err != nil || v != action.Ask {
+			return x.admission(), err
+		}
+		ans, err := e.ask(ctx, x)
+		switch {
+		case err != nil:
+			return e.refuse(ctx, x, "kernel.approver", fmt.Sprintf("the approver cannot be asked: %v", err), "")
+		case ans.Status == action.ApprovalPending, ans.Status == action.ApprovalGranted && !x.strong(ans.Facts):
+			return x.admission(), nil // an answer through too weak a channel leaves the question open
+		case ans.Status == action.ApprovalGranted:
+			grant = ans.Facts
+		case ans.Status == action.ApprovalExpired:
+			return e.refuse(ctx, x, "approval.expired", "nobody answered in time", "Nobody answered in time.")
+		default:
+			return e.refuse(ctx, x, "approval.refused", "a person refused", refusalHint(ans.Comment))
+		}
+	}
+	return e.refuse(ctx, x, "kernel.rounds", "the rules that ask kept changing", "")
 }
 
-// Heartbeat puts off the outcome deadline of a running action.
-func (e *Enforcer) Heartbeat(s *action.Subject, id string) error { return errStub }
+// gateOne informs, decides and, if nothing stands against it, reserves and records the intent. It
+// returns the verdict that binds; x holds the rest. x.mu is held.
+func (e *Enforcer) gateOne(ctx context.Context, x *entry, grant action.Approval) (action.Verdict, error) {
+	sess, err := e.session(ctx, x.att.Subject.Tenant, x.att.Session)
+	if err != nil {
+		return action.Deny, err
+	}
+	q := e.queryBefore(x, sess, x.att.Arguments)
+	q.Context.Approval = grant
+	faults := e.inform(ctx, q)
 
-// After passes the outcome of an admitted action through the second gate. Repeats return the stored
-// answer.
-func (e *Enforcer) After(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
-	return Release{}, errStub
+	bound := x.binding // what grant was given for
+	sess.mu.Lock()     // serialises decide + reserve + intent of this session
+	defer sess.mu.Unlock()
+	q.Context.Session.Seq = sess.seq
+	for range maxStale {
+		j := e.judge(ctx, x, q, faults)
+		if j.rewritten != nil { // our own bytes: informed and decided once more, with rewriting off
+			q2 := e.queryBefore(x, sess, j.rewritten)
+			q2.Context.Approval = grant
+			q2.Context.Session.Seq = sess.seq
+			j = e.judgeRewritten(ctx, x, q2, e.inform(ctx, q2), j)
+		}
+		x.take(j)
+		if !x.passes(grant, bound) {
+			return e.stop(ctx, x, sess)
+		}
+		switch err := e.reserve(ctx, x, j.raw); {
+		case errors.Is(err, ErrStale):
+			faults = e.reinform(ctx, q)
+			continue
+		case err != nil:
+			x.take(e.faulted(j, fault{"kernel.reserve", err.Error()}))
+			return e.stop(ctx, x, sess)
+		}
+		return e.intend(ctx, x, sess, grant)
+	}
+	x.take(e.faulted(e.judge(ctx, x, q, faults), fault{"kernel.contention", "the facts kept changing"}))
+	return e.stop(ctx, x, sess)
 }
 
-// Held returns the result of an action whose release a person has approved since, or the held release.
-func (e *Enforcer) Held(ctx context.Context, s *action.Subject, id string) (Release, error) {
-	return Release{}, errStub
+// stop records a deny or an ask; nothing was reserved. A decision that cannot be recorded is still a
+// refusal: an ask then becomes an error, because nobody may be asked off the record.
+func (e *Enforcer) stop(ctx context.Context, x *entry, sess *sessionState) (action.Verdict, error) {
+	v := x.verdict()
+	if v == action.Ask && x.status == action.StatusAsked && x.recorded == x.binding {
+		return v, nil // the same question is on record already
+	}
+	r := e.record(x, action.KindDecision)
+	r.Status = action.StatusRefused
+	if v == action.Ask {
+		r.Status = action.StatusAsked
+	}
+	rec, err := e.append(ctx, r)
+	if err != nil && v == action.Ask {
+		return action.Deny, err
+	}
+	sess.seq++
+	x.status, x.receipt, x.recorded = r.Status, rec, x.binding
+	x.round++
+	if v == action.Quarantine {
+		e.cfg.Quarantine(ctx, &x.att.Subject, x.att.Session, x.decision.Deciding())
+	}
+	if v != action.Ask {
+		e.finish(x)
+	}
+	return v, nil
+}
+
+// intend consumes the grant, makes the intent durable and asks the kernel once more: between the first
+// check and a durable record a paused process may have lost its lease. The reservations are booked.
+func (e *Enforcer) intend(ctx context.Context, x *entry, sess *sessionState, grant action.Approval) (action.Verdict, error) {
+	if grant.Status == action.ApprovalGranted {
+		if err := e.cfg.Approver.Consume(ctx, grant.ID, x.id); err != nil {
+			e.settle(ctx, x, action.StatusFailed)
+			x.take(e.faulted(x.judgement, fault{"kernel.grant", err.Error()}))
+			return e.stop(ctx, x, sess)
+		}
+		x.grant = grant
+	}
+	rec, err := e.append(ctx, e.record(x, action.KindIntent))
+	if err != nil {
+		e.settle(ctx, x, action.StatusUnknown) // it may have persisted
+		x.status = action.StatusUnknown
+		e.finish(x)
+		return action.Deny, err
+	}
+	sess.seq++
+	x.status, x.receipt, x.deadline = action.StatusIntended, rec, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
+	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
+		x.take(e.faulted(x.judgement, f))
+		return action.Deny, e.abandon(ctx, x, f)
+	}
+	return action.Allow, nil
 }
 
 // Do is Before, execute, After for doors that execute themselves. execute gets the bytes that must be
-// executed; it is called at most once, and never without a durable intent.
-func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(ctx context.Context, adm Admission) (Outcome, error)) (Admission, Release, error) {
-	return Admission{}, Release{}, errStub
+// executed; it is called at most once, and never without a durable intent. Its error is recorded as a
+// failed outcome and returned; a panic is recorded as unknown, because nobody can tell what it did.
+func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(context.Context, Admission) (Outcome, error)) (adm Admission, rel Release, err error) {
+	adm, err = e.Before(ctx, a)
+	if err != nil || adm.Verdict != action.Allow {
+		return adm, Release{}, err
+	}
+	if adm.Release != nil {
+		return adm, *adm.Release, nil
+	}
+	x, err := e.claim(adm.ID)
+	if err != nil {
+		return adm, Release{}, err
+	}
+	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
+		return e.lapse(ctx, x, f)
+	}
+	after := context.WithoutCancel(ctx) // a caller who leaves does not leave us without an outcome
+	defer func() {
+		if p := recover(); p != nil {
+			err = errors.Join(fmt.Errorf("enforce: %w: execution panicked", ErrUnrecorded), e.forget(after, x))
+			rel = Release{}
+		}
+	}()
+	out, xerr := execute(ctx, adm)
+	if xerr != nil {
+		out = Outcome{Status: action.ResultFailed, Kind: "error", Content: []byte("null")}
+	}
+	rel, err = e.After(after, &x.att.Subject, x.id, out)
+	return adm, rel, errors.Join(xerr, err)
 }
 
-// Malformed records an attempt that a door refused before it became an Attempt: one counted record per
-// (source, code) and window.
-func (e *Enforcer) Malformed(ctx context.Context, door action.Door, source, code string) {}
+// After passes the outcome of an admitted action through the second gate. A repeat with the same content
+// returns the stored answer, one with other content is ErrConflict. An outcome that comes after the
+// deadline is recorded as late, and judged like any other.
+func (e *Enforcer) After(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
+	x, err := e.find(ctx, s, id)
+	if err != nil {
+		return Release{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	digest := e.cfg.Fingerprint("outcome", []byte(o.Status), []byte(o.Kind), o.Content)
+	kind := action.KindOutcome
+	switch {
+	case x.release != nil && x.outcome == digest:
+		return e.stored(ctx, x)
+	case x.release != nil:
+		return Release{}, fmt.Errorf("enforce: action %s: %w: it has another outcome", x.id, ErrConflict)
+	case x.status == action.StatusUnknown && x.intended:
+		kind = action.KindLate
+	case x.status != action.StatusIntended:
+		return Release{}, fmt.Errorf("enforce: action %s is %s: %w", x.id, x.status, ErrState)
+	}
+	j, content, err := e.gateTwo(ctx, x, o, 0)
+	if err != nil {
+		return Release{}, err
+	}
+	r := e.outcomeRecord(x, j, kind, o, content)
+	rec, err := e.append(ctx, r)
+	if err != nil {
+		return Release{}, err // nothing is released; a repeat may try again
+	}
+	x.outcome, x.outReceipt, x.after = digest, rec, j.query
+	e.settleAfter(ctx, x, j.raw, r.Status)
+	rel := x.releaseOf(j, r, content, rec)
+	if rel.Status == action.StatusHeld {
+		rel.Ticket = e.askRelease(ctx, x, j, o)
+	}
+	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
+		rel = x.withhold(rel, f)
+	}
+	if j.verdict() == action.Quarantine {
+		e.cfg.Quarantine(ctx, &x.att.Subject, x.att.Session, j.decision.Deciding())
+	}
+	x.status = r.Status
+	x.remember(rel)
+	e.finish(x)
+	return rel, nil
+}
+
+// gateTwo informs and decides on what came back. It returns the judgement and the bytes that may be
+// released under it. round is 0 for the outcome and counts chunks.
+func (e *Enforcer) gateTwo(ctx context.Context, x *entry, o Outcome, round int) (judgement, []byte, error) {
+	sess, err := e.session(ctx, x.att.Subject.Tenant, x.att.Session)
+	if err != nil {
+		return judgement{}, nil, err
+	}
+	content := o.Content
+	q, bad := e.queryAfter(x, sess, o, content)
+	q.Round = round
+	j := e.judge(ctx, x, q, append(e.inform(ctx, q), bad...))
+	if j.rewritten != nil {
+		content = j.rewritten
+		q2, bad := e.queryAfter(x, sess, o, content)
+		q2.Round = round
+		j = e.judgeRewritten(ctx, x, q2, append(e.inform(ctx, q2), bad...), j)
+	}
+	return j, content, nil
+}
+
+// Chunk passes one message that comes back while an admitted action runs (progress, log, elicitation,
+// sampling, a piece of a stream) through the second gate. The first one writes a durable round record;
+// one that is not released writes its decision.
+func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
+	x, err := e.find(ctx, s, id)
+	if err != nil {
+		return Release{}, err
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.status != action.StatusIntended {
+		return Release{}, fmt.Errorf("enforce: action %s is %s: %w", x.id, x.status, ErrState)
+	}
+	x.chunks++
+	x.deadline = e.cfg.Now().Add(e.cfg.OutcomeDeadline)
+	j, content, err := e.gateTwo(ctx, x, o, x.chunks)
+	if err != nil {
+		return Release{}, err
+	}
+	if x.chunks == 1 {
+		r := e.record(x, action.KindRound)
+		r.Round = 1
+		if _, err := e.append(ctx, r); err != nil {
+			return Release{}, err
+		}
+	}
+	rel := Release{ID: x.id, Verdict: j.verdict(), Status: action.StatusReleased, Content: content,
+		Rewritten: !slices.Equal(content, o.Content)}
+	if !j.goesOn() {
+		r := e.outcomeRecord(x, j, action.KindDecision, o, nil)
+		r.Round, r.Status = x.round+x.chunks, action.StatusWithheld
+		if _, err := e.append(ctx, r); err != nil {
+			return Release{}, err
+		}
+		rel.Status, rel.Content, rel.Hint = action.StatusWithheld, nil, j.decision.Hint()
+	}
+	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
+		rel = x.withhold(rel, f)
+	}
+	return rel, nil
+}
