@@ -1,0 +1,108 @@
+# What passes without asking anyone.
+package sallyport.baseline
+
+import rego.v2
+
+allow contains {"id": "respond", "code": "respond", "reason": "The final answer to the user."} if {
+	before
+	responds
+}
+
+allow contains {"id": "read", "code": "read-inside", "reason": "Reads inside the workspace or from a listed host."} if {
+	before
+	reads_safely
+}
+
+allow contains {"id": "write", "code": "write-inside", "reason": "A reversible write inside the workspace."} if {
+	before
+	writes_safely
+}
+
+allow contains {"id": "run", "code": "reviewed-command", "reason": "Reviewed commands that build, test or look."} if {
+	before
+	runs_safely
+}
+
+allow contains {"id": "send.listed", "code": "listed-recipient", "reason": "Sends only to listed recipients, and the session holds nothing confidential."} if {
+	before
+	sends_safely
+}
+
+allow contains {"id": "release", "code": "release", "reason": "The result may go back to the agent."} if {
+	after
+	input.context.result.kind != "none"
+}
+
+responds if {
+	input.action.effect == "respond"
+	input.action.name == "respond"
+}
+
+reads_safely if {
+	input.action.effect == "read"
+	typed
+	all_paths_inside
+	all_hosts_listed
+	all_commands_run
+	only_reads_sql
+	count(input.action.recipients) == 0
+	heard
+}
+
+# Arguments are told to the server: it is inside, or what it is told was scanned and the session holds
+# nothing confidential.
+heard if inside_zone
+
+heard if {
+	scanned
+	unburdened
+}
+
+writes_inside if {
+	input.action.effect == "write"
+	typed
+	inside_zone
+	count(input.action.paths) > 0
+	all_paths_inside
+	all_commands_run
+	count(input.action.urls) == 0
+	count(input.action.recipients) == 0
+	count(input.action.sql) == 0
+}
+
+writes_safely if {
+	writes_inside
+	input.action.reversible == "yes"
+}
+
+runs_safely if {
+	input.action.effect == "execute"
+	typed
+	inside_zone
+	count(input.action.commands) > 0
+	all_commands_run
+	all_paths_inside
+	all_hosts_listed
+	count(input.action.recipients) == 0
+	count(input.action.sql) == 0
+}
+
+sends_safely if {
+	input.action.effect == "send"
+	typed
+	all_recipients_listed
+	all_hosts_listed
+	all_paths_inside
+	scanned
+	unburdened
+}
+
+safe if responds
+
+safe if reads_safely
+
+safe if writes_safely
+
+safe if runs_safely
+
+safe if sends_safely

@@ -1,0 +1,265 @@
+# What a person has to agree to. Only a write inside the workspace may be agreed to in the agent's own
+# client; everything graver needs an operator, whom the agent cannot imitate.
+package sallyport.baseline
+
+import rego.v2
+
+ask contains {
+	"id": "effect.destroy", "code": "destroys", "severity": "high",
+	"reason": "{tool} deletes or destroys something.",
+	"hint": "Deleting needs a person's approval. Go on with other work meanwhile, or leave the data in place.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect == "destroy"
+}
+
+ask contains {
+	"id": "effect.send", "code": "sends", "severity": "high",
+	"reason": "{tool} sends something out of the organisation.",
+	"hint": "Sending needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect == "send"
+	not sends_safely
+}
+
+ask contains {
+	"id": "effect.spend", "code": "spends", "severity": "high",
+	"reason": "{tool} spends money.",
+	"hint": "Spending needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect == "spend"
+}
+
+ask contains {
+	"id": "effect.admin", "code": "administers", "severity": "high",
+	"reason": "{tool} changes rights, accounts or settings.",
+	"hint": "Changing rights or settings needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect == "admin"
+}
+
+ask contains {
+	"id": "effect.unknown", "code": "effect-unknown", "severity": "medium",
+	"reason": "Nobody has said what {tool} does.",
+	"hint": "This tool has not been reviewed yet, so a person has to approve the call.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	not known_effect
+}
+
+ask contains {
+	"id": "read.outside", "code": "reads-outside", "severity": "medium",
+	"reason": "Reads a file outside the workspace {root}.",
+	"hint": "Reading outside {root} needs a person's approval. Inside it you can read freely.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	some p in input.action.paths
+	p.access == "read"
+	outside(p)
+}
+
+ask contains {
+	"id": "read.host", "code": "reads-host", "severity": "medium",
+	"reason": "Reaches a host that is not on the list.",
+	"hint": "Reaching this host needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect in {"read", "execute"}
+	some_host_unlisted
+}
+
+ask contains {
+	"id": "path.unsure", "code": "path-unsure", "severity": "medium",
+	"reason": "It is not clear which file a path means.",
+	"hint": "Use a plain absolute path inside {root}.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	some_path_unsure
+}
+
+ask contains {
+	"id": "write.irreversible", "code": "write-irreversible", "severity": "low",
+	"reason": "A write inside the workspace that may not be undone.",
+	"hint": "This write may not be undone, so a person has to approve it.",
+	"approver": {"channel": "client"},
+} if {
+	before
+	irreversible
+}
+
+irreversible if {
+	writes_inside
+	input.action.reversible != "yes"
+}
+
+ask contains {
+	"id": "write.elsewhere", "code": "write-elsewhere", "severity": "medium",
+	"reason": "{tool} changes something that is no file in the workspace.",
+	"hint": "Changing something other than files inside {root} needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	writes_elsewhere
+}
+
+writes_elsewhere if {
+	input.action.effect == "write"
+	count(input.action.paths) == 0
+}
+
+writes_elsewhere if {
+	input.action.effect == "write"
+	count(input.action.urls) + count(input.action.recipients) + count(input.action.sql) > 0
+}
+
+ask contains {
+	"id": "run.unreviewed", "code": "command-unreviewed", "severity": "medium",
+	"reason": "Runs a command that is not on the reviewed list.",
+	"hint": "This command needs a person's approval. Commands that build, test or show the state run freely, one by one and without substitutions.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	unreviewed
+}
+
+unreviewed if {
+	input.action.effect == "execute"
+	count(input.action.commands) == 0
+}
+
+unreviewed if {
+	some c in input.action.commands
+	not runs(c)
+}
+
+ask contains {
+	"id": "untyped", "code": "arguments-not-understood", "severity": "medium",
+	"reason": "Not every argument of {tool} was understood.",
+	"hint": "A person has to approve this call, because not all of its arguments are understood.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	untyped
+}
+
+untyped if {
+	input.action.effect in {"read", "write", "execute"}
+	not typed
+}
+
+ask contains {
+	"id": "server.outside", "code": "server-outside", "severity": "medium",
+	"reason": "{server} is outside the trust zone, and what it is told may be confidential.",
+	"hint": "This server is outside the organisation, so a person has to approve what it is told.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	told_outside
+}
+
+told_outside if {
+	input.action.effect == "read"
+	not heard
+}
+
+told_outside if {
+	input.action.effect in {"write", "execute"}
+	not inside_zone
+}
+
+ask contains {
+	"id": "sql.changes", "code": "statement-changes", "severity": "medium",
+	"reason": "A statement changes data, or was not understood.",
+	"hint": "Statements that only read run freely; this one needs a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	statement_changes
+}
+
+statement_changes if {
+	some s in input.action.sql
+	s.writes != "no"
+}
+
+statement_changes if {
+	some s in input.action.sql
+	s.parsed != "known"
+}
+
+# A finding in a description is a classifier's, and honest descriptions are sometimes bossy: a deny would
+# leave no way on but a change of policy. An operator, unlike the agent's own client, is not shown the
+# call through the poisoned text, and approving the definition's digest settles it. A listed definition
+# that nobody scanned counts as poisoned.
+ask contains {
+	"id": "definition.poisoned", "code": "definition-poisoned", "severity": "high",
+	"reason": "The description of {tool} may carry instructions to the agent, and nobody has approved it.",
+	"hint": "This tool's description has to be reviewed by a person first.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.resource.definition.state == "pending"
+	input.resource.definition.poisoned != "no"
+}
+
+ask contains {
+	"id": "flow.confidential", "code": "confidential-outside", "severity": "high",
+	"reason": "The session holds confidential data, and this reaches the outside.",
+	"hint": "This session has seen confidential data, so a person has to approve what leaves it.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	leaves
+	confidential
+}
+
+confidential if input.context.flow.session.secrecy == "confidential"
+
+confidential if {
+	some v in input.context.flow.arguments
+	v.secrecy == "confidential"
+}
+
+ask contains {
+	"id": "other", "code": "not-covered", "severity": "medium",
+	"reason": "No rule lets {tool} pass by itself.",
+	"hint": "A person has to approve this call.",
+	"approver": {"channel": "operator"},
+} if {
+	before
+	input.action.effect in usual
+	not safe
+	not explained
+}
+
+explained if irreversible
+
+explained if writes_elsewhere
+
+explained if unreviewed
+
+explained if untyped
+
+explained if told_outside
+
+explained if statement_changes
+
+explained if some_path_outside
+
+explained if some_path_unsure
+
+explained if {
+	input.action.effect in {"read", "execute"}
+	some_host_unlisted
+}

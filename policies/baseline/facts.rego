@@ -1,0 +1,148 @@
+# What the rules are made of. A fact that is unknown never counts as the good case: each of these names
+# is true only if the facts say so.
+package sallyport.baseline
+
+import rego.v2
+
+before if input.phase == "before"
+
+after if input.phase == "after"
+
+grave := {"send", "spend", "destroy", "admin"}
+
+usual := {"read", "respond", "write", "execute"}
+
+known_effect if input.action.effect in usual
+
+known_effect if input.action.effect in grave
+
+typed if input.action.typed == "known"
+
+# Paths.
+
+inside(p) if {
+	p.inside == "yes"
+	p.resolved != ""
+}
+
+inside(p) if {
+	p.resolved != ""
+	some root in data.params.roots
+	startswith(concat("", [p.resolved, "/"]), concat("", [root, "/"]))
+}
+
+outside(p) if {
+	p.inside == "no"
+	not inside(p)
+}
+
+plain(p) if {
+	p.traversal == "no"
+	p.private == "no"
+}
+
+all_paths_inside if every p in input.action.paths {
+	inside(p)
+	plain(p)
+}
+
+some_path_outside if {
+	some p in input.action.paths
+	outside(p)
+}
+
+# Neither inside nor known to be outside, or not known to be plain. What is known to be bad is denied.
+some_path_unsure if {
+	some p in input.action.paths
+	not inside(p)
+	not outside(p)
+}
+
+some_path_unsure if {
+	some p in input.action.paths
+	not p.traversal in {"yes", "no"}
+}
+
+some_path_unsure if {
+	some p in input.action.paths
+	not p.private in {"yes", "no"}
+}
+
+# Hosts, recipients, statements.
+
+listed_host(u) if u.host in data.params.hosts
+
+all_hosts_listed if every u in input.action.urls { listed_host(u) }
+
+some_host_unlisted if {
+	some u in input.action.urls
+	not listed_host(u)
+}
+
+all_recipients_listed if {
+	count(input.action.recipients) > 0
+	every r in input.action.recipients { r.value in data.params.recipients }
+}
+
+only_reads_sql if every s in input.action.sql {
+	s.writes == "no"
+	s.parsed == "known"
+}
+
+# Commands.
+
+listed_command(c) if c.reviewed == "yes"
+
+listed_command(c) if c.name in data.params.commands
+
+listed_command(c) if concat(" ", [c.name, c.verb]) in data.params.commands
+
+written_inside(w) if {
+	some p in input.action.paths
+	p.raw == w
+	inside(p)
+	plain(p)
+}
+
+runs(c) if {
+	c.name != ""
+	c.dynamic == "no"
+	c.self == "no"
+	listed_command(c)
+	every w in c.writes { written_inside(w) }
+}
+
+all_commands_run if every c in input.action.commands { runs(c) }
+
+# What leaves, and what would leave with it.
+
+inside_zone if input.resource.zone == "inside"
+
+leaves if not known_effect
+
+leaves if input.action.effect in {"send", "spend"}
+
+leaves if not inside_zone
+
+leaves if {
+	some u in input.action.urls
+	u.private != "yes"
+}
+
+leaves if {
+	some r in input.action.recipients
+	r.outside != "no"
+}
+
+scanned if {
+	input.context.detect.state == "known"
+	input.context.detect.opaque == "no"
+	input.context.detect.truncated == "no"
+	count(input.context.detect.secrets) == 0
+}
+
+# The session is known to hold nothing confidential.
+unburdened if {
+	input.context.flow.state == "known"
+	input.context.flow.session.secrecy in {"public", "internal"}
+}

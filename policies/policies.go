@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package policies holds the policy packs that come with the binary, as data.
+package policies
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"slices"
+)
+
+//go:embed baseline cedar-example
+var packs embed.FS
+
+// Names lists the packs.
+func Names() []string { return []string{"baseline", "cedar-example"} }
+
+// Pack returns the files of the named pack.
+func Pack(name string) (fs.FS, error) {
+	if !slices.Contains(Names(), name) {
+		return nil, fmt.Errorf("there is no pack %q", name)
+	}
+	return fs.Sub(packs, name)
+}

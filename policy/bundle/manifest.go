@@ -1,0 +1,184 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package bundle
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Manifest is sallyport-bundle.yaml.
+type Manifest struct {
+	Version     int       `yaml:"version"` // 1
+	Name        string    `yaml:"name"`    // lower-case letters, digits, dashes
+	Sequence    int64     `yaml:"sequence"`
+	Expires     time.Time `yaml:"expires"` // absent: does not expire
+	Description string    `yaml:"description"`
+	Owner       string    `yaml:"owner"`
+	Observe     []Observe `yaml:"observe"`
+	Tools       []Tool    `yaml:"tools"`
+}
+
+// Observe lifts enforcement for some agents and tools until a day: their denials and asks are recorded
+// but not carried out. Matches marked always, quarantine and the kernel enforce regardless.
+type Observe struct {
+	Tenant string    `yaml:"tenant"` // "" is "default"
+	Agent  string    `yaml:"agent"`  // an id, or "*"
+	Tool   string    `yaml:"tool"`   // "server/name", "server/*" or "*"
+	Until  time.Time `yaml:"until"`  // required
+	Reason string    `yaml:"reason"` // required
+}
+
+// Tool declares what a tool does, for the registry. A declaration without a digest holds for any
+// definition that has not changed since it was pinned.
+type Tool struct {
+	Tool       string        `yaml:"tool"` // "server/name"
+	Digest     string        `yaml:"digest"`
+	Effect     action.Effect `yaml:"effect"`
+	Reversible action.Tri    `yaml:"reversible"`
+	Idempotent action.Tri    `yaml:"idempotent"`
+	Zone       action.Zone   `yaml:"zone"`
+}
+
+// Params are the typed parameters of params.yaml. Empty lists permit nothing.
+type Params struct {
+	Roots             []string `yaml:"roots" json:"roots"`           // absolute folders besides the session's own
+	Hosts             []string `yaml:"hosts" json:"hosts"`           // host names, lower case, that may be read from
+	Recipients        []string `yaml:"recipients" json:"recipients"` // addresses that count as inside
+	Commands          []string `yaml:"commands" json:"commands"`     // "program" or "program verb" that may run unasked
+	RequireSeparation bool     `yaml:"require_separation" json:"require_separation"`
+}
+
+// ReadManifest reads and checks a manifest.
+func ReadManifest(data []byte) (Manifest, error) {
+	var m Manifest
+	if err := decode(ManifestFile, data, &m); err != nil {
+		return Manifest{}, err
+	}
+	if err := m.check(); err != nil {
+		return Manifest{}, fmt.Errorf("%s: %w", ManifestFile, err)
+	}
+	return m, nil
+}
+
+func (m *Manifest) check() error {
+	switch {
+	case m.Version != 1:
+		return fmt.Errorf("version %d is not 1", m.Version)
+	case !word(m.Name):
+		return fmt.Errorf("name %q: lower-case letters, digits and dashes are wanted", action.Clip(m.Name, 64))
+	case m.Sequence < 1 || m.Sequence > action.MaxNumber:
+		return fmt.Errorf("sequence %d is not positive", m.Sequence)
+	case !m.Expires.IsZero() && m.Expires.UnixMilli() <= 0:
+		return fmt.Errorf("expires %q is before 1970", m.Expires)
+	}
+	for i, o := range m.Observe {
+		switch {
+		case o.Agent == "" || o.Tool == "":
+			return fmt.Errorf("observe %d: agent and tool are required", i+1)
+		case o.Until.UnixMilli() <= 0:
+			return fmt.Errorf("observe %d: until is required", i+1)
+		case o.Reason == "":
+			return fmt.Errorf("observe %d: reason is required", i+1)
+		case strings.Contains(strings.TrimSuffix(o.Tool, "/*"), "*") && o.Tool != "*":
+			return fmt.Errorf("observe %d: tool %q is neither a name, \"server/*\" nor \"*\"", i+1, action.Clip(o.Tool, 64))
+		}
+	}
+	return m.checkTools()
+}
+
+func (m *Manifest) checkTools() error {
+	for i, t := range m.Tools {
+		server, name := action.SplitToolKey(t.Tool)
+		if server == "" || name == "" {
+			return fmt.Errorf("tool %d: %q is not \"server/name\"", i+1, action.Clip(t.Tool, 64))
+		}
+		for _, v := range []struct {
+			what, value string
+			allowed     []string
+		}{
+			{"effect", string(t.Effect), t.Effect.Values()},
+			{"reversible", action.Word(t.Reversible), t.Reversible.Values()},
+			{"idempotent", action.Word(t.Idempotent), t.Idempotent.Values()},
+			{"zone", action.Word(t.Zone), t.Zone.Values()},
+		} {
+			if !slices.Contains(v.allowed, v.value) {
+				return fmt.Errorf("tool %q: %s %q is not one of %s", action.Clip(t.Tool, 64), v.what,
+					action.Clip(v.value, 32), strings.Join(v.allowed, ", "))
+			}
+		}
+	}
+	return nil
+}
+
+// ReadParams reads and checks parameters; roots come back clean.
+func ReadParams(data []byte) (Params, error) {
+	var p Params
+	if err := decode(ParamsFile, data, &p); err != nil {
+		return Params{}, err
+	}
+	for i, r := range p.Roots {
+		if !strings.HasPrefix(r, "/") || path.Clean(r) == "/" || slices.Contains(strings.Split(r, "/"), "..") {
+			return Params{}, fmt.Errorf("%s: root %q is no absolute folder below /", ParamsFile, action.Clip(r, 200))
+		}
+		p.Roots[i] = path.Clean(r)
+	}
+	for _, h := range p.Hosts {
+		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/:*@ ") || strings.HasPrefix(h, ".") {
+			return Params{}, fmt.Errorf("%s: host %q is no lower-case host name", ParamsFile, action.Clip(h, 200))
+		}
+	}
+	for _, r := range p.Recipients {
+		if strings.TrimSpace(r) == "" {
+			return Params{}, fmt.Errorf("%s: an empty recipient", ParamsFile)
+		}
+	}
+	for _, c := range p.Commands {
+		if f := strings.Fields(c); len(f) < 1 || len(f) > 2 || strings.Join(f, " ") != c || strings.Contains(c, "/") {
+			return Params{}, fmt.Errorf("%s: command %q is neither \"program\" nor \"program verb\"", ParamsFile, action.Clip(c, 200))
+		}
+	}
+	return p, nil
+}
+
+// ModeAt returns observe if an entry covers the query's agent and tool and has not ended at the query's
+// own time. A query without a time enforces.
+func (m *Manifest) ModeAt(q *action.Query) action.Mode {
+	now := q.Context.Time.UnixMilli
+	for i := range m.Observe {
+		o := &m.Observe[i]
+		tenant := o.Tenant
+		if tenant == "" {
+			tenant = "default"
+		}
+		if now <= 0 || now >= o.Until.UnixMilli() || tenant != q.Subject.Tenant {
+			continue
+		}
+		if o.Agent != "*" && o.Agent != q.Subject.ID {
+			continue
+		}
+		server, every := strings.CutSuffix(o.Tool, "/*")
+		if o.Tool == "*" || o.Tool == q.Resource.ID || every && server == q.Resource.Server {
+			return action.Observe
+		}
+	}
+	return action.Enforce
+}
+
+// word reports whether s is 1 to 64 lower-case letters, digits and dashes.
+func word(s string) bool {
+	if s == "" || len(s) > 64 {
+		return false
+	}
+	for _, r := range s {
+		if (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' {
+			return false
+		}
+	}
+	return true
+}

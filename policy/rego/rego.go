@@ -1,0 +1,292 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package rego evaluates policies written in Rego under the profile agent.v1, with OPA's own evaluator.
+//
+// # The profile agent.v1
+//
+// A pack is the Rego package sallyport.<pack>, in one or more files, each with `import rego.v2`. Its input
+// is the document agent.v1 (action.Query), whose fields are always all present; data.params holds the
+// bundle's parameters. A pack states partial sets of objects:
+//
+//	deny        {id, code, reason}  and optionally  hint, severity, always
+//	quarantine  as deny; also stops the session
+//	ask         as deny; also approver {channel, quorum, ttl_s, group}
+//	allow       {id}  and optionally  code, reason, severity
+//	oblige      {id, type}  and optionally  params (an object of strings)
+//
+// All other names are the pack's own. The objects are constants: a rule cannot fail to fire because its
+// text could not be built, and every rule's name is known when the bundle is loaded. In reason and hint
+// the placeholders {tool}, {server} and {root} are filled in from the query.
+//
+// The verdict is the most restrictive of what fired: quarantine, deny, ask, allow; if nothing fired,
+// deny. An ask needs no allow beside it: it says that the action may go on if somebody agrees. Rules
+// simply ask; they need not look at input.context.approval. The enforcement point compares a grant's
+// rules and channel with the rules that ask, so an ask by another rule is a new ask.
+//
+// # What fails closed
+//
+// Any evaluation error (a conflict, a built-in's error, cancellation) denies with the rule's name.
+// Built-ins are an allowlist without the network, time, randomness, environment or anything else that
+// could answer differently tomorrow. Paths into input that agent.v1 does not have are refused at load,
+// so a misspelt fact is no rule that never fires. Packages document.<name> are evaluated by Document
+// only, over any input, and take part in no decision.
+package rego
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/metrics"
+	"github.com/open-policy-agent/opa/v1/storage"
+	"github.com/open-policy-agent/opa/v1/storage/inmem"
+	"github.com/open-policy-agent/opa/v1/topdown"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Version is the exact version of OPA; it counts in the digest of each bundle that holds Rego.
+const Version = "1.22.2"
+
+// DefaultLimit bounds one evaluation.
+const DefaultLimit = time.Second
+
+// File is one Rego source.
+type File struct {
+	Name string
+	Data []byte
+}
+
+// Config is what an Evaluator is made of.
+type Config struct {
+	Files  []File
+	Params any           // becomes data.params; encodes as a JSON object
+	Roots  []string      // of the bundle, for {root}
+	Limit  time.Duration // 0 means DefaultLimit
+}
+
+// Evaluator decides under the profile. It is immutable and safe for concurrent use.
+type Evaluator struct {
+	packs     []*pack
+	compiler  *ast.Compiler
+	documents *ast.Compiler
+	store     storage.Store
+	txn       storage.Transaction
+	query     ast.Body
+	plan      *plan
+	roots     []string
+	limit     time.Duration
+}
+
+// New compiles the files. It returns an error that names file and line for anything outside the profile.
+func New(cfg Config) (*Evaluator, error) {
+	e := &Evaluator{limit: cfg.Limit, roots: cfg.Roots}
+	if e.limit == 0 {
+		e.limit = DefaultLimit
+	}
+	decide, document, err := parse(cfg.Files)
+	if err != nil {
+		return nil, err
+	}
+	if e.packs, err = profile(decide); err != nil {
+		return nil, err
+	}
+	schemas := ast.NewSchemaSet()
+	schemas.Put(ast.SchemaRootRef, inputSchema())
+	if e.compiler, err = compile(decide, schemas); err != nil {
+		return nil, err
+	}
+	if e.documents, err = compile(document, nil); err != nil {
+		return nil, err
+	}
+	if err := e.load(cfg.Params); err != nil {
+		return nil, err
+	}
+	e.plan = newPlan(used(e.compiler))
+	if len(e.packs) == 0 {
+		return e, nil
+	}
+	parsed, err := ast.ParseBodyWithOpts(e.source(), ast.ParserOptions{Capabilities: capabilities()})
+	if err != nil {
+		return nil, fmt.Errorf("rego: query: %w", err)
+	}
+	if e.query, err = e.compiler.QueryCompiler().Compile(parsed); err != nil {
+		return nil, fmt.Errorf("rego: query: %w", err)
+	}
+	return e, nil
+}
+
+func compile(modules map[string]*ast.Module, schemas *ast.SchemaSet) (*ast.Compiler, error) {
+	c := ast.NewCompiler().WithCapabilities(capabilities()).WithStrict(true)
+	if schemas != nil {
+		c = c.WithSchemas(schemas)
+	}
+	c.Compile(modules)
+	if c.Failed() {
+		return nil, fmt.Errorf("rego: %w", c.Errors)
+	}
+	return c, nil
+}
+
+func (e *Evaluator) load(params any) error {
+	data, err := action.Canonical(struct {
+		Params any `json:"params"`
+	}{params})
+	if err != nil {
+		return err
+	}
+	v, err := ast.ValueFromReader(strings.NewReader(string(data)))
+	if err != nil {
+		return fmt.Errorf("rego: params: %w", err)
+	}
+	obj, err := ast.JSON(v)
+	if err != nil {
+		return fmt.Errorf("rego: params: %w", err)
+	}
+	m, ok := obj.(map[string]any)
+	if !ok {
+		return errors.New("rego: params: an object is wanted")
+	}
+	e.store = inmem.NewFromObjectWithOpts(m, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	// One read transaction serves every evaluation: nobody ever writes.
+	e.txn, err = e.store.NewTransaction(context.Background())
+	return err
+}
+
+// source is the one query: only the sets, so that nothing is evaluated that no set needs.
+func (e *Evaluator) source() string {
+	var b strings.Builder
+	b.WriteString("answer = [")
+	for i, p := range e.packs {
+		for j, set := range sets {
+			if i+j > 0 {
+				b.WriteString(", ")
+			}
+			if p.has[set] {
+				fmt.Fprintf(&b, "data.sallyport[%q].%s", p.name, set)
+			} else {
+				b.WriteString("set()")
+			}
+		}
+	}
+	b.WriteString("]")
+	return b.String()
+}
+
+// Engine names the engine as it stands in each decision.
+func (e *Evaluator) Engine() action.Engine { return action.Engine{Name: "rego", Version: Version} }
+
+// Decides reports whether there is any pack.
+func (e *Evaluator) Decides() bool { return len(e.packs) > 0 }
+
+// Rules returns the names of all rules, sorted.
+func (e *Evaluator) Rules() []string {
+	var out []string
+	for _, p := range e.packs {
+		for id := range p.rules {
+			out = append(out, p.name+"."+id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Decide answers q. An evaluation error becomes a deny with the rule's name, never an error; the error is
+// for a context that ended and for a query that is nil.
+func (e *Evaluator) Decide(ctx context.Context, q *action.Query) (action.Decision, error) {
+	d := action.Decision{Verdict: action.Deny, Engines: []action.Engine{e.Engine()}}
+	if q == nil {
+		return d, errors.New("rego: no query")
+	}
+	input, err := e.plan.term(q)
+	if err != nil {
+		fail(&d, "rego.input", err)
+		return d, nil
+	}
+	answer, err := e.eval(ctx, e.compiler, e.query, input)
+	if err != nil {
+		if ctx.Err() != nil {
+			return d, fmt.Errorf("rego: %w", context.Cause(ctx))
+		}
+		fail(&d, e.ruleAt(err), err)
+		return d, nil
+	}
+	e.fold(&d, q, answer)
+	return d, nil
+}
+
+var noMetrics = metrics.NoOp()
+
+// eval runs body and returns the value of its variable answer, nil if it is undefined.
+func (e *Evaluator) eval(ctx context.Context, c *ast.Compiler, body ast.Body, input *ast.Term) (*ast.Term, error) {
+	cancel := topdown.NewCancel()
+	// A cancel of our own needs no goroutine, unlike one that watches the context.
+	timer := time.AfterFunc(e.limit, cancel.Cancel)
+	defer timer.Stop()
+	if ctx.Done() != nil {
+		defer context.AfterFunc(ctx, cancel.Cancel)()
+	}
+	var out *ast.Term
+	results := 0
+	err := topdown.NewQuery(body).WithCompiler(c).WithStore(e.store).WithTransaction(e.txn).WithInput(input).
+		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true).
+		WithSeed(constant{}).WithTime(epoch).
+		Iter(ctx, func(r topdown.QueryResult) error {
+			out, results = r[answerVar], results+1
+			return nil
+		})
+	switch {
+	case err != nil:
+		return nil, err
+	case ctx.Err() != nil:
+		return nil, ctx.Err()
+	case results > 1:
+		return nil, fmt.Errorf("rego: %d answers", results)
+	}
+	return out, nil
+}
+
+const answerVar = ast.Var("answer")
+
+// epoch and constant stand in for the clock and randomness. No allowed built-in reads them; if one ever
+// did, it would at least always read the same.
+var epoch = time.Unix(1, 0)
+
+type constant struct{}
+
+func (constant) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// fail turns an evaluation error into a deny match. The text of an error may quote the input; it goes
+// to the sealed explanation only.
+func fail(d *action.Decision, rule string, err error) {
+	d.Verdict = action.Deny
+	d.Errors = append(d.Errors, rule+": "+action.Clip(err.Error(), 500))
+	d.Matches = append(d.Matches, action.Match{ID: rule, Verdict: action.Deny, Code: "evaluation-error",
+		Reason: "The rule could not be evaluated, so it denies.", Severity: "high"})
+}
+
+// ruleAt names the rule in which an evaluation error arose, "rego.evaluation" if that is unknown.
+func (e *Evaluator) ruleAt(err error) string {
+	var t *topdown.Error
+	if !errors.As(err, &t) || t.Location == nil {
+		return "rego.evaluation"
+	}
+	for _, p := range e.packs {
+		if name := p.ruleAt(t.Location.File, t.Location.Row); name != "" {
+			return p.name + "." + name
+		}
+	}
+	return "rego.evaluation"
+}
+
+var capabilitiesOnce = sync.OnceValue(restrict)
+
+func capabilities() *ast.Capabilities { return capabilitiesOnce() }
