@@ -1,0 +1,318 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"iter"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// classify returns the canonical type and form of a leaf: "email", "url", "host", "iban", "path", "date",
+// "phone", "number", "id", "flag" or "text". Two values are the same only if both are equal.
+func classify(l leaf) (kind, canon string) {
+	switch l.kind {
+	case 't', 'f':
+		return "flag", l.text
+	case '0':
+		return "number", number(l.text)
+	}
+	t := strings.TrimSpace(l.text)
+	if t == "" {
+		return "text", ""
+	}
+	if kind, canon = token(t); kind != "text" {
+		return kind, canon
+	}
+	var b strings.Builder
+	for w := range words(t) {
+		if b.Len() > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(w)
+	}
+	return "text", b.String()
+}
+
+// token is the type and canonical form of one token without surrounding space or punctuation.
+func token(t string) (kind, canon string) {
+	if t == "" || len(t) > 2048 {
+		return "text", strings.ToLower(t)
+	}
+	if c := compact(t); isIBAN(c) {
+		return "iban", c
+	}
+	if strings.IndexFunc(t, unicode.IsSpace) >= 0 {
+		return "text", strings.ToLower(t)
+	}
+	low := strings.ToLower(t)
+	if i := strings.Index(low, "://"); i > 0 && i < 16 {
+		return "url", urlForm(t)
+	}
+	if local, domain, ok := strings.Cut(low, "@"); ok && local != "" && isHost(domain) {
+		return "email", low
+	}
+	if isDate(low) {
+		return "date", low
+	}
+	if n := number(t); n != "" {
+		if strings.HasPrefix(t, "+") && len(n) >= 8 {
+			return "phone", n
+		}
+		return "number", n
+	}
+	if isHost(low) {
+		return "host", low
+	}
+	if strings.HasPrefix(t, "/") || strings.HasPrefix(t, "./") || strings.HasPrefix(t, "~/") || strings.Count(t, "/") > 0 {
+		return "path", strings.TrimSuffix(strings.TrimPrefix(t, "./"), "/")
+	}
+	if strings.ContainsFunc(t, unicode.IsDigit) && len(t) >= 4 {
+		return "id", low
+	}
+	return "text", low
+}
+
+// urlForm lowers scheme and host and drops a trailing slash; the rest is case-sensitive.
+func urlForm(t string) string {
+	scheme, rest, _ := strings.Cut(t, "://")
+	host, path := rest, ""
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		host, path = rest[:i], rest[i:]
+	}
+	return strings.ToLower(scheme) + "://" + strings.ToLower(host) + strings.TrimSuffix(path, "/")
+}
+
+// hostOf is the host of a canonical URL, without user and port.
+func hostOf(url string) string {
+	_, rest, _ := strings.Cut(url, "://")
+	if i := strings.IndexAny(rest, "/?#"); i >= 0 {
+		rest = rest[:i]
+	}
+	if i := strings.LastIndexByte(rest, '@'); i >= 0 {
+		rest = rest[i+1:]
+	}
+	host, _, _ := strings.Cut(rest, ":")
+	return host
+}
+
+func isHost(s string) bool {
+	labels := strings.Split(s, ".")
+	if len(labels) < 2 || len(s) > 253 {
+		return false
+	}
+	for _, l := range labels {
+		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
+			return false
+		}
+		for _, r := range l {
+			if !unicode.IsLetter(r) && !unicode.IsDigit(r) && r != '-' && r != '_' {
+				return false
+			}
+		}
+	}
+	last := labels[len(labels)-1]
+	return len(last) >= 2 && !strings.ContainsFunc(last, unicode.IsDigit)
+}
+
+func isDate(s string) bool {
+	if len(s) != 10 || s[4] != '-' || s[7] != '-' {
+		return false
+	}
+	for i, c := range []byte(s) {
+		if i != 4 && i != 7 && (c < '0' || c > '9') {
+			return false
+		}
+	}
+	return true
+}
+
+// number is the plain decimal form of a number that may carry a currency sign, thousands commas, or the
+// punctuation of a telephone number; "" if it is none.
+func number(t string) string {
+	t = strings.TrimLeft(t, "$€£¥+")
+	t = strings.TrimRight(t, "$€£¥%")
+	var b strings.Builder
+	dot := false
+	for i, r := range t {
+		switch {
+		case r >= '0' && r <= '9':
+			b.WriteRune(r)
+		case r == '.' && !dot:
+			dot = true
+			b.WriteRune(r)
+		case r == '-' && i == 0:
+			b.WriteRune(r)
+		case r == ',' || r == '-' || r == '(' || r == ')':
+		default:
+			return ""
+		}
+	}
+	s := b.String()
+	if dot {
+		s = strings.TrimRight(strings.TrimRight(s, "0"), ".")
+	}
+	s, neg := strings.CutPrefix(s, "-")
+	if s = strings.TrimLeft(s, "0"); s == "" || s[0] == '.' {
+		s = "0" + s
+	}
+	if !strings.ContainsAny(t, "0123456789") {
+		return ""
+	}
+	if neg {
+		return "-" + s
+	}
+	return s
+}
+
+// compact drops spaces and raises case, for account numbers written in groups.
+func compact(t string) string {
+	if len(t) > 64 {
+		return ""
+	}
+	return strings.ToUpper(strings.ReplaceAll(t, " ", ""))
+}
+
+// isIBAN checks shape and check digits (ISO 13616, modulo 97).
+func isIBAN(s string) bool {
+	if len(s) < 15 || len(s) > 34 {
+		return false
+	}
+	for i, c := range []byte(s) {
+		letter, digit := c >= 'A' && c <= 'Z', c >= '0' && c <= '9'
+		if !letter && !digit || i < 2 && !letter || (i == 2 || i == 3) && !digit {
+			return false
+		}
+	}
+	m := 0
+	for _, c := range []byte(s[4:] + s[:4]) {
+		if c >= 'A' {
+			m = (m*100 + int(c-'A') + 10) % 97
+		} else {
+			m = (m*10 + int(c-'0')) % 97
+		}
+	}
+	return m == 1
+}
+
+// tokens calls fn with each typed token of text, and with the host of each URL and mail address, until fn
+// returns false.
+func tokens(text string, fn func(kind, canon string) bool) {
+	for field := range strings.FieldsFuncSeq(text, func(r rune) bool {
+		return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>|;,()[]{}", r)
+	}) {
+		t := strings.Trim(field, ".:!?*_#=&\\")
+		if k, v, ok := strings.Cut(t, "="); ok && !strings.Contains(k, "://") {
+			t = v
+		}
+		t = strings.TrimPrefix(t, "mailto:")
+		if t == "" {
+			continue
+		}
+		kind, canon := token(t)
+		if !fn(kind, canon) {
+			return
+		}
+		host := ""
+		switch kind {
+		case "url":
+			host = hostOf(canon)
+		case "email":
+			_, host, _ = strings.Cut(canon, "@")
+		}
+		if host != "" && !fn("host", host) {
+			return
+		}
+	}
+}
+
+// words yields the lower-case words of text: runs of letters and digits.
+func words(text string) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		for w := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+			if !utf8.ValidString(w) || len(w) > 64 {
+				continue
+			}
+			if !yield(strings.ToLower(w)) {
+				return
+			}
+		}
+	}
+}
+
+// sink says what an argument controls: by what the tools column parsed at its pointer, else by name.
+func sink(q *action.Query, l leaf) action.Sink {
+	a := &q.Action
+	for _, x := range a.Recipients {
+		if x.Pointer == l.pointer {
+			return action.SinkDestination
+		}
+	}
+	for _, x := range a.URLs {
+		if x.Pointer == l.pointer {
+			return action.SinkDestination
+		}
+	}
+	for _, x := range a.Commands {
+		if x.Pointer == l.pointer {
+			return action.SinkCommand
+		}
+	}
+	for _, x := range a.SQL {
+		if x.Pointer == l.pointer {
+			return action.SinkCommand
+		}
+	}
+	for _, x := range a.Amounts {
+		if x.Pointer == l.pointer {
+			return action.SinkAmount
+		}
+	}
+	for _, x := range a.Paths {
+		if x.Pointer == l.pointer {
+			if a.Effect.SideEffect() && x.Inside != action.Yes {
+				return action.SinkDestination
+			}
+			return action.SinkSelector
+		}
+	}
+	return sinkByName(l, a.Effect)
+}
+
+func sinkByName(l leaf, e action.Effect) action.Sink {
+	if l.kind == 't' || l.kind == 'f' {
+		return action.SinkFlag
+	}
+	w := nameWords(l.name)
+	if len(w) == 0 {
+		return action.SinkUnknown
+	}
+	last := w[len(w)-1]
+	joined := " " + strings.Join(w, " ") + " "
+	has := func(list string) bool {
+		list = " " + list + " "
+		return strings.Contains(list, " "+last+" ") || strings.Contains(list, " "+strings.TrimSuffix(last, "s")+" ")
+	}
+	switch {
+	case has("id uuid ref reference key") && !strings.Contains(joined, " api ") && !strings.Contains(joined, " secret "):
+		return action.SinkSelector
+	case has("body content text message subject title description comment note summary html reason caption") || last == "query" && e == action.EffectRead:
+		return action.SinkNone
+	case has("password passwd token secret credential pin otp") || strings.Contains(joined, " api key ") || strings.Contains(joined, " secret "):
+		return action.SinkCredential
+	case has("to recipient cc bcc email participant attendee member payee iban account host hostname url uri link endpoint webhook domain channel group grantee owner reviewer phone address destination target"):
+		return action.SinkDestination
+	case has("command cmd script code shell sql argv statement"):
+		return action.SinkCommand
+	case has("amount price sum total value quantity limit budget"):
+		return action.SinkAmount
+	case has("public force recursive recurring role permission visibility overwrite scope access mode"):
+		return action.SinkFlag
+	case has("path file filename directory dir folder name"):
+		return action.SinkSelector
+	}
+	return action.SinkUnknown
+}

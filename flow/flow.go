@@ -1,0 +1,230 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package flow states what a session has touched and where the values of an action came from. It never
+// refuses: what may flow where is policy.
+//
+// # Labels
+//
+// A session carries the worst labels of everything it has read: whether strangers may have written it,
+// and how secret it is. An action books the worst that its result may bring when its intent is reserved,
+// so that a send beside it already sees them; its outcome replaces the booking by what really came back.
+// Labels only rise while a session lives, are written to the store before they can matter, and come over
+// into the next session of the same agent instance and user until they expire. A past that was lost makes
+// the labels unknown, which policy must treat as the worst.
+//
+// # Values
+//
+// Trust is raised only where a whole typed value equals one that stands in the user's request, told by
+// somebody whom the model cannot reach. Finding a value, or a part of it, in untrusted results only adds
+// an origin. The index of untrusted values holds hashes under a key of this process, is bounded, and does
+// not survive a restart; index_truncated says when it is not complete.
+package flow
+
+import (
+	"bytes"
+	"container/list"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"hash/maphash"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/store"
+)
+
+// Config configures a Flow.
+type Config struct {
+	Store store.Store // required: labels survive in it
+	// Fingerprint is a keyed digest of parts under a label; required. It makes the store's keys.
+	Fingerprint func(label string, parts ...[]byte) string
+	// Declared returns the labels that results of a tool carry at worst. A nil func or an empty word means
+	// untrusted and internal.
+	Declared func(server, tool string) action.Labels
+	// TTL is how long labels come over into new sessions after they last mattered; 0 means 8 h.
+	TTL         time.Duration
+	MaxSessions int // held in memory; 0 means 4,096
+	MaxSources  int // per session; 0 means 64
+	MaxIndex    int // hashes of untrusted values per session; 0 means 65,536
+	MaxRequest  int // bytes of the user's words per session; 0 means 64 KiB
+}
+
+// Flow is the Reserver that states action.Flow. Its methods are safe for concurrent use.
+type Flow struct {
+	cfg  Config
+	seed maphash.Seed
+
+	mu       sync.Mutex // guards below; never held across I/O
+	sessions map[string]*list.Element
+	order    *list.List // of *session; front is the most recently used
+}
+
+var _ enforce.Reserver = (*Flow)(nil)
+
+// New checks c and returns a Flow. It reads nothing yet.
+func New(c Config) (*Flow, error) {
+	if c.Store == nil || c.Fingerprint == nil {
+		return nil, errors.New("flow: config fields Store and Fingerprint are required")
+	}
+	defaultTo(&c.TTL, 8*time.Hour)
+	defaultTo(&c.MaxSessions, 4096)
+	defaultTo(&c.MaxSources, 64)
+	defaultTo(&c.MaxIndex, 1<<16)
+	defaultTo(&c.MaxRequest, 64<<10)
+	return &Flow{cfg: c, seed: maphash.MakeSeed(), sessions: map[string]*list.Element{}, order: list.New()}, nil
+}
+
+func defaultTo[T comparable](v *T, def T) {
+	var zero T
+	if *v == zero {
+		*v = def
+	}
+}
+
+// Inform states the labels of the session, open actions included, and the origin of every argument. At
+// gate two it first puts what came back on the session, so that nothing can be released before its
+// labels are durable. A query without a session stays unknown.
+func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error) {
+	if q.Context.Session.ID == "" {
+		return action.UnknownFlow(), nil
+	}
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return nil, err
+	}
+	defer s.mu.Unlock()
+	part := f.state(s, q)
+	if q.Phase != action.After {
+		return part, f.refresh(ctx, s, q)
+	}
+	s.settled = combine(s.settled, part.Result)
+	s.read(f, q, part.Result)
+	if err := f.save(ctx, s, q); err != nil {
+		return nil, err
+	}
+	again := f.state(s, q)
+	again.Arguments = part.Arguments // as they stood before this result came in
+	return again, nil
+}
+
+// state needs s.mu.
+func (f *Flow) state(s *session, q *action.Query) action.Flow {
+	labels := s.labels(q.ID)
+	p := action.Flow{State: action.StateKnown, Session: labels, Sources: s.sourceList(q.ID), Asked: action.AskedUnknown,
+		Tainted: labels.Untrusted, Truncated: action.TriOf(s.truncated), Result: f.result(q)}
+	var complete bool
+	if p.Arguments, complete = f.values(s, q, labels); !complete {
+		p.Truncated = action.Yes
+	}
+	return p
+}
+
+// Reserve books the worst labels of q's result on its session, durably, if the facts that q holds still
+// stand; otherwise it returns ErrStale.
+func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
+	if q.Context.Session.ID == "" {
+		return errors.New("flow: an action without a session cannot be reserved")
+	}
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	now, err := action.Canonical(f.state(s, q))
+	if err != nil {
+		return err
+	}
+	if then, err := action.Canonical(q.Context.Flow); err != nil || !bytes.Equal(now, then) {
+		return enforce.ErrStale
+	}
+	return f.book(ctx, s, q)
+}
+
+// Restore books an action of an earlier process without comparing anything.
+func (f *Flow) Restore(ctx context.Context, q *action.Query) error {
+	if q.Context.Session.ID == "" {
+		return nil
+	}
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	return f.book(ctx, s, q)
+}
+
+func (f *Flow) book(ctx context.Context, s *session, q *action.Query) error {
+	if _, again := s.open[q.ID]; !again && len(s.open) >= maxOpen {
+		return fmt.Errorf("flow: more than %d actions of one session are open", maxOpen)
+	}
+	l := f.result(q)
+	s.open[q.ID] = reservation{labels: l, source: sourceOf(q, l)}
+	if err := f.save(ctx, s, q); err != nil {
+		delete(s.open, q.ID)
+		return err
+	}
+	return nil
+}
+
+// Settle replaces q's booking by what the outcome brought: nothing if the action never ran, the worst if
+// nobody knows how it ended. A label that cannot be written is kept in memory and written with the next;
+// until then the session's actions fail.
+func (f *Flow) Settle(ctx context.Context, q *action.Query, st action.Status) {
+	if q.Context.Session.ID == "" {
+		return
+	}
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return // the booking was durable before; what is lost is only that it could be lowered
+	}
+	defer s.mu.Unlock()
+	r, booked := s.open[q.ID]
+	delete(s.open, q.ID)
+	ran := q.Phase == action.After || st == action.StatusUnknown || st == action.StatusDone
+	if !ran {
+		return
+	}
+	l := f.result(q)
+	if st == action.StatusUnknown && booked {
+		l = combine(l, r.labels)
+	}
+	s.settled = combine(s.settled, l)
+	s.source(f.cfg.MaxSources, sourceOf(q, l))
+	_ = f.save(ctx, s, q) // s stays unsaved
+}
+
+// Hear takes text that a door adds to a session; it fits enforce.Config.Hear. Only the user's request
+// counts, and only from somebody whom the model cannot reach; anything else raises no trust and is
+// dropped here.
+func (f *Flow) Hear(ctx context.Context, id string, subject *action.Subject, said enforce.Said) {
+	if said.Kind != action.PartUserRequest || !said.By.HostScoped() || id == "" {
+		return
+	}
+	q := action.NewQuery(action.Before)
+	q.Subject, q.Context.Session.ID, q.Context.Session.State = *subject, id, action.SessionLive
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return // the words are missing: values then have no origin in the request
+	}
+	defer s.mu.Unlock()
+	s.hear(f, said.Text)
+}
+
+// Forget erases what was kept of a session's content: the user's words, the index and the sources. The
+// labels stay, because erasing them would launder what the session has read.
+func (f *Flow) Forget(ctx context.Context, tenant, id string) error {
+	q := action.NewQuery(action.Before)
+	q.Subject.Tenant, q.Context.Session.ID, q.Context.Session.State = tenant, id, action.SessionLive
+	s, err := f.acquire(ctx, q)
+	if err != nil {
+		return err
+	}
+	defer s.mu.Unlock()
+	s.words, s.request, s.heard = nil, nil, false
+	s.index, s.tools, s.sources = map[uint64]uint16{}, nil, nil
+	s.settled.Subjects, s.truncated, s.saved = nil, true, nil
+	return f.save(ctx, s, nil)
+}
