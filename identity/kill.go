@@ -1,0 +1,461 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package identity
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/store"
+)
+
+// The scopes of a kill, narrowest first.
+const (
+	KillSession = "session"
+	KillAgent   = "agent"
+	KillTenant  = "tenant"
+	KillAll     = "all"
+)
+
+var killScopes = []string{KillSession, KillAgent, KillTenant, KillAll}
+
+// The codes of the switch's records, all of kind kill. A record's Subject is a MAC of its target.
+const (
+	codeKill     = "kill."             // and the scope
+	codeRelease  = "release."          // and the scope
+	codeProposed = "release.proposed"  // the first of two actors asked for the release of everything
+	codeSingle   = "release.by-single" // one actor released everything, as the configuration lets him
+)
+
+// MaxKilledSessions is how many sessions may be killed one by one. Beyond it, killing a session kills
+// its agent.
+const MaxKilledSessions = 50_000
+
+// proposalLife is how long the second actor has to release everything.
+const proposalLife = 15 * time.Minute
+
+// ErrSecond means that the release was noted and needs a second actor.
+var ErrSecond = errors.New("identity: a release of everything needs a second actor")
+
+// ErrNotKilled means that there is nothing to release.
+var ErrNotKilled = errors.New("identity: that is not killed")
+
+// Target is what a kill stops.
+type Target struct {
+	Scope  string `json:"scope"`  // session, agent, tenant or all
+	ID     string `json:"id"`     // of the session or agent; "" else
+	Tenant string `json:"tenant"` // "" with all
+	Agent  string `json:"agent"`  // of a session, where it is known
+}
+
+// Actor is who operates the switch. Two actors are distinct if both fields differ.
+type Actor struct {
+	ID         string // user, operator or "kernel"
+	Credential string // id of the credential
+}
+
+// Order is a kill in force.
+type Order struct {
+	Target
+	Epoch  int64  `json:"epoch"`
+	By     string `json:"by"`
+	Reason string `json:"reason"` // free text; sealed in the ledger
+	TimeMs int64  `json:"time_ms"`
+}
+
+// SwitchConfig wires a kill switch.
+type SwitchConfig struct {
+	Store  store.Store // required
+	Key    []byte      // required, as Config.Key
+	Record RecordFunc  // required
+	Past   PastFunc    // as Config.Past
+	Tokens *Tokens     // required: says which credentials are withdrawn
+
+	// SingleOperator lets one actor release a kill of everything. Each such release is recorded with the
+	// code release.by-single.
+	SingleOperator bool
+	// Owns says whether this process holds the cell (tenant, agent); nil means that it holds all.
+	Owns func(tenant, agent string) bool
+	Now  func() time.Time // nil means time.Now
+}
+
+// Switch is the kill switch. It implements enforce.Standing, from memory. All methods are safe for
+// concurrent use.
+type Switch struct {
+	c SwitchConfig
+
+	write sync.Mutex // held while orders change, the ledger included; taken before mu
+
+	mu       sync.RWMutex     // guards below; never held across I/O
+	orders   map[string]order // by where the row stands
+	hidden   map[string]bool  // MACs of targets that the ledger says are killed and the store forgot
+	sessions int
+	epoch    int64
+	changed  chan struct{} // closed and replaced with every change
+	proposed struct {
+		by Actor
+		at time.Time
+	}
+}
+
+type order struct {
+	Order
+	revision uint64
+}
+
+var _ enforce.Standing = (*Switch)(nil)
+
+// OpenSwitch reads the kills in force.
+func OpenSwitch(ctx context.Context, c SwitchConfig) (*Switch, error) {
+	if c.Store == nil || c.Record == nil || c.Tokens == nil {
+		return nil, errors.New("identity: switch config: store, record and tokens are required")
+	}
+	if len(c.Key) < 32 {
+		return nil, fmt.Errorf("identity: switch config: a key of %d bytes is shorter than 32", len(c.Key))
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	s := &Switch{c: c, orders: map[string]order{}, hidden: map[string]bool{}, changed: make(chan struct{})}
+	prefixes := []string{killRoot}
+	for _, tenant := range c.Tokens.c.Tenants {
+		prefixes = append(prefixes, tenant+"/identity/kill/")
+	}
+	for _, p := range slices.Compact(prefixes) {
+		err := rows(ctx, c.Store, c.Key, p, func(e store.Entry, row []byte) error {
+			o := order{revision: e.Revision}
+			if err := action.Read(row, &o.Order, action.Limits{}); err != nil {
+				return err
+			}
+			if o.key() != e.Key {
+				return fmt.Errorf("%w row", ErrMalformed)
+			}
+			s.set(e.Key, o)
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	if c.Past != nil {
+		if err := s.hold(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// killRoot holds the one order that belongs to no tenant.
+const killRoot = "*/identity/kill/"
+
+func (t Target) key() string {
+	if t.Scope == KillAll {
+		return killRoot + KillAll
+	}
+	return t.Tenant + "/identity/kill/" + t.Scope + "/" + strings.ToLower(t.ID)
+}
+
+// hold compares the rows with the ledger. What the ledger says is killed stays so; what it says is
+// released is released; a row it does not know is a kill whose recording failed, and stays.
+func (s *Switch) hold(ctx context.Context) error {
+	state := map[string]bool{}
+	var n int64
+	err := s.c.Past(ctx, func(r *action.Record) error {
+		if r.Kind != action.KindKill || r.Subject == "" {
+			return nil
+		}
+		for _, code := range r.Codes {
+			if scope, ok := strings.CutPrefix(code, codeKill); ok && slices.Contains(killScopes, scope) {
+				state[r.Subject] = true
+				n++
+			} else if scope, ok := strings.CutPrefix(code, codeRelease); ok && slices.Contains(killScopes, scope) {
+				state[r.Subject] = false
+				n++
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("identity: read the ledger: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.epoch = max(s.epoch, n)
+	for key, o := range s.orders {
+		sum := s.mac(key)
+		if killed, known := state[sum]; known && !killed && o.Epoch <= n {
+			s.drop(key)
+		}
+		delete(state, sum)
+	}
+	for sum, killed := range state {
+		if killed {
+			s.hidden[sum] = true
+		}
+	}
+	return nil
+}
+
+func (s *Switch) mac(key string) string { return mac(s.c.Key, "kill", key) }
+
+// set and drop change the orders in memory; mu is held, or s is not shared yet.
+func (s *Switch) set(key string, o order) {
+	if _, ok := s.orders[key]; !ok && o.Scope == KillSession {
+		s.sessions++
+	}
+	s.orders[key] = o
+	s.epoch = max(s.epoch, o.Epoch)
+}
+
+func (s *Switch) drop(key string) {
+	if o, ok := s.orders[key]; ok && o.Scope == KillSession {
+		s.sessions--
+	}
+	delete(s.orders, key)
+	delete(s.hidden, s.mac(key))
+}
+
+// Kill stops the target. It is in force in this process when Kill returns, whatever error it returns:
+// an error says that storing or recording it failed. Repeats are no error.
+func (s *Switch) Kill(ctx context.Context, by Actor, t Target, reason string) (Order, error) {
+	if err := s.checkTarget(&t); err != nil {
+		return Order{}, err
+	}
+	reason = plain(reason, 500)
+	s.write.Lock()
+	defer s.write.Unlock()
+	now := s.c.Now()
+	s.mu.Lock()
+	if t.Scope == KillSession && s.sessions >= MaxKilledSessions {
+		t = Target{Scope: KillAgent, ID: t.Agent, Tenant: t.Tenant}
+		if t.ID == "" {
+			t = Target{Scope: KillTenant, Tenant: t.Tenant}
+		}
+	}
+	key := t.key()
+	o, again := s.orders[key]
+	if !again {
+		s.epoch++
+		o = order{Order: Order{Target: t, Epoch: s.epoch, By: plain(by.ID, 128), Reason: reason, TimeMs: now.UnixMilli()}}
+		s.set(key, o)
+		s.proposed.by = Actor{}
+		s.tell()
+	}
+	s.mu.Unlock()
+	if again {
+		return o.Order, nil
+	}
+	err := s.record(ctx, []string{codeKill + t.Scope}, o.Order, by, now)
+	return o.Order, errors.Join(err, s.put(ctx, key, o))
+}
+
+func (s *Switch) put(ctx context.Context, key string, o order) error {
+	b, err := seal(s.c.Key, key, o.Order)
+	if err != nil {
+		return err
+	}
+	// A row may be left over from a release that did not get to delete it.
+	old, err := s.c.Store.Get(ctx, key)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("identity: kill: %w", err)
+	}
+	if o.revision, err = s.c.Store.Put(ctx, key, b, old.Revision); err != nil {
+		return fmt.Errorf("identity: kill: %w", err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.set(key, o)
+	return nil
+}
+
+// Release ends a kill. It is on record before it takes effect. Releasing everything needs two distinct
+// actors within 15 minutes, unless SingleOperator is set: the first gets ErrSecond.
+func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string) error {
+	if err := s.checkTarget(&t); err != nil {
+		return err
+	}
+	s.write.Lock()
+	defer s.write.Unlock()
+	now, key := s.c.Now(), t.key()
+	s.mu.RLock()
+	o, ok := s.orders[key]
+	ok = ok || s.hidden[s.mac(key)]
+	next, proposed := s.epoch+1, s.proposed
+	s.mu.RUnlock()
+	if !ok {
+		return fmt.Errorf("%w: %s %q", ErrNotKilled, t.Scope, t.ID)
+	}
+	said := Order{Target: t, Epoch: next, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli()}
+	codes := []string{codeRelease + t.Scope}
+	if t.Scope == KillAll && !second(proposed.by, by, now.Sub(proposed.at)) {
+		if !s.c.SingleOperator {
+			return s.propose(ctx, said, by, now)
+		}
+		codes = append(codes, codeSingle)
+	}
+	if err := s.record(ctx, codes, said, by, now); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	s.drop(key)
+	s.epoch, s.proposed.by = next, Actor{}
+	s.tell()
+	s.mu.Unlock()
+	if o.revision == 0 {
+		return nil
+	}
+	if err := s.c.Store.Delete(ctx, key, o.revision); err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("identity: release: %w", err)
+	}
+	return nil
+}
+
+// second reports whether b is another than a, in time.
+func second(a, b Actor, age time.Duration) bool {
+	return a.ID != "" && a.Credential != "" && b.ID != "" && b.Credential != "" &&
+		!strings.EqualFold(a.ID, b.ID) && a.Credential != b.Credential && age >= 0 && age < proposalLife
+}
+
+func (s *Switch) propose(ctx context.Context, said Order, by Actor, now time.Time) error {
+	if err := s.record(ctx, []string{codeProposed}, said, by, now); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.proposed.by, s.proposed.at = by, now
+	return ErrSecond
+}
+
+func (s *Switch) record(ctx context.Context, codes []string, o Order, by Actor, now time.Time) error {
+	tenant := o.Tenant
+	if tenant == "" {
+		tenant = s.c.Tokens.c.Tenants[0]
+	}
+	r := blank(action.KindKill, tenant, now)
+	r.Codes, r.Actor, r.Subject = codes, plain(by.ID, 128), s.mac(o.key())
+	switch o.Scope {
+	case KillSession:
+		r.Session, r.Agent = o.ID, o.Agent
+	case KillAgent:
+		r.Agent = o.ID
+	}
+	if err := detail(r, owner(r.Actor), o); err != nil {
+		return err
+	}
+	if _, err := s.c.Record(ctx, r); err != nil {
+		return fmt.Errorf("identity: record %s: %w", codes[0], err)
+	}
+	return nil
+}
+
+func (s *Switch) checkTarget(t *Target) error {
+	if !slices.Contains(killScopes, t.Scope) {
+		return fmt.Errorf("%w scope %q: wanted session, agent, tenant or all", ErrMalformed, action.Clip(t.Scope, 32))
+	}
+	if t.Scope == KillAll {
+		*t = Target{Scope: KillAll}
+		return nil
+	}
+	if t.Tenant == "" {
+		t.Tenant = s.c.Tokens.c.Tenants[0]
+	}
+	if !slices.Contains(s.c.Tokens.c.Tenants, t.Tenant) {
+		return fmt.Errorf("%w tenant %q: there is none of that name", ErrMalformed, action.Clip(t.Tenant, 64))
+	}
+	if t.Scope == KillTenant {
+		t.ID, t.Agent = "", ""
+		return nil
+	}
+	if t.Scope == KillAgent {
+		t.Agent = ""
+	} else if t.Agent != "" {
+		if err := checkID("agent id", t.Agent); err != nil {
+			return err
+		}
+	}
+	return checkID(t.Scope+" id", t.ID)
+}
+
+// Standing answers from memory. A subject without tenant or agent has no standing that could be known.
+func (s *Switch) Standing(_ context.Context, sub *action.Subject, session string) action.Kill {
+	k := action.UnknownKill()
+	if sub == nil || sub.Tenant == "" || sub.ID == "" {
+		return k
+	}
+	k.State, k.Revoked = action.StateKnown, s.revoked(sub)
+	k.Owned = action.TriOf(s.c.Owns == nil || s.c.Owns(sub.Tenant, sub.ID))
+	targets := []Target{{Scope: KillAll}, {Scope: KillTenant, Tenant: sub.Tenant}, {Scope: KillAgent, Tenant: sub.Tenant, ID: sub.ID}}
+	for _, d := range sub.Delegation {
+		targets = append(targets, Target{Scope: KillAgent, Tenant: sub.Tenant, ID: d.ID})
+	}
+	if session != "" {
+		targets = append(targets, Target{Scope: KillSession, Tenant: sub.Tenant, ID: session})
+	}
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	k.Epoch, k.Killed = s.epoch, action.No
+	if len(s.orders) == 0 && len(s.hidden) == 0 {
+		return k
+	}
+	for _, t := range targets {
+		key := t.key()
+		if _, ok := s.orders[key]; ok || (len(s.hidden) > 0 && s.hidden[s.mac(key)]) {
+			k.Killed, k.Scope = action.Yes, t.Scope
+			return k
+		}
+	}
+	return k
+}
+
+func (s *Switch) revoked(sub *action.Subject) action.Tri {
+	switch sub.Channel.Credential {
+	case action.CredentialToken:
+		return action.TriOf(s.c.Tokens.Revoked(sub.Channel.CredID))
+	case action.CredentialPeer:
+		return action.TriOf(!slices.Contains(s.c.Tokens.c.PeerUIDs, sub.Channel.UID))
+	}
+	return action.TriUnknown
+}
+
+// Orders returns the kills in force, oldest first.
+func (s *Switch) Orders() []Order {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	out := make([]Order, 0, len(s.orders))
+	for _, o := range s.orders {
+		out = append(out, o.Order)
+	}
+	slices.SortFunc(out, func(a, b Order) int { return int(a.Epoch - b.Epoch) })
+	return out
+}
+
+// Changed returns a channel that is closed at the next kill or release.
+func (s *Switch) Changed() <-chan struct{} {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.changed
+}
+
+// tell wakes those who wait for a change; mu is held.
+func (s *Switch) tell() {
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// plain makes s fit for a record: valid, without control characters, of at most n bytes.
+func plain(s string, n int) string {
+	s = strings.Map(func(r rune) rune {
+		if r < ' ' || (r >= 0x7f && r < 0xa0) {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(s, "\ufffd"))
+	return action.Clip(s, n)
+}
