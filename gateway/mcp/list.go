@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mcp
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// maxTools bounds one page of definitions.
+const maxTools = 4096
+
+// tools observes a page of definitions and returns the part that the subject may see, for it alone.
+func (c *Conn) tools(ctx context.Context, result []byte) ([]byte, error) {
+	list, err := elements(member(result, "tools"))
+	if err != nil || len(list) > maxTools {
+		return nil, fmt.Errorf("mcp: %q: no list of tools", c.up.Name)
+	}
+	tools := make([]Tool, 0, len(list))
+	seen := map[string]bool{}
+	for _, raw := range list {
+		name, ok := text(member(raw, "name"))
+		if !ok || name == "" || seen[name] {
+			return nil, fmt.Errorf("mcp: %q: a tool without a name of its own", c.up.Name)
+		}
+		seen[name] = true
+		tools = append(tools, Tool{Name: name, Raw: raw})
+	}
+	cfg := &c.gate.cfg
+	if cfg.Observe != nil {
+		o := Observation{Subject: &c.peer.Subject, Server: c.up.Name, Upstream: c.up.Identity, Zone: c.up.Zone, Tools: tools,
+			Complete: member(result, "nextCursor") == nil}
+		if err := cfg.Observe(ctx, o); err != nil {
+			return nil, fmt.Errorf("mcp: %q: definitions are not recorded: %w", c.up.Name, err)
+		}
+	}
+	c.gate.learn(c.up.Name, tools)
+	shown := []byte{'['}
+	n := 0
+	for _, t := range tools {
+		if cfg.Visible != nil && !cfg.Visible(ctx, &c.peer.Subject, c.up.Name, t) {
+			continue
+		}
+		if n++; n > 1 {
+			shown = append(shown, ',')
+		}
+		shown = append(shown, t.Raw...)
+	}
+	if n < len(tools) {
+		result = with(result, "tools", append(shown, ']'))
+	}
+	return c.private(result), nil
+}
+
+// private keeps an answer that was judged for one subject out of shared caches, and bounds how long a
+// revocation may lag behind a private one. Answers without cache members (before 2026-07-28) stay as they
+// are.
+func (c *Conn) private(result []byte) []byte {
+	if s := member(result, "cacheScope"); s != nil && string(s) != `"private"` {
+		result = with(result, "cacheScope", []byte(`"private"`))
+	}
+	limit := c.gate.cfg.ListTTL.Milliseconds()
+	if raw := member(result, "ttlMs"); raw != nil {
+		if ttl, err := strconv.ParseInt(string(raw), 10, 64); err != nil || ttl > limit || ttl < 0 {
+			result = with(result, "ttlMs", strconv.AppendInt(nil, limit, 10))
+		}
+	}
+	return result
+}
+
+// binding says which argument a tool mirrors in which Mcp-Param header.
+type binding struct {
+	path   []string
+	header string
+}
+
+// learn keeps which arguments the tools of a server mirror in headers.
+func (g *Gate) learn(server string, tools []Tool) {
+	found := map[string][]binding{}
+	for _, t := range tools {
+		found[t.Name] = bindings(member(t.Raw, "inputSchema"), nil, nil)
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	known := g.bindings[server]
+	if known == nil {
+		if len(g.bindings) >= 1024 {
+			clear(g.bindings)
+		}
+		known = map[string][]binding{}
+		g.bindings[server] = known
+	}
+	if len(known)+len(found) > 4*maxTools {
+		clear(known)
+	}
+	for name, b := range found {
+		known[name] = b
+	}
+}
+
+// mirrored returns the bindings of a tool, and false if its definition was never listed here.
+func (g *Gate) mirrored(server, tool string) ([]binding, bool) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	b, ok := g.bindings[server][tool]
+	return b, ok
+}
+
+func bindings(schema []byte, path []string, out []binding) []binding {
+	ms, err := members(member(schema, "properties"))
+	if err != nil || len(path) > action.DefaultDepth {
+		return out
+	}
+	for _, f := range ms {
+		at := append(append([]string(nil), path...), f.name)
+		if h, ok := text(member(f.value, "x-mcp-header")); ok && h != "" && len(out) < 64 {
+			out = append(out, binding{at, h})
+		}
+		out = bindings(f.value, at, out)
+	}
+	return out
+}

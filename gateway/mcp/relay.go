@@ -1,0 +1,364 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mcp
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Hello is the first thing that a relay says. The owner trusts none of it beyond what the user of the
+// relay could do anyway; Parent is checked against the kernel's view of the relay's process.
+type Hello struct {
+	Version int      `json:"version"` // 1
+	Name    string   `json:"name"`    // the server's name; "" lets the owner derive one from Command
+	Command []string `json:"command"` // as it is started
+	Dir     string   `json:"dir"`     // working directory of the server
+	Parent  Process  `json:"parent"`  // the client: the process that started the relay
+}
+
+// HelloVersion is the version of the relay's protocol.
+const HelloVersion = 1
+
+// Process names one process for ever: ids are used again, start times with them are not.
+type Process struct {
+	PID   int   `json:"pid"`
+	Start int64 `json:"start"` // in clock ticks since boot, field 22 of /proc/PID/stat
+}
+
+// oversize is the body of frameOversize.
+type oversize struct {
+	Client bool   `json:"client"`
+	ID     string `json:"id"` // raw id of the message, or "" if none could be read
+	Bytes  int64  `json:"bytes"`
+	Digest string `json:"digest"`
+}
+
+// Relay is the thin half of `sallyport mcp`: it carries lines between a client, a server process and the
+// owner, and passes nothing that the owner did not send. When the owner is lost it answers every open and
+// later request with an error, lets nothing more reach the server, and Run returns ErrOwner.
+type Relay struct {
+	Conn      io.ReadWriteCloser // to the owner
+	Hello     Hello
+	ClientIn  io.Reader
+	ClientOut io.Writer
+	ServerIn  io.WriteCloser
+	ServerOut io.Reader
+
+	MessageBytes int           // 0 means DefaultMessageBytes
+	Drain        time.Duration // how long requests are still answered after the owner was lost; 0 means 2 s
+
+	frames   frameWriter
+	toClient *queue
+	toServer *queue
+	clientMu sync.Mutex // serialises lines to the client
+
+	mu   sync.Mutex
+	open map[string][]byte // ids of the client's open requests by key; guarded by mu, as below
+	lost bool
+}
+
+// ErrOwner means that the owner refused the relay, was lost, or broke the protocol.
+var ErrOwner = errors.New("mcp: the gate is gone")
+
+// Run carries lines until the server has ended and everything is out, or until the owner is lost or ctx
+// ends. It closes Conn and ServerIn. The goroutine that reads ClientIn ends when that does: a read of a
+// terminal cannot be taken back.
+func (r *Relay) Run(ctx context.Context) error {
+	if r.MessageBytes == 0 {
+		r.MessageBytes = DefaultMessageBytes
+	}
+	if r.Drain == 0 {
+		r.Drain = 2 * time.Second
+	}
+	r.frames.w = r.Conn
+	r.open = map[string][]byte{}
+	r.toClient, r.toServer = newQueue(2*r.MessageBytes), newQueue(2*r.MessageBytes)
+	err := r.greet()
+	if err == nil {
+		err = r.carry(ctx)
+	}
+	if err != nil {
+		r.fail(err)
+		return err
+	}
+	return nil
+}
+
+func (r *Relay) greet() error {
+	body, err := json.Marshal(r.Hello)
+	if err != nil {
+		return err
+	}
+	if err := r.frames.write(frameHello, body); err != nil {
+		return fmt.Errorf("%w: %w", ErrOwner, err)
+	}
+	t, body, err := readFrame(r.Conn, 4096)
+	switch {
+	case err != nil:
+		return fmt.Errorf("%w: %w", ErrOwner, err)
+	case t == frameRefused:
+		return fmt.Errorf("%w: refused: %s", ErrOwner, body)
+	case t != frameWelcome:
+		return fmt.Errorf("%w: no welcome", ErrOwner)
+	}
+	return nil
+}
+
+// carry runs the five streams of a relay and returns when the owner says that everything is out.
+func (r *Relay) carry(ctx context.Context) error {
+	done := make(chan error, 8) // one place for every sender below
+	var wg sync.WaitGroup
+	run := func(f func() error) {
+		wg.Go(func() {
+			if err := f(); err != nil {
+				done <- err
+			}
+		})
+	}
+	go func() { // ends with ClientIn, see Run
+		if err := r.fromClient(); err != nil {
+			done <- err
+		}
+	}()
+	run(r.fromServer)
+	run(r.writeClient)
+	run(r.writeServer)
+	finished := make(chan struct{})
+	run(func() error {
+		err := r.fromOwner()
+		if err == nil {
+			close(finished)
+		}
+		return err
+	})
+	var err error
+	select {
+	case <-finished:
+	case err = <-done:
+	case <-ctx.Done():
+		err = fmt.Errorf("%w: %w", ErrOwner, ctx.Err())
+	}
+	r.mu.Lock()
+	r.lost = err != nil
+	r.mu.Unlock()
+	if err == nil {
+		r.toClient.close()
+	} else {
+		r.toClient.discard()
+	}
+	r.toServer.discard()
+	_ = r.ServerIn.Close()
+	_ = r.Conn.Close()
+	if c, ok := r.ServerOut.(io.Closer); ok && err != nil {
+		_ = c.Close()
+	}
+	wg.Wait()
+	return err
+}
+
+// fromClient sends the client's lines to the owner; once the owner is lost it answers them.
+func (r *Relay) fromClient() error {
+	in := newLineReader(r.ClientIn, r.MessageBytes)
+	for {
+		l, err := in.next()
+		if err != nil {
+			return r.frames.write(frameClientEnd, nil)
+		}
+		if l.oversize {
+			if err := r.tooLong(l, true); err != nil {
+				return err
+			}
+			continue
+		}
+		var scan idScanner
+		scan.write(l.bytes)
+		id := scan.id()
+		if r.note(id, scan.method) {
+			if err := r.frames.write(frameClient, l.bytes); err != nil {
+				return fmt.Errorf("%w: %w", ErrOwner, err)
+			}
+		} else if id != nil && scan.method {
+			r.answer(id)
+		}
+	}
+}
+
+// note remembers an open request and reports whether the owner is still there.
+func (r *Relay) note(id []byte, request bool) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.lost {
+		return false
+	}
+	if key, err := idKey(id); request && id != nil && err == nil && len(r.open) < 4*DefaultPending {
+		r.open[key] = append([]byte(nil), id...)
+	}
+	return true
+}
+
+func (r *Relay) tooLong(l line, client bool) error {
+	body, err := json.Marshal(oversize{Client: client, ID: string(l.id), Bytes: l.size, Digest: l.digest})
+	if err != nil {
+		return err
+	}
+	if err := r.frames.write(frameOversize, body); err != nil {
+		return fmt.Errorf("%w: %w", ErrOwner, err)
+	}
+	return nil
+}
+
+func (r *Relay) fromServer() error {
+	in := newLineReader(r.ServerOut, r.MessageBytes)
+	for {
+		l, err := in.next()
+		switch {
+		case err != nil:
+			err = r.frames.write(frameServerEnd, nil)
+		case l.oversize:
+			err = r.tooLong(l, false)
+		default:
+			if err = r.frames.write(frameServer, l.bytes); err == nil {
+				continue
+			}
+		}
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrOwner, err)
+		}
+		if !l.oversize {
+			return nil
+		}
+	}
+}
+
+// fromOwner sorts the owner's frames into the two queues. It waits for a slow client, as a pipe would, but
+// not for the server: one that does not read while it writes would stop everything.
+func (r *Relay) fromOwner() error {
+	for {
+		t, body, err := readFrame(r.Conn, frameLimit(r.MessageBytes))
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrOwner, err)
+		}
+		switch t {
+		case frameToClient:
+			r.toClient.push(frame{t, body})
+		case frameToServer, frameCloseInput:
+			if err := r.toServer.offer(frame{t, body}); err != nil {
+				return err
+			}
+		case frameDone:
+			return nil
+		default:
+			return fmt.Errorf("%w: a frame that is not the owner's", ErrOwner)
+		}
+	}
+}
+
+func (r *Relay) writeClient() error {
+	for {
+		f, ok := r.toClient.pop()
+		if !ok {
+			return nil
+		}
+		var scan idScanner
+		scan.write(f.body)
+		if id := scan.id(); id != nil && !scan.method {
+			key, _ := idKey(id)
+			r.mu.Lock()
+			delete(r.open, key)
+			r.mu.Unlock()
+		}
+		if err := r.writeLine(f.body); err != nil {
+			return fmt.Errorf("mcp: client: %w", err)
+		}
+	}
+}
+
+func (r *Relay) writeLine(b []byte) error {
+	r.clientMu.Lock()
+	defer r.clientMu.Unlock()
+	_, err := r.ClientOut.Write(append(b[:len(b):len(b)], '\n'))
+	return err
+}
+
+func (r *Relay) writeServer() error {
+	for {
+		f, ok := r.toServer.pop()
+		if !ok {
+			return nil
+		}
+		if f.kind == frameCloseInput {
+			_ = r.ServerIn.Close() // the server is told to end; its own end follows
+			continue
+		}
+		if _, err := r.ServerIn.Write(append(f.body[:len(f.body):len(f.body)], '\n')); err != nil {
+			return nil // the server has ended or is about to: frameServerEnd tells the owner
+		}
+	}
+}
+
+// fail closes the door: every open request is answered with an error, and so is every one that still comes
+// within Drain.
+func (r *Relay) fail(err error) {
+	r.mu.Lock()
+	started := r.lost
+	r.lost = true
+	ids := r.open
+	r.open = nil
+	r.mu.Unlock()
+	_ = r.Conn.Close()
+	_ = r.ServerIn.Close()
+	for _, id := range ids {
+		r.answer(id)
+	}
+	if !started { // the client's lines are not being read yet
+		go func() { _ = r.fromClient() }()
+	}
+	if errors.Is(err, ErrOwner) {
+		time.Sleep(r.Drain)
+	}
+}
+
+func (r *Relay) answer(id []byte) {
+	_ = r.writeLine(errorReply(id, codeInternal, "Sallyport's gate is gone: nothing passes without it; a request that was open may have been executed"))
+}
+
+// Name derives a server's name from its command: the last part of the package or program, in the letters
+// that a tool key takes.
+func Name(command []string) string {
+	pick := ""
+	for _, a := range command {
+		if strings.HasPrefix(a, "-") {
+			continue
+		}
+		base := a[strings.LastIndexByte(a, '/')+1:]
+		if at := strings.IndexByte(base, '@'); at > 0 {
+			base = base[:at]
+		}
+		switch base {
+		case "", "npx", "uvx", "node", "python", "python3", "bunx", "pnpm", "dlx", "docker", "run", "env", "sh", "bash":
+			continue
+		}
+		pick = base
+		break
+	}
+	b := []byte(action.Clip(strings.ToLower(pick), 64))
+	for i, ch := range b {
+		if (ch < 'a' || ch > 'z') && (ch < '0' || ch > '9') && ch != '-' && ch != '_' && ch != '.' {
+			b[i] = '-'
+		}
+	}
+	if len(b) == 0 {
+		return "server"
+	}
+	return string(b)
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mcp
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+)
+
+// maxRooms bounds the calls that wait for a client's next round.
+const maxRooms = 4096
+
+// room is an admitted call whose server asked for input. The action stays open: the retry is its next
+// round, not a second call, so that one approval holds for all of them.
+type room struct {
+	action   string
+	executed []byte            // as pending.executed
+	inputs   map[string]string // the server's question to the action that its answer settles
+	expires  time.Time
+}
+
+// rooms keeps open rounds by what their retry must repeat. Its methods are safe for concurrent use.
+type rooms struct {
+	now func() time.Time
+	ttl time.Duration
+
+	mu   sync.Mutex
+	open map[string][]room // guarded by mu
+	n    int
+}
+
+func (r *rooms) put(key string, x room) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	now := r.now()
+	if r.open == nil {
+		r.open = map[string][]room{}
+	}
+	if r.n >= maxRooms {
+		for k, xs := range r.open {
+			if now.After(xs[0].expires) {
+				delete(r.open, k)
+				r.n -= len(xs)
+			}
+		}
+		if r.n >= maxRooms {
+			return false
+		}
+	}
+	x.expires = now.Add(r.ttl)
+	r.open[key] = append(r.open[key], x)
+	r.n++
+	return true
+}
+
+// take returns the oldest room for key and forgets it: a round is continued once.
+func (r *rooms) take(key string) (room, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for len(r.open[key]) > 0 {
+		x := r.open[key][0]
+		if r.open[key] = r.open[key][1:]; len(r.open[key]) == 0 {
+			delete(r.open, key)
+		}
+		r.n--
+		if r.now().Before(x.expires) {
+			return x, true
+		}
+	}
+	return room{}, false
+}
+
+func (c *Conn) roomKey(p *plan, state string, has bool) string {
+	if !has {
+		return digest(c.principal(), c.target(p))
+	}
+	return digest(c.principal(), c.target(p), state)
+}
+
+// inputRequired passes a server's questions through: each is an action of its own, settled by the client's
+// answer to it, and the whole result passes the second gate as a chunk of the call.
+func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte {
+	refuse := func(why string) []byte {
+		_, _ = c.gate.cfg.Enforcer.After(ctx, &c.peer.Subject, p.action,
+			enforce.Outcome{Status: action.ResultFailed, Kind: "error", Content: quote("input refused")})
+		return refusal(p.id, &p.plan, why)
+	}
+	x := room{action: p.action, executed: p.executed, inputs: map[string]string{}}
+	asks, _ := members(member(m.result, "inputRequests"))
+	for _, f := range asks {
+		method, _ := text(member(f.value, "method"))
+		if serverRequests[method] != classAct || len(x.inputs) >= 64 || f.name == askKey {
+			return refuse("The server asked for input that may not be asked for; the call was not completed.")
+		}
+		q := plan{class: classAct, method: method, typ: "message", tool: method, args: []byte("{}")}
+		if params := member(f.value, "params"); len(params) > 0 && params[0] == '{' {
+			q.args = params
+		}
+		adm, err := c.gate.cfg.Enforcer.Before(ctx, c.attempt(&q))
+		if err != nil || adm.Verdict != action.Allow || adm.Rewritten || adm.Release != nil {
+			return refuse("The server asked for input that is not permitted; the call was not completed.")
+		}
+		x.inputs[f.name] = adm.ID
+	}
+	content, ok := c.chunk(ctx, p.action, "elicitation", m.result)
+	if !ok {
+		return refuse("The server's question is withheld; the call was not completed.")
+	}
+	state, has := text(member(m.result, "requestState"))
+	if has && len(state) > maxStateBytes || !c.gate.rooms.put(c.roomKey(&p.plan, state, has), x) {
+		return refuse("Too many calls wait for input; the call was not completed.")
+	}
+	if content == nil {
+		return m.raw
+	}
+	return resultReply(p.id, content)
+}
+
+// resumeTheirs continues a call whose server asked for input. The answers are what settles the server's
+// questions; answers to anything else go no further.
+func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending) ([]byte, *Step) {
+	p := &r.plan
+	x, ok := c.gate.rooms.take(c.roomKey(p, p.state, p.hasState))
+	if !ok {
+		c.malformed(ctx, "state")
+		return nil, &Step{Reply: errorReply(m.id, codeParams, errState.Error())}
+	}
+	answers, _ := members(p.responses)
+	kept, dropped := []field{}, false
+	for _, f := range answers {
+		id, asked := x.inputs[f.name]
+		if !asked {
+			dropped = true
+			continue
+		}
+		delete(x.inputs, f.name)
+		rel, err := c.gate.cfg.Enforcer.After(ctx, &c.peer.Subject, id,
+			enforce.Outcome{Status: action.ResultDone, Content: f.value, Opaque: opaque(f.value)})
+		if err != nil || rel.Status != action.StatusReleased {
+			return nil, &Step{Reply: refusal(m.id, p, "The answer may not leave; the call was not completed.")}
+		}
+		if rel.Rewritten {
+			f.value, dropped = rel.Content, true
+		}
+		kept = append(kept, f)
+	}
+	for _, id := range x.inputs { // questions that the client left open
+		_, _ = c.gate.cfg.Enforcer.After(ctx, &c.peer.Subject, id,
+			enforce.Outcome{Status: action.ResultFailed, Kind: "error", Content: quote("no answer")})
+	}
+	// The call itself goes on: recorded as its next round, and stopped here if it was killed meanwhile.
+	if _, ok := c.chunk(ctx, x.action, "elicitation", object(kept...)); !ok {
+		return nil, &Step{Reply: refusal(m.id, p, "The call may not go on; it was not completed.")}
+	}
+	params := m.params
+	if dropped {
+		params = with(params, "inputResponses", object(kept...))
+	}
+	adm := enforce.Admission{ID: x.action, Verdict: action.Allow, Arguments: x.executed, Rewritten: x.executed != nil}
+	s := c.forward(m, r, adm, params)
+	return nil, &s
+}
