@@ -1,0 +1,339 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	stdbase32 "encoding/base32"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"github.com/sallyport/sallyport/action"
+	"golang.org/x/mod/sumdb/note"
+)
+
+var (
+	base32    = stdbase32.NewEncoding("0123456789abcdefghijklmnopqrstuv").WithPadding(stdbase32.NoPadding)
+	base64url = base64.RawURLEncoding.Strict()
+)
+
+// The files of DATA/keys. Each begins with its format. Keys of payloads are "seal-OWNER-CLASS".
+const (
+	fileSigner = "log.key"    // private key of the checkpoints
+	fileVkey   = "log.vkey"   // public key, for verifiers
+	fileSecret = "log.secret" // from which pseudonyms and fingerprints are derived
+
+	headSigner = "sallyport signing-key 1"
+	headSecret = "sallyport secret 1"
+	headSeal   = "sallyport seal-key 1"
+
+	maxKeyFileBytes = 4096
+	maxCachedKeys   = 4096
+	saltBytes       = 32
+	nonceBytes      = 12
+)
+
+// keyring holds the log's keys. It is safe for concurrent use.
+type keyring struct {
+	disk   disk
+	dir    string
+	random io.Reader
+	tenant string
+
+	signer     note.Signer
+	verifier   note.Verifier
+	vkey       string
+	pseudonyms []byte
+	prints     []byte
+
+	mu    sync.RWMutex
+	cache map[string]*sealKey    // by file name; guarded by mu
+	busy  map[string]*sync.Mutex // files being created; guarded by mu
+}
+
+// sealKey is the key of one (owner, class).
+type sealKey struct {
+	kid  string
+	aead cipher.AEAD
+}
+
+// openKeyring reads the keys in dir, or makes them if fresh is set and there are none.
+func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh bool) (*keyring, error) {
+	k := &keyring{disk: d, dir: dir, random: random, tenant: tenant, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+	if err := d.MkdirAll(dir); err != nil {
+		return nil, fmt.Errorf("ledger: keys: %w", err)
+	}
+	skey, err := k.read(fileSigner, headSigner)
+	if errors.Is(err, fs.ErrNotExist) && fresh {
+		if err = k.create(origin); err == nil {
+			skey, err = k.read(fileSigner, headSigner)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: keys: %w", err)
+	}
+	if k.signer, err = note.NewSigner(skey[0]); err != nil {
+		return nil, fmt.Errorf("ledger: keys: %q holds no signing key", fileSigner)
+	}
+	if origin != "" && origin != k.signer.Name() {
+		return nil, fmt.Errorf("ledger: keys: the origin of this log is %q and cannot become %q", k.signer.Name(), origin)
+	}
+	raw, err := readFile(d, filepath.Join(dir, fileVkey), maxKeyFileBytes)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: keys: %w", err)
+	}
+	k.vkey = strings.TrimSpace(string(raw))
+	if k.verifier, err = note.NewVerifier(k.vkey); err != nil || k.verifier.KeyHash() != k.signer.KeyHash() || k.verifier.Name() != k.signer.Name() {
+		return nil, fmt.Errorf("ledger: keys: %q is not the public half of %q", fileVkey, fileSigner)
+	}
+	lines, err := k.read(fileSecret, headSecret)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: keys: %w", err)
+	}
+	secret, err := base64.StdEncoding.DecodeString(lines[0])
+	if err != nil || len(secret) != 32 {
+		return nil, fmt.Errorf("ledger: keys: %q holds no secret", fileSecret)
+	}
+	k.pseudonyms = mac(secret, []byte("pseudonym"), []byte(tenant))
+	k.prints = mac(secret, []byte("fingerprint"), []byte(tenant))
+	return k, nil
+}
+
+// create makes the log's own keys. The signing key comes last: without it the others mean nothing.
+func (k *keyring) create(origin string) error {
+	if origin == "" {
+		var err error
+		if origin, err = newOrigin(k.random); err != nil {
+			return err
+		}
+	}
+	private, public, err := newSigningKey(k.random, origin)
+	if err != nil {
+		return err
+	}
+	var secret [32]byte
+	if _, err := io.ReadFull(k.random, secret[:]); err != nil {
+		return err
+	}
+	if err := k.write(fileSecret, headSecret, base64.StdEncoding.EncodeToString(secret[:])); err != nil {
+		return err
+	}
+	if err := writeFile(k.disk, filepath.Join(k.dir, fileVkey), []byte(public+"\n"), true); err != nil {
+		return err
+	}
+	return k.write(fileSigner, headSigner, private)
+}
+
+func (k *keyring) write(name, head string, lines ...string) error {
+	return writeFile(k.disk, filepath.Join(k.dir, name), []byte(head+"\n"+strings.Join(lines, "\n")+"\n"), true)
+}
+
+// read returns the lines after the head of a key file. Errors never quote content.
+func (k *keyring) read(name, head string) ([]string, error) {
+	b, err := readFile(k.disk, filepath.Join(k.dir, name), maxKeyFileBytes)
+	if err != nil {
+		return nil, err
+	}
+	lines := strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
+	if lines[0] != head || len(lines) < 2 {
+		return nil, fmt.Errorf("%w: %q does not begin with %q", ErrFormat, name, head)
+	}
+	return lines[1:], nil
+}
+
+// pseudonym replaces an identity: the same for the same (tenant, kind, id), meaningless without the
+// log's secret. The empty id stays empty.
+func (k *keyring) pseudonym(kind, id string) string {
+	if id == "" {
+		return ""
+	}
+	return base32.EncodeToString(mac(k.pseudonyms, []byte(kind), []byte(id))[:16])
+}
+
+// sealKey returns the key of (owner, class), making it on first use. Making takes two fsyncs of the key
+// file and its folder in the calling goroutine; nobody but callers for the same key waits for it.
+func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
+	name := "seal-" + owner + "-" + class
+	k.mu.RLock()
+	key := k.cache[name]
+	k.mu.RUnlock()
+	if key != nil {
+		return key, nil
+	}
+	k.mu.Lock()
+	lock := k.busy[name]
+	if lock == nil {
+		lock = &sync.Mutex{}
+		k.busy[name] = lock
+	}
+	k.mu.Unlock()
+	lock.Lock()
+	defer lock.Unlock()
+	k.mu.RLock()
+	key = k.cache[name]
+	k.mu.RUnlock()
+	if key != nil {
+		return key, nil
+	}
+	key, err := k.loadSealKey(name, owner+"/"+class)
+	if errors.Is(err, fs.ErrNotExist) {
+		var fresh [40]byte
+		if _, err = io.ReadFull(k.random, fresh[:]); err == nil {
+			err = k.write(name, headSeal, base32.EncodeToString(fresh[:8]), base64.StdEncoding.EncodeToString(fresh[8:]))
+		}
+		if err == nil {
+			key, err = k.loadSealKey(name, owner+"/"+class)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: seal key: %w", err)
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	delete(k.busy, name)
+	for other := range k.cache {
+		if len(k.cache) < maxCachedKeys {
+			break
+		}
+		delete(k.cache, other)
+	}
+	k.cache[name] = key
+	return key, nil
+}
+
+func (k *keyring) loadSealKey(name, id string) (*sealKey, error) {
+	lines, err := k.read(name, headSeal)
+	if err != nil {
+		return nil, err
+	}
+	if len(lines) != 2 || len(lines[0]) != 13 {
+		return nil, fmt.Errorf("%w: %q", ErrFormat, name)
+	}
+	raw, err := base64.StdEncoding.DecodeString(lines[1])
+	if err != nil || len(raw) != 32 {
+		return nil, fmt.Errorf("%w: %q holds no key", ErrFormat, name)
+	}
+	block, err := aes.NewCipher(raw)
+	if err != nil {
+		return nil, err
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		return nil, err
+	}
+	return &sealKey{kid: id + "/" + lines[0], aead: aead}, nil
+}
+
+// seal appends the payload frame of part to dst and returns its reference for the leaf.
+func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, error) {
+	owner := p.Owner
+	if owner == "" {
+		owner = "\x00nobody" // data of no person still needs a key
+	}
+	key, err := k.sealKey(k.pseudonym("owner", owner), string(p.Name))
+	if err != nil {
+		return dst, PartRef{}, err
+	}
+	var random [saltBytes + nonceBytes]byte
+	if _, err := io.ReadFull(k.random, random[:]); err != nil {
+		return dst, PartRef{}, fmt.Errorf("ledger: seal: %w", err)
+	}
+	salt, nonce := random[:saltBytes], random[saltBytes:]
+	dst, at := openFrame(dst, framePayload)
+	dst = appendPayload(dst, string(p.Name), key.kid)
+	dst = append(dst, nonce...)
+	// The plaintext is laid where the ciphertext will stand, so that sealing needs no second buffer.
+	from := len(dst)
+	dst = append(dst, salt...)
+	dst = append(dst, p.Data...)
+	dst = key.aead.Seal(dst[:from], nonce, dst[from:], sealContext(k.tenant, string(p.Name), key.kid))
+	closeFrame(dst, at)
+	sum := sha256.Sum256(dst[at+frameHeadBytes:])
+	return dst, PartRef{
+		Name: p.Name, Kid: key.kid,
+		Commit: commitment(salt, p.Data),
+		Sealed: base64url.EncodeToString(sum[:]),
+	}, nil
+}
+
+// unseal returns salt and plaintext of a payload frame, or ErrErased if its key is gone.
+func (k *keyring) unseal(p payloadFrame) (salt, data []byte, err error) {
+	owner, class, _ := strings.Cut(p.kid, "/")
+	class, _, _ = strings.Cut(class, "/")
+	if !partNames[class] || strings.ContainsAny(owner, "/\\.-") || owner == "" {
+		return nil, nil, fmt.Errorf("ledger: unseal: key id %q is malformed", clip(p.kid))
+	}
+	name := "seal-" + owner + "-" + class
+	k.mu.RLock()
+	key := k.cache[name]
+	k.mu.RUnlock()
+	if key == nil {
+		key, err = k.loadSealKey(name, owner+"/"+class)
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil, ErrErased
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("ledger: unseal: %w", err)
+		}
+	}
+	if key.kid != p.kid {
+		return nil, nil, ErrErased
+	}
+	if len(p.sealed) < nonceBytes+key.aead.Overhead()+saltBytes {
+		return nil, nil, errors.New("ledger: unseal: sealed part is too short")
+	}
+	plain, err := key.aead.Open(nil, p.sealed[:nonceBytes], p.sealed[nonceBytes:], sealContext(k.tenant, p.part, p.kid))
+	if err != nil {
+		return nil, nil, errors.New("ledger: unseal: sealed part was changed, or the key is another")
+	}
+	return plain[:saltBytes], plain[saltBytes:], nil
+}
+
+// sealContext is what a sealed part is bound to besides its key.
+func sealContext(tenant, part, kid string) []byte {
+	return []byte("sallyport payload 1\n" + tenant + "\n" + part + "\n" + kid)
+}
+
+// commitment binds a leaf to a part without revealing anything about it to who lacks the salt.
+func commitment(salt, data []byte) string {
+	m := hmac.New(sha256.New, salt)
+	m.Write(data)
+	return base64url.EncodeToString(m.Sum(nil))
+}
+
+func commits(ref *PartRef, salt, data []byte) bool {
+	return subtle.ConstantTimeCompare([]byte(commitment(salt, data)), []byte(ref.Commit)) == 1
+}
+
+// mac is HMAC-SHA256 over parts, each with its length before it, so that no two lists give one input.
+func mac(key []byte, parts ...[]byte) []byte {
+	m := hmac.New(sha256.New, key)
+	var n [8]byte
+	for _, p := range parts {
+		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
+		m.Write(n[:])
+		m.Write(p)
+	}
+	return m.Sum(nil)
+}
+
+// readVkey parses a public key file.
+func readVkey(b []byte) (note.Verifier, error) {
+	v, err := note.NewVerifier(string(bytes.TrimSpace(b)))
+	if err != nil {
+		return nil, errors.New("ledger: not the public key of a log")
+	}
+	return v, nil
+}

@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package ledger is the append-only, tamper-evident record of every action.
+//
+// # Failure model
+//
+// Append returns only after the record, the Merkle root over it and the signed checkpoint of that root
+// are on stable storage, in one fdatasync. A crash loses no acknowledged record. A failed write or
+// fsync stops the log for ever: the pages may be gone from memory, so trying again would prove nothing;
+// Open reads what is really there. After any error of Append the record may or may not be in the log;
+// appending it again returns ErrDuplicate if it is.
+//
+// # What is trusted
+//
+// The signing key and the head cell are trusted. Segments and tiles are not: whoever can write them can
+// destroy the log or withhold its end, and each is found by Open or Verify, the loss of the end by the
+// head cell or by anybody's older checkpoint. Whoever holds the signing key can rewrite the whole log;
+// only checkpoints that others keep speak against him.
+//
+// # Formats
+//
+// Each segment, frame, leaf and key file begins with a format number. An unknown one stops: ErrFormat.
+package ledger
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Config says where a log lives. The zero value of every field but the required ones is useful.
+type Config struct {
+	Wal   string // folder of the segments; required
+	Keys  string // folder of the keys; required
+	Tiles string // folder of the published tiles; "" publishes none
+	Head  string // file outside Wal that remembers the newest checkpoint; "" guards against nothing
+	// NewHead accepts that Head is missing though the log is not empty: the operator says so, once.
+	NewHead bool
+
+	Tenant string // "" means "default"; one log per tenant
+	Origin string // name of the log for ever; "" means the one it has, or a random one for a new log
+
+	SegmentBytes int64         // of a preallocated segment; 0 means 64 MiB, at least 64 KiB
+	ReserveBytes int64         // kept for records whose Kind is Reserved; 0 means a quarter of a segment
+	MinFreeBytes int64         // no new segment is made below it; 0 means two segments
+	QueueBytes   int64         // bound of what waits for the disk in memory; 0 means 64 MiB
+	RecordBytes  int64         // largest payload of one record; 0 means 32 MiB
+	UniqueKeys   int           // (action, round, kind) remembered at least; 0 means 1<<20
+	AgentBytes   int64         // record bytes of one agent per minute, Reserved kinds excepted; 0 means no quota
+	Publish      time.Duration // interval of tiles; 0 means 200 ms
+
+	Now  func() time.Time // nil means time.Now
+	Rand io.Reader        // nil means crypto/rand.Reader
+
+	disk disk // nil means the real one
+}
+
+// The errors that callers act on.
+var (
+	// ErrStopped means that a write or fsync failed: nothing more enters until the log is opened again.
+	ErrStopped = errors.New("ledger: the log has stopped")
+	// ErrClosed means that the log was closed.
+	ErrClosed = errors.New("ledger: the log is closed")
+	// ErrDuplicate means that (action, round, kind) is in the log; the receipt is the first one's.
+	ErrDuplicate = errors.New("ledger: this record of the action exists")
+	// ErrFull means that the disk has no room for a record of this kind.
+	ErrFull = errors.New("ledger: the disk is full")
+	// ErrQuota means that the agent has used its record bytes of this minute.
+	ErrQuota = errors.New("ledger: the agent's quota of record bytes is used up")
+	// ErrCorrupt means that what stands in the log is not what was written.
+	ErrCorrupt = errors.New("ledger: the log is corrupt")
+	// ErrBehind means that the log is older than the newest checkpoint known of it, or another log.
+	ErrBehind = errors.New("ledger: the log is behind its newest checkpoint")
+	// ErrFormat means a format that this version does not know.
+	ErrFormat = errors.New("ledger: unknown format")
+	// ErrErased means that the key of a part was destroyed.
+	ErrErased = errors.New("ledger: erased")
+	// ErrNotFound means that there is no such entry or part.
+	ErrNotFound = errors.New("ledger: no such entry")
+	// ErrLocked means that another process has the log open.
+	ErrLocked = errors.New("ledger: another process has the log open")
+)
+
+// Log is an open log with its one writer. Its methods are safe for concurrent use.
+type Log struct {
+	cfg  Config
+	keys *keyring
+	lock file
+	head *headCell // nil without Config.Head
+
+	growing sync.Mutex // held while a segment is made; before mu
+
+	mu       sync.Mutex
+	err      error         // why nothing more is accepted; guarded by mu
+	queue    []*batch      // not yet taken by a leader; guarded by mu
+	leading  bool          // somebody commits, or has been told to; guarded by mu
+	next     uint64        // index of the next leaf; guarded by mu
+	queued   int64         // bytes in memory that wait for the disk; guarded by mu
+	drained  chan struct{} // closed and replaced when queued falls; guarded by mu
+	tail     *segment      // that new records are planned into; guarded by mu
+	spare    *segment      // made ahead; nil if none; guarded by mu
+	full     time.Time     // when making a segment last failed; guarded by mu
+	segments []segmentSpan // of committed data; guarded by mu
+	marks    []mark        // positions of some leaves; guarded by mu
+	size     uint64        // committed leaves; guarded by mu
+	newest   Checkpoint    // guarded by mu
+	newestAt time.Time     // guarded by mu
+	changed  chan struct{} // closed and replaced at each commit; guarded by mu
+	unique   uniqueSet     // guarded by mu
+	quota    quotas        // guarded by mu
+	stats    counters      // guarded by mu
+	kick     chan struct{} // tells Run that a lazy record waits; never closed
+	needs    chan struct{} // tells Run that a spare is wanted; never closed
+	running  atomic.Bool   // Run is at work
+
+	tree    tree   // owned by the leader
+	scratch []byte // owned by the leader
+
+	sessions sync.Map // string -> *session
+	high     atomic.Int64
+
+	tiles publisher
+}
+
+var (
+	_ enforce.Recorder = (*Log)(nil)
+	_ enforce.Payloads = (*Log)(nil)
+)
+
+// session is the end of a session's chain.
+type session struct {
+	mu   sync.Mutex // held while a leaf of the session is made and queued; before Log.mu
+	seq  int64
+	prev string
+}
+
+// Open opens the log, making it if there is none, and recovers from a crash. It errs with ErrCorrupt,
+// ErrBehind, ErrFormat or ErrLocked where signing on would hide something. It reads the whole log once
+// and starts no goroutine: Run does the work behind.
+//
+// Memory after Open is about 150 bytes for each session ever recorded, 2 bytes for each leaf, and 50
+// bytes for each remembered (action, round, kind).
+func Open(cfg Config) (*Log, error) {
+	if err := cfg.complete(); err != nil {
+		return nil, err
+	}
+	if err := cfg.disk.MkdirAll(cfg.Wal); err != nil {
+		return nil, fmt.Errorf("ledger: open: %w", err)
+	}
+	l := &Log{
+		cfg:     cfg,
+		drained: make(chan struct{}), changed: make(chan struct{}),
+		kick: make(chan struct{}, 1), needs: make(chan struct{}, 1),
+		unique: newUniqueSet(cfg.UniqueKeys), quota: newQuotas(cfg.AgentBytes),
+	}
+	if err := l.open(); err != nil {
+		return nil, errors.Join(err, l.release())
+	}
+	return l, nil
+}
+
+func (l *Log) open() error {
+	lock, err := l.cfg.disk.Open(filepath.Join(l.cfg.Wal, "lock"), openCreate)
+	if err != nil {
+		return fmt.Errorf("ledger: open: %w", err)
+	}
+	l.lock = lock
+	if err := lock.Lock(); err != nil {
+		return fmt.Errorf("%w: %q", ErrLocked, l.cfg.Wal)
+	}
+	names, err := listSegments(l.cfg.disk, l.cfg.Wal)
+	if err != nil {
+		return err
+	}
+	l.keys, err = openKeyring(l.cfg.disk, l.cfg.Keys, l.cfg.Tenant, l.cfg.Origin, l.cfg.Rand, len(names) == 0)
+	if err != nil {
+		return err
+	}
+	if l.stats.fsync, err = measureSync(l.cfg.disk, l.cfg.Wal); err != nil {
+		return fmt.Errorf("ledger: open: fdatasync: %w", err)
+	}
+	return l.recover(names)
+}
+
+func (c *Config) complete() error {
+	if c.Wal == "" || c.Keys == "" {
+		return errors.New("ledger: config: Wal and Keys are required")
+	}
+	if c.Head != "" && filepath.Dir(filepath.Clean(c.Head)) == filepath.Clean(c.Wal) {
+		return errors.New("ledger: config: Head must not lie in Wal")
+	}
+	if len(c.Origin) > maxOriginBytes {
+		return fmt.Errorf("ledger: config: origin %q is longer than %d bytes", clip(c.Origin), maxOriginBytes)
+	}
+	or(&c.Tenant, "default")
+	or(&c.SegmentBytes, 64<<20)
+	c.SegmentBytes = max(c.SegmentBytes, 64<<10)
+	or(&c.ReserveBytes, c.SegmentBytes/4)
+	c.ReserveBytes = min(c.ReserveBytes, c.SegmentBytes/2)
+	or(&c.MinFreeBytes, 2*c.SegmentBytes)
+	or(&c.QueueBytes, 64<<20)
+	or(&c.RecordBytes, 32<<20)
+	or(&c.UniqueKeys, 1<<20)
+	or(&c.Publish, 200*time.Millisecond)
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	if c.Rand == nil {
+		c.Rand = rand.Reader
+	}
+	if c.disk == nil {
+		c.disk = realDisk{}
+	}
+	return nil
+}
+
+func or[T comparable](p *T, value T) {
+	if *p == *new(T) {
+		*p = value
+	}
+}
+
+// Close commits what is queued, refuses more, and releases the log. Run must have returned.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	if l.err == nil {
+		l.err = ErrClosed
+	}
+	for l.leading {
+		changed := l.drained
+		l.mu.Unlock()
+		<-changed
+		l.mu.Lock()
+	}
+	var err error
+	if len(l.queue) > 0 {
+		l.leading = true
+		b := l.queue[len(l.queue)-1]
+		l.mu.Unlock()
+		err = l.lead(b)
+		l.mu.Lock()
+	}
+	l.mu.Unlock()
+	return errors.Join(err, l.release())
+}
+
+func (l *Log) release() error {
+	var errs []error
+	if l.head != nil {
+		errs = append(errs, l.head.close())
+	}
+	for _, s := range []*segment{l.tail, l.spare} {
+		if s != nil {
+			errs = append(errs, s.file.Close())
+		}
+	}
+	if l.lock != nil {
+		errs = append(errs, l.lock.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// Run does the work behind until ctx ends: it commits lazy records within 10 ms, makes segments ahead,
+// makes the head cell durable once a second, and publishes tiles. Without it everything but lazy works,
+// with a pause at each new segment. It returns nil when ctx ends.
+func (l *Log) Run(ctx context.Context) error {
+	if !l.running.CompareAndSwap(false, true) {
+		return errors.New("ledger: Run is at work already")
+	}
+	defer l.running.Store(false)
+	var wg sync.WaitGroup
+	wg.Go(func() { l.runFlush(ctx) })
+	wg.Go(func() { l.runGrow(ctx) })
+	wg.Go(func() { l.runPublish(ctx) })
+	wg.Wait()
+	l.flush()
+	return nil
+}
+
+// Origin returns the name of the log.
+func (l *Log) Origin() string { return l.keys.signer.Name() }
+
+// Vkey returns the public key in the text form of signed notes.
+func (l *Log) Vkey() string { return l.keys.vkey }
+
+// Verifier returns the public key of the checkpoints.
+func (l *Log) Verifier() note.Verifier { return l.keys.verifier }
+
+// Checkpoint returns the newest durable checkpoint.
+func (l *Log) Checkpoint() Checkpoint {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest
+}
+
+// Now returns the log's time: the wall clock, or the highest time ever recorded if the clock stands
+// behind it. Whatever expires, expires by it: setting a clock back revives nothing.
+func (l *Log) Now() time.Time {
+	now := l.cfg.Now()
+	if high := l.high.Load(); now.UnixMilli() < high {
+		return time.UnixMilli(high)
+	}
+	return now
+}
+
+// Pseudonym returns what stands in leaves for an identity of kind "agent", "user", "actor", "server" or
+// "tool". A tool's id is action.ToolKey. It errs for a tenant that is not the log's.
+func (l *Log) Pseudonym(tenant, kind, id string) (string, error) {
+	if tenant != l.cfg.Tenant {
+		return "", fmt.Errorf("ledger: tenant %q is not %q", clip(tenant), l.cfg.Tenant)
+	}
+	return l.keys.pseudonym(kind, id), nil
+}
+
+// Fingerprint returns a keyed digest of parts, comparable only within this log and label: 43 characters
+// of base64url. Without the log's secret it neither reveals nor confirms a guess of what went in.
+func (l *Log) Fingerprint(label string, parts ...[]byte) string {
+	return base64url.EncodeToString(mac(l.keys.prints, slices.Insert(slices.Clone(parts), 0, []byte(label))...))
+}
+
+// kindKey reports whether records of kind k are unique per (action, round).
+func kindKey(k action.Kind, id string) bool { return id != "" && k != action.KindAccess }

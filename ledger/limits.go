@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// uniqueKey is a digest of (action, round, kind).
+type uniqueKey [16]byte
+
+func newUniqueKey(id string, round int, k action.Kind) uniqueKey {
+	b := make([]byte, 0, 128)
+	b = append(append(b, k...), 0)
+	b = binary.BigEndian.AppendUint64(b, uint64(round))
+	sum := sha256.Sum256(append(b, id...))
+	return uniqueKey(sum[:16])
+}
+
+// uniqueSet remembers the newest keys, at least limit and at most twice as many: two generations, of
+// which the older is dropped when the younger is full. Open fills it from the log in the log's order,
+// so a restart remembers what the process before it did. An action that is older than limit records can
+// be recorded twice; the path keeps its own open actions, whose records it never repeats.
+type uniqueSet struct {
+	limit    int
+	now, old map[uniqueKey]uint64
+}
+
+func newUniqueSet(limit int) uniqueSet {
+	return uniqueSet{limit: limit, now: map[uniqueKey]uint64{}}
+}
+
+func (u *uniqueSet) get(k uniqueKey) (uint64, bool) {
+	if i, ok := u.now[k]; ok {
+		return i, true
+	}
+	i, ok := u.old[k]
+	return i, ok
+}
+
+func (u *uniqueSet) put(k uniqueKey, index uint64) {
+	if len(u.now) >= u.limit {
+		u.old, u.now = u.now, make(map[uniqueKey]uint64, u.limit/4)
+	}
+	u.now[k] = index
+}
+
+// quotas counts the bytes of each agent in the current minute.
+type quotas struct {
+	limit  int64 // 0 means none
+	minute int64
+	used   map[string]int64
+}
+
+func newQuotas(limit int64) quotas { return quotas{limit: limit, used: map[string]int64{}} }
+
+func (q *quotas) take(agent string, n, nowMs int64) bool {
+	if q.limit == 0 || agent == "" {
+		return true
+	}
+	if m := nowMs / 60000; m != q.minute {
+		q.minute = m
+		clear(q.used)
+	}
+	if q.used[agent]+n > q.limit {
+		return false
+	}
+	q.used[agent] += n
+	return true
+}
+
+type counters struct {
+	appended, batches, bytes uint64
+	fsync                    time.Duration
+	growth                   string
+	cut                      int64
+	published                uint64
+	publish                  string
+}
+
+// Stats is how the log does. Durations are in microseconds, sizes in bytes.
+type Stats struct {
+	Origin       string `json:"origin"`
+	Size         uint64 `json:"size"`
+	Root         string `json:"root"` // "sha256:..."
+	CheckpointMs int64  `json:"checkpoint_ms"`
+	FdatasyncUs  int64  `json:"fdatasync_p50_us"` // measured at Open
+	Appended     uint64 `json:"appended"`         // since Open
+	Batches      uint64 `json:"batches"`
+	Bytes        uint64 `json:"bytes"`
+	QueueBytes   int64  `json:"queue_bytes"`
+	RoomBytes    int64  `json:"room_bytes"` // preallocated and free
+	CutBytes     int64  `json:"cut_bytes"`  // of an interrupted write that Open removed
+	Published    uint64 `json:"published"`  // leaves in the tiles
+	Head         bool   `json:"head"`       // a head cell guards against restored copies
+	Stopped      string `json:"stopped"`    // why nothing is accepted; "" otherwise
+	Growth       string `json:"growth"`     // why the last segment could not be made
+	Publish      string `json:"publish"`    // why the tiles are behind
+}
+
+// Stats returns how the log does.
+func (l *Log) Stats() Stats {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	s := Stats{
+		Origin: l.Origin(), Size: l.size, Root: digest(l.newest.Root), CheckpointMs: l.newestAt.UnixMilli(),
+		FdatasyncUs: l.stats.fsync.Microseconds(), Appended: l.stats.appended, Batches: l.stats.batches,
+		Bytes: l.stats.bytes, QueueBytes: l.queued, RoomBytes: l.tail.room(), CutBytes: l.stats.cut,
+		Published: l.stats.published, Head: l.head != nil, Growth: l.stats.growth, Publish: l.stats.publish,
+	}
+	if l.spare != nil {
+		s.RoomBytes += l.spare.room()
+	}
+	if l.err != nil {
+		s.Stopped = l.err.Error()
+	}
+	return s
+}

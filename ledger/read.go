@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"fmt"
+	"os"
+	"sort"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Entry is one durable record of the log.
+type Entry struct {
+	Index uint64
+	Leaf  *Leaf
+	Raw   []byte // the leaf's bytes, over which the tree stands
+	// Open returns the plaintext of a sealed part after checking it against the leaf's commitment. It
+	// returns ErrErased if the key was destroyed and ErrNotFound if there is no such part. It may be
+	// called later and concurrently.
+	Open func(part action.PartName) ([]byte, error)
+}
+
+// Follow calls fn with every entry from index from on, in order: first those that stand in the log, then
+// each new one once it is durable. It returns when ctx ends (with its error), fn errs (with that), or
+// the log stops. A slow fn falls behind without slowing the log.
+func (l *Log) Follow(ctx context.Context, from uint64, fn func(Entry) error) error {
+	c := cursor{log: l}
+	defer c.close()
+	for at := from; ; at++ {
+		if err := l.reached(ctx, at); err != nil {
+			return err
+		}
+		e, err := c.read(at)
+		if err != nil {
+			return err
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+}
+
+// Records calls fn with every entry that stands in the log now, in order.
+func (l *Log) Records(ctx context.Context, fn func(Entry) error) error {
+	c := cursor{log: l}
+	defer c.close()
+	size := l.Checkpoint().Size
+	for at := uint64(0); at < size; at++ {
+		if at%256 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e, err := c.read(at)
+		if err != nil {
+			return err
+		}
+		if err := fn(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Read returns the entry at index, or ErrNotFound.
+func (l *Log) Read(index uint64) (Entry, error) {
+	c := cursor{log: l}
+	defer c.close()
+	return c.read(index)
+}
+
+// Payload returns the plaintext of a part of the entry at index; its errors are Entry.Open's.
+func (l *Log) Payload(_ context.Context, index uint64, part action.PartName) ([]byte, error) {
+	e, err := l.Read(index)
+	if err != nil {
+		return nil, err
+	}
+	return e.Open(part)
+}
+
+// reached waits until the log holds the entry at index.
+func (l *Log) reached(ctx context.Context, index uint64) error {
+	for {
+		l.mu.Lock()
+		size, changed, err := l.size, l.changed, l.err
+		l.mu.Unlock()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if size > index {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// cursor reads entries, best in order. It is not safe for concurrent use.
+type cursor struct {
+	log  *Log
+	span segmentSpan
+	file file
+	next uint64 // index of the leaf that stands at or after at
+	at   int64
+	buf  []byte // bytes of the file from bufAt on; only committed ones
+	from int64
+}
+
+const cursorBytes = 256 << 10
+
+func (c *cursor) close() {
+	if c.file != nil {
+		_ = c.file.Close()
+		c.file = nil
+	}
+}
+
+// read returns the entry at index, which must be durable.
+func (c *cursor) read(index uint64) (Entry, error) {
+	if c.file == nil || index < c.next || index >= c.next+markEvery {
+		if err := c.seek(index); err != nil {
+			return Entry{}, err
+		}
+	}
+	for {
+		f, err := c.frame()
+		if err != nil {
+			return Entry{}, err
+		}
+		if f.kind != frameLeaf {
+			continue
+		}
+		c.next++
+		if c.next <= index {
+			continue
+		}
+		raw := append([]byte(nil), f.body...)
+		leaf, err := DecodeLeaf(raw)
+		if err != nil {
+			return Entry{}, fmt.Errorf("ledger: entry %d: %w", index, err)
+		}
+		e := Entry{Index: index, Leaf: leaf, Raw: raw}
+		at, name := c.at, c.span.name
+		e.Open = func(part action.PartName) ([]byte, error) { return c.log.openPart(name, at, index, leaf, part) }
+		return e, nil
+	}
+}
+
+// seek goes to the last marked leaf at or before index.
+func (c *cursor) seek(index uint64) error {
+	l := c.log
+	l.mu.Lock()
+	if index >= l.size {
+		l.mu.Unlock()
+		return fmt.Errorf("%w: %d of %d", ErrNotFound, index, l.size)
+	}
+	m := l.marks[index/markEvery]
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].number >= m.segment })
+	span := l.segments[i]
+	l.mu.Unlock()
+	c.next, c.at = index/markEvery*markEvery, m.at
+	return c.use(span)
+}
+
+func (c *cursor) use(span segmentSpan) error {
+	c.buf, c.from = c.buf[:0], 0
+	if c.file != nil && c.span.number == span.number {
+		c.span = span
+		return nil
+	}
+	c.close()
+	f, err := c.log.cfg.disk.Open(span.name, os.O_RDONLY)
+	if err != nil {
+		return fmt.Errorf("ledger: read: %w", err)
+	}
+	c.file, c.span = f, span
+	return nil
+}
+
+// frame returns the next frame, going on in the next segment at the end of one. Of payload frames only
+// the head is read.
+func (c *cursor) frame() (frame, error) {
+	if c.at >= c.span.end {
+		if err := c.advance(); err != nil {
+			return frame{}, err
+		}
+	}
+	head, err := c.bytes(c.at, frameHeadBytes)
+	if err != nil {
+		return frame{}, err
+	}
+	n, err := frameLength(head, c.span.end-c.at)
+	if err != nil {
+		return frame{}, fmt.Errorf("%w: segment %d at byte %d: %w", ErrCorrupt, c.span.number, c.at, err)
+	}
+	if head[4] == framePayload {
+		c.at += int64(n)
+		return frame{kind: framePayload, bytes: n}, nil
+	}
+	b, err := c.bytes(c.at, n)
+	if err != nil {
+		return frame{}, err
+	}
+	f, err := parseFrame(b)
+	if err != nil {
+		return frame{}, fmt.Errorf("%w: segment %d at byte %d: %w", ErrCorrupt, c.span.number, c.at, err)
+	}
+	c.at += int64(n)
+	return f, nil
+}
+
+// advance learns how far the segment goes now, or opens the next one.
+func (c *cursor) advance() error {
+	l := c.log
+	l.mu.Lock()
+	i := sort.Search(len(l.segments), func(i int) bool { return l.segments[i].number >= c.span.number })
+	span := l.segments[i]
+	if span.end <= c.at {
+		if i == len(l.segments)-1 {
+			l.mu.Unlock()
+			return fmt.Errorf("%w: %d", ErrNotFound, c.next)
+		}
+		span = l.segments[i+1]
+	}
+	l.mu.Unlock()
+	if span.number != c.span.number {
+		c.at = 0
+	}
+	return c.use(span)
+}
+
+// bytes returns n bytes of the segment at offset at, valid until the next call.
+func (c *cursor) bytes(at int64, n int) ([]byte, error) {
+	if at >= c.from && at+int64(n) <= c.from+int64(len(c.buf)) {
+		return c.buf[at-c.from:][:n], nil
+	}
+	want := int(min(max(int64(n), cursorBytes), c.span.end-at))
+	if want < n {
+		return nil, fmt.Errorf("%w: segment %d ends within a frame at byte %d", ErrCorrupt, c.span.number, at)
+	}
+	if cap(c.buf) < want {
+		c.buf = make([]byte, want)
+	}
+	c.buf, c.from = c.buf[:want], at
+	if _, err := c.file.ReadAt(c.buf, at); err != nil {
+		return nil, fmt.Errorf("ledger: read: %w", err)
+	}
+	return c.buf[:n], nil
+}
+
+// openPart finds and unseals a part among the payload frames that begin at offset at.
+func (l *Log) openPart(name string, at int64, index uint64, leaf *Leaf, part action.PartName) ([]byte, error) {
+	ref := leaf.part(part)
+	if ref == nil {
+		return nil, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
+	}
+	f, err := l.cfg.disk.Open(name, os.O_RDONLY)
+	if err != nil {
+		return nil, fmt.Errorf("ledger: read: %w", err)
+	}
+	defer f.Close()
+	for range leaf.Parts {
+		var head [frameHeadBytes]byte
+		if _, err := f.ReadAt(head[:], at); err != nil {
+			return nil, fmt.Errorf("ledger: entry %d: %w", index, err)
+		}
+		n, err := frameLength(head[:], maxFrameBytes)
+		if err != nil {
+			return nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
+		}
+		b := make([]byte, n)
+		if _, err := f.ReadAt(b, at); err != nil {
+			return nil, fmt.Errorf("ledger: entry %d: %w", index, err)
+		}
+		at += int64(n)
+		fr, err := parseFrame(b)
+		if err != nil || fr.kind != framePayload {
+			return nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
+		}
+		p, err := decodePayload(fr.body)
+		if err != nil {
+			return nil, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
+		}
+		if p.part != string(part) {
+			continue
+		}
+		return l.checkPart(fr.body, p, ref, index)
+	}
+	return nil, fmt.Errorf("%w: entry %d: part %q is not there", ErrCorrupt, index, part)
+}
+
+func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64) ([]byte, error) {
+	sum := sha256.Sum256(body)
+	if base64url.EncodeToString(sum[:]) != ref.Sealed || p.kid != ref.Kid {
+		return nil, fmt.Errorf("%w: entry %d: part %q differs from the leaf", ErrCorrupt, index, ref.Name)
+	}
+	salt, data, err := l.keys.unseal(p)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: part %q: %w", index, ref.Name, err)
+	}
+	if !commits(ref, salt, data) {
+		return nil, fmt.Errorf("%w: entry %d: part %q does not match its commitment", ErrCorrupt, index, ref.Name)
+	}
+	return data, nil
+}

@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+)
+
+// maxSegmentBytes bounds what is read of a segment at once.
+const maxSegmentBytes = 2 << 30
+
+// recover reads the whole log and makes it ready for appending. A batch without its checkpoint at the
+// very end is an interrupted write that nobody was told of: it is cut. Damage with a signed checkpoint
+// anywhere after it is corruption, which is left as it is.
+func (l *Log) recover(numbers []uint64) error {
+	head, tiles, err := l.guards(len(numbers) == 0)
+	if err != nil {
+		return err
+	}
+	seen := map[uint64]hash{0: (&tree{}).root()}
+	s := &scanner{verifier: l.keys.verifier, visit: l.restore}
+	s.sealed = func(cp Checkpoint, at place) error {
+		l.segments[len(l.segments)-1].end = at.offset
+		if cp.Size == head.Size || cp.Size == tiles.Size {
+			seen[cp.Size] = cp.Root
+		}
+		return nil
+	}
+	for i, n := range numbers {
+		data, err := readFile(l.cfg.disk, segmentName(l.cfg.Wal, n), maxSegmentBytes)
+		if err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+		done, err := l.recoverSegment(s, numbers, i, data)
+		if err != nil {
+			return err
+		}
+		if done {
+			break
+		}
+	}
+	if s.cp.Size > 0 {
+		if _, err := ParseCheckpoint(s.cp.Note, l.keys.verifier); err != nil {
+			return fmt.Errorf("%w: segment %d before byte %d: %w", ErrCorrupt, s.at.segment, s.at.offset, err)
+		}
+	}
+	for _, g := range []struct {
+		name string
+		cp   Checkpoint
+	}{{"the head cell", head}, {"the published checkpoint", tiles}} {
+		root, ok := seen[g.cp.Size]
+		switch {
+		case g.cp.Origin == "":
+		case g.cp.Size > s.tree.size:
+			return fmt.Errorf("%w: %s has %d leaves, the log %d", ErrBehind, g.name, g.cp.Size, s.tree.size)
+		case !ok || root != g.cp.Root:
+			return fmt.Errorf("%w: %s has another root at %d leaves: a fork", ErrBehind, g.name, g.cp.Size)
+		}
+	}
+	return l.ready(s)
+}
+
+// guards reads the newest checkpoints that stand outside the segments. A zero Checkpoint guards nothing.
+func (l *Log) guards(empty bool) (head, tiles Checkpoint, err error) {
+	if l.cfg.Head != "" {
+		cell, missing, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
+		if err != nil {
+			return head, tiles, err
+		}
+		l.head = cell
+		if missing && !empty && !l.cfg.NewHead {
+			return head, tiles, fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
+		}
+		head = cell.known
+	}
+	if l.cfg.Tiles == "" {
+		return head, tiles, nil
+	}
+	b, err := readFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, "checkpoint"), 1<<20)
+	if errors.Is(err, fs.ErrNotExist) {
+		return head, tiles, nil
+	}
+	if err != nil {
+		return head, tiles, fmt.Errorf("ledger: tiles: %w", err)
+	}
+	// One that we did not sign proves nothing against the log; the publisher replaces it.
+	if cp, err := ParseCheckpoint(b, l.keys.verifier); err == nil {
+		tiles = cp
+	}
+	return head, tiles, nil
+}
+
+// recoverSegment scans one segment and reports whether the log ends in it.
+func (l *Log) recoverSegment(s *scanner, numbers []uint64, i int, data []byte) (done bool, err error) {
+	n := numbers[i]
+	if firstByte(data) < 0 {
+		// A segment that was made ahead, or not made to the end. Whatever follows it must be empty too.
+		if err := l.nothingAfter(s, numbers[i:], place{n, 0}, errors.New("an empty segment")); err != nil {
+			return false, err
+		}
+		return true, l.dropAfter(numbers[i:])
+	}
+	err = s.segment(n, data)
+	var d *damage
+	switch {
+	case err == nil:
+		return false, nil
+	case !errors.As(err, &d):
+		return false, err
+	case errors.Is(err, ErrFormat):
+		return false, fmt.Errorf("ledger: %w", err)
+	}
+	if at := findCheckpoint(data[min(d.offset, int64(len(data))):], l.keys.verifier, s.cp.Size); at >= 0 {
+		return false, fmt.Errorf("%w: %w; a signed checkpoint follows at byte %d", ErrCorrupt, d, d.offset+at)
+	}
+	if err := l.nothingAfter(s, numbers[i+1:], d.place, d.err); err != nil {
+		return false, err
+	}
+	from := int64(0)
+	if s.at.segment == n {
+		from = s.at.offset
+	}
+	if errors.Is(err, errSize) {
+		// The segment was durable at its full size before its head was written: bytes are gone, even if zeros.
+		return false, fmt.Errorf("%w: %w", ErrCorrupt, d)
+	}
+	if err := l.cut(n, from, int64(len(data))); err != nil {
+		return false, err
+	}
+	if from == 0 {
+		return true, l.dropAfter(numbers[i:])
+	}
+	return true, l.dropAfter(numbers[i+1:])
+}
+
+// nothingAfter errs if a signed checkpoint stands in one of the segments.
+func (l *Log) nothingAfter(s *scanner, numbers []uint64, at place, cause error) error {
+	for _, n := range numbers {
+		data, err := readFile(l.cfg.disk, segmentName(l.cfg.Wal, n), maxSegmentBytes)
+		if err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+		if found := findCheckpoint(data, l.keys.verifier, s.cp.Size); found >= 0 {
+			return fmt.Errorf("%w: segment %d at byte %d: %w; a signed checkpoint follows in segment %d at byte %d",
+				ErrCorrupt, at.segment, at.offset, cause, n, found)
+		}
+	}
+	return nil
+}
+
+// dropAfter removes segments that hold nothing acknowledged.
+func (l *Log) dropAfter(numbers []uint64) error {
+	for i := len(numbers) - 1; i >= 0; i-- {
+		if err := l.cfg.disk.Remove(segmentName(l.cfg.Wal, numbers[i])); err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+	}
+	return nil
+}
+
+// cut fills a segment with zeros from an offset to its end.
+func (l *Log) cut(number uint64, from, size int64) error {
+	f, err := l.cfg.disk.Open(segmentName(l.cfg.Wal, number), openCreate)
+	if err != nil {
+		return fmt.Errorf("ledger: open: %w", err)
+	}
+	l.stats.cut += size - from
+	if err := errors.Join(zeroFill(f, from, size-from), f.Close()); err != nil {
+		return fmt.Errorf("ledger: open: segment %d: %w", number, err)
+	}
+	return nil
+}
+
+// restore takes one leaf of the past into memory.
+func (l *Log) restore(e scanned) error {
+	leaf, err := DecodeLeaf(e.raw)
+	if err != nil {
+		return fmt.Errorf("entry %d: %w", e.index, err)
+	}
+	s := l.session(leaf.Session)
+	s.seq, s.prev = leaf.Seq, base64url.EncodeToString(e.hash[:])
+	if kindKey(leaf.Kind, leaf.Action) {
+		l.unique.put(newUniqueKey(leaf.Action, int(leaf.Round), leaf.Kind), e.index)
+	}
+	if leaf.LogMs > l.high.Load() {
+		l.high.Store(leaf.LogMs)
+	}
+	if n := len(l.segments); n == 0 || l.segments[n-1].number != e.at.segment {
+		l.segments = append(l.segments, segmentSpan{number: e.at.segment, first: e.index, name: segmentName(l.cfg.Wal, e.at.segment)})
+	}
+	if e.index%markEvery == 0 {
+		l.marks = append(l.marks, mark{segment: e.at.segment, at: e.at.offset})
+	}
+	return nil
+}
+
+// ready opens the tail. The last batch is written once more: if the fsync under it had failed in the
+// process before, memory and disk may differ, and reading cannot tell.
+func (l *Log) ready(s *scanner) error {
+	l.tree, l.size, l.next = s.tree, s.tree.size, s.tree.size
+	l.newest, l.newestAt = s.cp, l.Now()
+	if n := len(l.segments); n > 0 {
+		sp := l.segments[n-1]
+		f, err := l.cfg.disk.Open(sp.name, openCreate)
+		if err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+		size, err := f.Size()
+		if err != nil {
+			return errors.Join(err, f.Close())
+		}
+		l.tail = &segment{number: sp.number, name: sp.name, file: f, bytes: size, written: sp.end}
+		b := make([]byte, s.at.offset-s.last.offset)
+		if _, err := f.ReadAt(b, s.last.offset); err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+		if _, err := f.WriteAt(b, s.last.offset); err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+		if err := f.Sync(); err != nil {
+			return fmt.Errorf("ledger: open: %w", err)
+		}
+	}
+	if l.tail == nil {
+		var err error
+		if l.tail, err = l.newSegment(1, l.cfg.SegmentBytes); err != nil {
+			return fmt.Errorf("%w: %w", ErrFull, err)
+		}
+		root := l.tree.root()
+		if l.newest, err = signCheckpoint(l.keys.signer, 0, root); err != nil {
+			return err
+		}
+	}
+	if l.head != nil && l.head.known.Size <= l.size {
+		if err := l.head.set(l.newest); err != nil {
+			return fmt.Errorf("ledger: head cell: %w", err)
+		}
+		l.head.sync()
+	}
+	return nil
+}

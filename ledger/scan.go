@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// scanner reads segments in order and re-derives the tree. What it visits stands under a checkpoint
+// whose root is the derived one.
+type scanner struct {
+	verifier note.Verifier
+	tree     tree
+	cp       Checkpoint // the last one that holds; the zero value before the first
+	at       place      // where the last batch ends
+	last     place      // where the last batch begins
+	visit    func(e scanned) error
+	sealed   func(cp Checkpoint, end place) error // called after each checkpoint; may be nil
+}
+
+// place is a position in a segment.
+type place struct {
+	segment uint64
+	offset  int64
+}
+
+// scanned is one leaf with its payload frames; its slices are valid during visit only.
+type scanned struct {
+	index    uint64
+	hash     hash
+	at       place
+	raw      []byte
+	payloads []frame
+}
+
+var errSize = errors.New("the file has another size")
+
+// damage says where a segment stops making sense.
+type damage struct {
+	place
+	err error
+}
+
+func (d *damage) Error() string {
+	return fmt.Sprintf("segment %d at byte %d: %s", d.segment, d.offset, d.err)
+}
+func (d *damage) Unwrap() error { return d.err }
+
+// segment scans the file of segment number. It returns a *damage for what is not what the writer
+// leaves behind, including the rest of an interrupted write, and ends at the zeros otherwise.
+func (s *scanner) segment(number uint64, data []byte) error {
+	fault := func(at int64, format string, a ...any) error {
+		return &damage{place{number, at}, fmt.Errorf(format, a...)}
+	}
+	var batch []scanned
+	next := s.tree.clone()
+	at, from := int64(0), int64(0)
+	for at < int64(len(data)) {
+		f, err := parseFrame(data[at:])
+		if err == errFrameEnd {
+			break
+		}
+		if err != nil {
+			return &damage{place{number, at}, err}
+		}
+		switch {
+		case at == 0:
+			if err := s.header(number, f, int64(len(data))); err != nil {
+				return &damage{place{number, 0}, err}
+			}
+		case f.kind == frameLeaf:
+			e := scanned{index: next.size, hash: leafHash(f.body), at: place{number, at}, raw: f.body}
+			next.add(e.hash)
+			batch = append(batch, e)
+		case f.kind == framePayload && len(batch) > 0:
+			e := &batch[len(batch)-1]
+			e.payloads = append(e.payloads, f)
+		case f.kind == frameCheckpoint && len(batch) > 0:
+			cp, err := ParseCheckpoint(f.body, nil)
+			if err == nil && (cp.Size != next.size || cp.Root != next.root() || cp.Origin != s.verifier.Name()) {
+				err = fmt.Errorf("checkpoint %d differs from the leaves before it", cp.Size)
+			}
+			if err != nil {
+				return &damage{place{number, at}, err}
+			}
+			for _, e := range batch {
+				if err := s.visit(e); err != nil {
+					return err
+				}
+			}
+			s.tree, s.cp = next, cp
+			s.last, s.at = place{number, from}, place{number, at + int64(f.bytes)}
+			if s.sealed != nil {
+				if err := s.sealed(cp, s.at); err != nil {
+					return err
+				}
+			}
+			next, batch, from = s.tree.clone(), batch[:0], at+int64(f.bytes)
+		default:
+			return fault(at, "frame kind %d out of place", f.kind)
+		}
+		at += int64(f.bytes)
+	}
+	if at > from || len(batch) > 0 {
+		return fault(from, "a batch without its checkpoint")
+	}
+	if rest := firstByte(data[at:]); rest >= 0 {
+		return fault(at+int64(rest), "bytes after the end")
+	}
+	return nil
+}
+
+func (s *scanner) header(number uint64, f frame, size int64) error {
+	if f.kind != frameSegment {
+		return fmt.Errorf("frame kind %d out of place", f.kind)
+	}
+	h, err := decodeSegmentHead(f.body)
+	switch {
+	case err != nil:
+		return err
+	case h.number != number || h.first != s.tree.size || h.root != s.tree.root() || h.origin != s.verifier.Name():
+		return fmt.Errorf("head of segment %d, first leaf %d, of %q", h.number, h.first, clip(h.origin))
+	case h.bytes != uint64(size):
+		return fmt.Errorf("%w: %d bytes, made with %d", errSize, size, h.bytes)
+	}
+	return nil
+}
+
+// findCheckpoint returns the offset of a signed checkpoint larger than size in data, or -1. It decides
+// whether damage is the end of an interrupted write or the loss of something acknowledged.
+func findCheckpoint(data []byte, v note.Verifier, size uint64) int64 {
+	pattern := []byte(v.Name() + "\n")
+	for at := 0; ; {
+		i := bytes.Index(data[at:], pattern)
+		if i < 0 {
+			return -1
+		}
+		at += i
+		if at >= frameHeadBytes {
+			f, err := parseFrame(data[at-frameHeadBytes:])
+			if err == nil && f.kind == frameCheckpoint {
+				if cp, err := ParseCheckpoint(f.body, v); err == nil && cp.Size > size {
+					return int64(at - frameHeadBytes)
+				}
+			}
+		}
+		at += len(pattern)
+	}
+}
+
+// firstByte returns the offset of the first byte that is not zero, or -1.
+func firstByte(b []byte) int {
+	const step = 4096
+	var zeros [step]byte
+	for at := 0; at < len(b); at += step {
+		part := b[at:min(at+step, len(b))]
+		if bytes.Equal(part, zeros[:len(part)]) {
+			continue
+		}
+		for i, c := range part {
+			if c != 0 {
+				return at + i
+			}
+		}
+	}
+	return -1
+}
