@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/action"
-	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/store"
 )
 
@@ -109,8 +108,6 @@ type order struct {
 	Order
 	revision uint64
 }
-
-var _ enforce.Standing = (*Switch)(nil)
 
 // OpenSwitch reads the kills in force.
 func OpenSwitch(ctx context.Context, c SwitchConfig) (*Switch, error) {
@@ -229,31 +226,45 @@ func (s *Switch) Kill(ctx context.Context, by Actor, t Target, reason string) (O
 		return Order{}, err
 	}
 	reason = plain(reason, 500)
+	// The kill is in force before we wait for anybody: a writer may hang on the ledger.
+	key, o, first := s.force(by, t, reason)
 	s.write.Lock()
 	defer s.write.Unlock()
+	// A release that was under way may have dropped it since.
+	if k, again, missing := s.force(by, t, reason); missing || !first {
+		key, o, first = k, again, missing
+	}
+	if !first {
+		return o.Order, nil
+	}
+	ctx = context.WithoutCancel(ctx)
+	err := s.record(ctx, []string{codeKill + o.Scope}, o.Order, by)
+	return o.Order, errors.Join(err, s.put(ctx, key, o))
+}
+
+// force puts the kill in force in memory, and reports whether it was not yet.
+func (s *Switch) force(by Actor, t Target, reason string) (key string, o order, first bool) {
 	now := s.c.Now()
 	s.mu.Lock()
+	defer s.mu.Unlock()
+	if o, ok := s.orders[t.key()]; ok {
+		return t.key(), o, false
+	}
 	if t.Scope == KillSession && s.sessions >= MaxKilledSessions {
 		t = Target{Scope: KillAgent, ID: t.Agent, Tenant: t.Tenant}
 		if t.ID == "" {
 			t = Target{Scope: KillTenant, Tenant: t.Tenant}
 		}
+		if o, ok := s.orders[t.key()]; ok {
+			return t.key(), o, false
+		}
 	}
-	key := t.key()
-	o, again := s.orders[key]
-	if !again {
-		s.epoch++
-		o = order{Order: Order{Target: t, Epoch: s.epoch, By: plain(by.ID, 128), Reason: reason, TimeMs: now.UnixMilli()}}
-		s.set(key, o)
-		s.proposed.by = Actor{}
-		s.tell()
-	}
-	s.mu.Unlock()
-	if again {
-		return o.Order, nil
-	}
-	err := s.record(ctx, []string{codeKill + t.Scope}, o.Order, by, now)
-	return o.Order, errors.Join(err, s.put(ctx, key, o))
+	s.epoch++
+	o = order{Order: Order{Target: t, Epoch: s.epoch, By: plain(by.ID, 128), Reason: reason, TimeMs: now.UnixMilli()}}
+	s.set(t.key(), o)
+	s.proposed.by = Actor{}
+	s.tell()
+	return t.key(), o, true
 }
 
 func (s *Switch) put(ctx context.Context, key string, o order) error {
@@ -284,15 +295,19 @@ func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string)
 	s.write.Lock()
 	defer s.write.Unlock()
 	now, key := s.c.Now(), t.key()
-	s.mu.RLock()
+	s.mu.Lock()
 	o, ok := s.orders[key]
 	ok = ok || s.hidden[s.mac(key)]
-	next, proposed := s.epoch+1, s.proposed
-	s.mu.RUnlock()
+	proposed := s.proposed
+	if ok {
+		s.epoch++
+	}
+	epoch := s.epoch
+	s.mu.Unlock()
 	if !ok {
 		return fmt.Errorf("%w: %s %q", ErrNotKilled, t.Scope, t.ID)
 	}
-	said := Order{Target: t, Epoch: next, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli()}
+	said := Order{Target: t, Epoch: epoch, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli()}
 	codes := []string{codeRelease + t.Scope}
 	if t.Scope == KillAll && !second(proposed.by, by, now.Sub(proposed.at)) {
 		if !s.c.SingleOperator {
@@ -300,12 +315,12 @@ func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string)
 		}
 		codes = append(codes, codeSingle)
 	}
-	if err := s.record(ctx, codes, said, by, now); err != nil {
+	if err := s.record(ctx, codes, said, by); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	s.drop(key)
-	s.epoch, s.proposed.by = next, Actor{}
+	s.proposed.by = Actor{}
 	s.tell()
 	s.mu.Unlock()
 	if o.revision == 0 {
@@ -324,7 +339,7 @@ func second(a, b Actor, age time.Duration) bool {
 }
 
 func (s *Switch) propose(ctx context.Context, said Order, by Actor, now time.Time) error {
-	if err := s.record(ctx, []string{codeProposed}, said, by, now); err != nil {
+	if err := s.record(ctx, []string{codeProposed}, said, by); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -333,12 +348,12 @@ func (s *Switch) propose(ctx context.Context, said Order, by Actor, now time.Tim
 	return ErrSecond
 }
 
-func (s *Switch) record(ctx context.Context, codes []string, o Order, by Actor, now time.Time) error {
+func (s *Switch) record(ctx context.Context, codes []string, o Order, by Actor) error {
 	tenant := o.Tenant
 	if tenant == "" {
 		tenant = s.c.Tokens.c.Tenants[0]
 	}
-	r := blank(action.KindKill, tenant, now)
+	r := blank(action.KindKill, tenant, time.UnixMilli(o.TimeMs))
 	r.Codes, r.Actor, r.Subject = codes, plain(by.ID, 128), s.mac(o.key())
 	switch o.Scope {
 	case KillSession:
@@ -381,47 +396,6 @@ func (s *Switch) checkTarget(t *Target) error {
 		}
 	}
 	return checkID(t.Scope+" id", t.ID)
-}
-
-// Standing answers from memory. A subject without tenant or agent has no standing that could be known.
-func (s *Switch) Standing(_ context.Context, sub *action.Subject, session string) action.Kill {
-	k := action.UnknownKill()
-	if sub == nil || sub.Tenant == "" || sub.ID == "" {
-		return k
-	}
-	k.State, k.Revoked = action.StateKnown, s.revoked(sub)
-	k.Owned = action.TriOf(s.c.Owns == nil || s.c.Owns(sub.Tenant, sub.ID))
-	targets := []Target{{Scope: KillAll}, {Scope: KillTenant, Tenant: sub.Tenant}, {Scope: KillAgent, Tenant: sub.Tenant, ID: sub.ID}}
-	for _, d := range sub.Delegation {
-		targets = append(targets, Target{Scope: KillAgent, Tenant: sub.Tenant, ID: d.ID})
-	}
-	if session != "" {
-		targets = append(targets, Target{Scope: KillSession, Tenant: sub.Tenant, ID: session})
-	}
-	s.mu.RLock()
-	defer s.mu.RUnlock()
-	k.Epoch, k.Killed = s.epoch, action.No
-	if len(s.orders) == 0 && len(s.hidden) == 0 {
-		return k
-	}
-	for _, t := range targets {
-		key := t.key()
-		if _, ok := s.orders[key]; ok || (len(s.hidden) > 0 && s.hidden[s.mac(key)]) {
-			k.Killed, k.Scope = action.Yes, t.Scope
-			return k
-		}
-	}
-	return k
-}
-
-func (s *Switch) revoked(sub *action.Subject) action.Tri {
-	switch sub.Channel.Credential {
-	case action.CredentialToken:
-		return action.TriOf(s.c.Tokens.Revoked(sub.Channel.CredID))
-	case action.CredentialPeer:
-		return action.TriOf(!slices.Contains(s.c.Tokens.c.PeerUIDs, sub.Channel.UID))
-	}
-	return action.TriUnknown
 }
 
 // Orders returns the kills in force, oldest first.

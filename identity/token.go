@@ -132,6 +132,9 @@ func (t *Tokens) issue(ctx context.Context, s TokenSpec) (string, Token, error) 
 	if s.TTL == 0 {
 		s.TTL = DefaultTTL
 	}
+	if err := t.purge(ctx); err != nil {
+		return "", Token{}, err
+	}
 	if err := t.check(&s); err != nil {
 		return "", Token{}, err
 	}
@@ -149,6 +152,28 @@ func (t *Tokens) issue(ctx context.Context, s TokenSpec) (string, Token, error) 
 		return "", Token{}, err
 	}
 	return secret, r.Token, nil
+}
+
+// purge forgets tokens that ended long ago, once there are many. Their ids authenticate nobody either way.
+func (t *Tokens) purge(ctx context.Context) error {
+	now := t.c.Now()
+	t.mu.RLock()
+	var old []tokenRow
+	for _, r := range t.tokens {
+		if len(t.tokens) >= MaxTokens && !r.live(now.Add(-30*24*time.Hour)) {
+			old = append(old, r)
+		}
+	}
+	t.mu.RUnlock()
+	for _, r := range old {
+		if err := t.c.Store.Delete(ctx, tokenKey(r.Tenant, r.ID), r.revision); err != nil {
+			return fmt.Errorf("identity: token %q: %w", r.ID, err)
+		}
+		t.mu.Lock()
+		delete(t.tokens, r.ID)
+		t.mu.Unlock()
+	}
+	return nil
 }
 
 // check completes s; write is held.
@@ -302,10 +327,8 @@ func (t *Tokens) Revoke(ctx context.Context, id, by string) (Token, error) {
 	if err := checkText("actor", by, 128); err != nil {
 		return Token{}, err
 	}
-	t.write.Lock()
-	defer t.write.Unlock()
 	now := t.c.Now()
-	t.mu.Lock()
+	t.mu.Lock() // it is withdrawn before we wait for anybody: a writer may hang on the ledger
 	r, ok := t.tokens[id]
 	first := ok && r.RevokedMs == 0
 	if first {
@@ -319,6 +342,9 @@ func (t *Tokens) Revoke(ctx context.Context, id, by string) (Token, error) {
 	if !first {
 		return r.Token, nil
 	}
+	t.write.Lock()
+	defer t.write.Unlock()
+	ctx = context.WithoutCancel(ctx)
 	return r.Token, errors.Join(t.record(ctx, CodeTokenRevoked, r, by, now), t.putToken(ctx, &r))
 }
 
