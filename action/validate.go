@@ -19,12 +19,15 @@ var (
 	rawType  = reflect.TypeFor[jsontext.Value]()
 )
 
-// Validate reports the first word of q that is not on its list, number outside ±(2^53-1), or score
+// Validate reports arguments that are no object, or the first word of q that is not on its list, number outside ±(2^53-1), or score
 // outside 0..1000. It uses reflection and is meant for documents from outside and for tests; enforce
 // builds its queries from parts that the conformance suites have validated.
 func (q *Query) Validate() error {
 	if q.Version != Version {
 		return fmt.Errorf("%w: version %q is not %q", ErrStrict, Clip(q.Version, 32), Version)
+	}
+	if q.Action.Arguments.Kind() != '{' {
+		return fmt.Errorf("%w: arguments are not an object", ErrStrict)
 	}
 	return validate("", reflect.ValueOf(q).Elem())
 }
