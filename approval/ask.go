@@ -83,7 +83,7 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (*ask, enforce.Answer, erro
 			a.join(r.Action)
 			return a, enforce.Answer{}, nil
 		}
-		if a.State.Live() || (slices.Contains(a.actions, r.Action) && a.State != Refused) {
+		if a.State.Live() || slices.Contains(a.actions, r.Action) {
 			a.join(r.Action)
 			return a, a.answer(), nil
 		}
@@ -91,6 +91,9 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (*ask, enforce.Answer, erro
 	near, sinks := fingerprints(r)
 	if c, ok := d.cooled(near, sinks, now); ok {
 		return nil, enforce.Answer{Status: action.ApprovalRefused, Ticket: c.ask, Comment: c.comment}, nil
+	}
+	if len(r.Bytes) == 0 {
+		return nil, enforce.Answer{Status: action.ApprovalRefused, Comment: "there is nothing left that could be shown"}, nil
 	}
 	sess, agent := r.Query.Context.Session.ID, r.Query.Subject.ID
 	if d.pending[sess] >= d.cfg.MaxPending || d.open >= d.cfg.MaxOpen || !d.mayOpen(agent, now) {
@@ -151,7 +154,7 @@ func (d *Desk) fill(a *ask, r enforce.Request, needs []Need) error {
 	d.mu.Lock()
 	now := d.now()
 	d.mu.Unlock()
-	expires := now + d.ttl(r.Decision).Milliseconds()
+	expires := now + d.ttl(r).Milliseconds()
 	if !r.Expires.IsZero() {
 		expires = min(expires, r.Expires.UnixMilli())
 	}
@@ -175,18 +178,23 @@ func (d *Desk) fill(a *ask, r enforce.Request, needs []Need) error {
 	return err
 }
 
-// ttl is the shortest time that an asking rule leaves people.
-func (d *Desk) ttl(dec action.Decision) time.Duration {
-	ttl := d.cfg.MaxTTL
-	for _, m := range asking(dec) {
+// ttl is the shortest time that an asking rule leaves people. Nobody waits for a held result, so its
+// release may be asked for as long as it is held.
+func (d *Desk) ttl(r enforce.Request) time.Duration {
+	def := d.cfg.TTL
+	if r.Query.Phase == action.After {
+		def = d.cfg.MaxTTL
+	}
+	ttl, rules := d.cfg.MaxTTL, asking(r.Decision)
+	for _, m := range rules {
 		if m.Approver.TTL > 0 {
 			ttl = min(ttl, time.Duration(min(m.Approver.TTL, 1<<30))*time.Second)
 			continue
 		}
-		ttl = min(ttl, d.cfg.TTL)
+		ttl = min(ttl, def)
 	}
-	if len(asking(dec)) == 0 {
-		ttl = min(ttl, d.cfg.TTL)
+	if len(rules) == 0 {
+		ttl = min(ttl, def)
 	}
 	return ttl
 }

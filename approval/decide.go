@@ -213,7 +213,7 @@ func (d *Desk) finish(a *ask, to State, at int64, reason string) {
 	a.State, a.EndedMs, a.Reason = to, at, reason
 	if a.Shown != nil {
 		s := *a.Shown
-		s.Arguments, s.Erased = nil, true
+		s.Arguments, s.Nonce, s.Erased = nil, "", true
 		a.Shown = &s
 	}
 	d.wake(a)

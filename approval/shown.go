@@ -31,9 +31,9 @@ type Shown struct {
 	Risk        []Fact       `json:"risk"`
 	Obligations []string     `json:"obligations"`
 	Warnings    []string     `json:"warnings"`
-	Arguments   []string     `json:"arguments"` // the lines of the pretty form of what will be executed
-	Bytes       int          `json:"bytes"`     // of the raw arguments
-	Digest      string       `json:"digest"`    // of the nonce and the raw arguments
+	Arguments   []string     `json:"arguments"` // the lines of the pretty form of what will be executed or released
+	Bytes       int          `json:"bytes"`     // of its raw form
+	Digest      string       `json:"digest"`    // of the nonce and its raw form
 	Complete    bool         `json:"complete"`  // false if the middle of a long string is left out
 	Erased      bool         `json:"erased"`    // the ask has ended and Arguments were let go of
 	AskedMs     int64        `json:"asked_ms"`
@@ -115,16 +115,12 @@ func show(a *ask, r enforce.Request, nonce []byte) (*Shown, error) {
 	}
 	sum := sha256.Sum256(append(slices.Clone(nonce), r.Bytes...))
 	s.Digest = "sha256:" + hex.EncodeToString(sum[:])
-	args := r.Bytes
-	if len(args) == 0 {
-		args = []byte("null")
-	}
-	pretty, complete, err := Pretty(args)
+	pretty, complete, err := Pretty(r.Bytes)
 	if err != nil {
 		return nil, err
 	}
 	s.Arguments, s.Complete = strings.Split(pretty, "\n"), complete
-	s.Warnings = warnings(q, args, s)
+	s.Warnings = warnings(q, s)
 	if len(s.Rules) > maxFacts || len(s.Obligations) > maxFacts {
 		return nil, errors.New("approval: more rules or obligations than can be shown")
 	}
@@ -218,7 +214,7 @@ func risks(q *action.Query) []Fact {
 }
 
 // warnings say what makes the document itself hard to judge.
-func warnings(q *action.Query, args []byte, s *Shown) []string {
+func warnings(q *action.Query, s *Shown) []string {
 	out := []string{}
 	if !s.Complete {
 		out = append(out, "The middle of a long string is not shown.")
