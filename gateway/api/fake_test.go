@@ -257,7 +257,7 @@ func start(t testing.TB, change func(*gateway.Config)) *bench {
 	cfg := gateway.Config{
 		Auth: tokens{
 			"agent": caller("bot", "", action.ScopeAgent), "both": caller("bot", "", action.ScopeAgent, action.ScopeHost),
-			"other": caller("spy", "", action.ScopeAgent, action.ScopeHost), "viewer": caller("", "", action.ScopeViewer),
+			"other": caller("spy", "", action.ScopeAgent, action.ScopeHost), "viewer": {Name: "vera", Subject: caller("", "", action.ScopeViewer).Subject},
 			"host": caller("bot", "", action.ScopeHost), "ann": caller("bot", "ann", action.ScopeAgent, action.ScopeHost),
 		},
 		Malformed: b.record,
