@@ -39,9 +39,10 @@ type Config struct {
 
 	// Record makes r durable in the ledger before it returns.
 	Record func(ctx context.Context, r *action.Record) (action.Receipt, error)
-	// Past calls fn, oldest first, for every record of kind approval and every other record that names a
-	// grant. Records older than since may be left out.
-	Past func(ctx context.Context, since time.Time, fn func(Past)) error
+	// Past calls fn, oldest first, with every record of kind approval and every other record that names a
+	// grant. It reads the log itself, not a view of it. Records older than MaxTTL and GrantTTL together may
+	// be left out.
+	Past func(ctx context.Context, fn func(r *action.Record) error) error
 
 	TTL      time.Duration // how long an ask stays open; 0 means 15 min
 	MaxTTL   time.Duration // bounds what a rule may demand; 0 means 24 h
@@ -60,26 +61,6 @@ type Config struct {
 
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // nil means crypto/rand
-}
-
-// Past is what a record of the ledger says about an ask or grant. All fields are the record's own.
-type Past struct {
-	Kind    action.Kind
-	Grant   string
-	Status  action.Status
-	Code    string // the first of Codes
-	Binding string
-	Subject string
-	TimeMs  int64
-}
-
-// PastOf returns what r says about a grant.
-func PastOf(r *action.Record) Past {
-	p := Past{Kind: r.Kind, Grant: r.Grant, Status: r.Status, Binding: r.Binding, Subject: r.Subject, TimeMs: r.TimeMs}
-	if len(r.Codes) > 0 {
-		p.Code = r.Codes[0]
-	}
-	return p
 }
 
 // The errors that people's doors translate.

@@ -105,7 +105,7 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (*ask, enforce.Answer, erro
 	}
 	a = &ask{turn: make(chan struct{}, 1), changed: make(chan struct{}), ready: make(chan struct{})}
 	a.row = row{ID: id, Action: r.Action, Session: sess, Agent: agent, Binding: r.Binding, Near: near, Sinks: sinks,
-		Round: d.nextRound(r.Action)}
+		Round: d.nextRound(r.Action, now)}
 	a.turn <- struct{}{} // free until now; openAsk gives it back
 	a.actions = []string{r.Action}
 	d.asks[id], d.byBinding[r.Binding] = a, a
@@ -315,9 +315,10 @@ func (d *Desk) newID() (string, error) {
 	return id, nil
 }
 
-// nextRound keeps (action, round, kind) unique where one action leads to several asks.
-func (d *Desk) nextRound(actionID string) int {
-	round := 0
+// nextRound keeps (action, round, kind) unique where one action leads to several asks, also if the rows
+// of the earlier ones were lost: the rounds of an ask start at the time of its opening, in ms.
+func (d *Desk) nextRound(actionID string, now int64) int {
+	round := int(now)
 	for _, a := range d.asks {
 		if a.Action == actionID {
 			round = max(round, a.Round+1000)

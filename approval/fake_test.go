@@ -127,11 +127,13 @@ func (b *book) append(_ context.Context, r *action.Record) (action.Receipt, erro
 	return action.Receipt{Index: uint64(len(b.records))}, b.late
 }
 
-func (b *book) past(_ context.Context, _ time.Time, fn func(Past)) error {
+func (b *book) past(_ context.Context, fn func(r *action.Record) error) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, r := range b.records {
-		fn(PastOf(r))
+		if err := fn(r); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -46,14 +46,15 @@ func (d *Desk) keep(ctx context.Context, a *ask) {
 
 // told is what the ledger says about one ask.
 type told struct {
-	opened string // Binding of the opening record
-	last   Past   // the latest approval record
-	used   bool
+	opened string        // Binding of the opening record
+	last   action.Record // the latest approval record
+	code   string        // of last
+	used   bool          // a record of another kind names the grant
 }
 
 // load reads the stored rows and keeps what the ledger proves.
 func (d *Desk) load(ctx context.Context) error {
-	rows, since, err := d.rows(ctx)
+	rows, err := d.rows(ctx)
 	if err != nil {
 		return err
 	}
@@ -61,20 +62,14 @@ func (d *Desk) load(ctx context.Context) error {
 	for _, a := range rows {
 		tell[a.ID] = &told{}
 	}
-	err = d.cfg.Past(ctx, since, func(p Past) {
-		if p.Kind == action.KindApproval {
-			d.high = max(d.high, p.TimeMs)
+	err = d.cfg.Past(ctx, func(r *action.Record) error {
+		if r.Kind == action.KindApproval {
+			d.high = max(d.high, r.TimeMs)
 		}
-		t := tell[p.Grant]
-		switch {
-		case t == nil:
-		case p.Kind != action.KindApproval:
-			t.used = true
-		case p.Code == codeOpened:
-			t.opened, t.last = p.Binding, p
-		default:
-			t.last = p
+		if t := tell[r.Grant]; t != nil {
+			t.hear(r)
 		}
+		return nil
 	})
 	if err != nil {
 		return err
@@ -91,13 +86,26 @@ func (d *Desk) load(ctx context.Context) error {
 	return nil
 }
 
-// rows reads all stored rows, deletes what cannot be read, and returns since when the ledger matters.
-func (d *Desk) rows(ctx context.Context) (rows []*ask, since time.Time, err error) {
-	since = d.cfg.Now()
+func (t *told) hear(r *action.Record) {
+	if r.Kind != action.KindApproval {
+		t.used = true
+		return
+	}
+	t.last, t.code = *r, ""
+	if len(r.Codes) > 0 {
+		t.code = r.Codes[0]
+	}
+	if t.code == codeOpened {
+		t.opened = r.Binding
+	}
+}
+
+// rows reads all stored rows and deletes what cannot be read.
+func (d *Desk) rows(ctx context.Context) (rows []*ask, err error) {
 	for after := ""; ; {
 		page, err := d.cfg.Store.List(ctx, d.key(""), after, 0)
 		if err != nil || len(page) == 0 {
-			return rows, since.Add(-time.Minute), err
+			return rows, err
 		}
 		for _, e := range page {
 			after = e.Key
@@ -105,12 +113,9 @@ func (d *Desk) rows(ctx context.Context) (rows []*ask, since time.Time, err erro
 			close(a.ready)
 			if action.Read(e.Value, &a.row, action.Limits{}) != nil || a.Format != 1 || d.key(a.ID) != e.Key {
 				if err := d.cfg.Store.Delete(ctx, e.Key, e.Revision); err != nil && !errors.Is(err, store.ErrNotFound) {
-					return nil, since, err
+					return nil, err
 				}
 				continue
-			}
-			if opened := time.UnixMilli(a.OpenedMs); a.State.Live() && opened.Before(since) {
-				since = opened
 			}
 			rows = append(rows, a)
 		}
@@ -128,7 +133,7 @@ func settle(a *ask, t *told) bool {
 		return false
 	}
 	if t.used || t.last.Status == action.StatusRefused {
-		a.State = map[string]State{codeDenied: Refused, codeRevoked: Revoked}[t.last.Code]
+		a.State = map[string]State{codeDenied: Refused, codeRevoked: Revoked}[t.code]
 		if t.used {
 			a.State = Used
 		} else if a.State == "" {
