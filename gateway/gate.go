@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/http"
 	"path"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -175,14 +176,26 @@ func (g *Gate) serve(rt Route) http.Handler {
 				if fault == http.ErrAbortHandler {
 					panic(fault)
 				}
-				g.cfg.Log.Error("a handler panicked", "route", rt.Pattern, "panic", fmt.Sprint(fault), "stack", string(debug.Stack()))
+				g.cfg.Log.Error("a handler panicked", "route", rt.Pattern, "panic", faultName(fault), "stack", string(debug.Stack()))
 				g.refuse(w, r, x, Refuse(CodeInternal, ""))
 			}
 		}()
-		if err := g.pass(w, r, x, rt); err != nil {
+		err := g.pass(w, r, x, rt)
+		if err == nil && !w.wrote {
+			err = fmt.Errorf("gateway: route %q answered nothing", rt.Pattern) // the server would make it a 200
+		}
+		if err != nil {
 			g.refuse(w, r, x, err)
 		}
 	})
+}
+
+// faultName keeps what a panic carries out of the log, unless the runtime itself made it.
+func faultName(fault any) string {
+	if err, ok := fault.(runtime.Error); ok {
+		return err.Error()
+	}
+	return fmt.Sprintf("%T", fault)
 }
 
 // deadlines bound the time of the body and of the answer. A body that a handler leaves unread is drained

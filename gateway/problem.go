@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -168,7 +169,7 @@ func Refuse(code Code, format string, args ...any) *Problem {
 	for i := range registry {
 		if registry[i].Code == code {
 			p := registry[i]
-			p.Detail = action.Clip(fmt.Sprintf(format, args...), 512)
+			p.Detail = action.Clip(strings.ToValidUTF8(fmt.Sprintf(format, args...), "?"), 512)
 			return &p
 		}
 	}
@@ -239,7 +240,8 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", p.allow)
 	}
-	_ = writeJSON(w, p.Status, "application/problem+json", wire{
-		Type: p.Type(), Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, Remedy: p.Remedy,
-	})
+	body := wire{Type: p.Type(), Title: p.Title, Status: p.Status, Detail: p.Detail, Code: p.Code, Remedy: p.Remedy}
+	if writeJSON(w, p.Status, "application/problem+json", body) != nil {
+		w.WriteHeader(p.Status) // a refusal never turns into the empty 200 of an answer that was not written
+	}
 }
