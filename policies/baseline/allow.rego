@@ -18,6 +18,16 @@ allow contains {"id": "write", "code": "write-inside", "reason": "A reversible w
 	writes_safely
 }
 
+allow contains {"id": "write.own", "code": "write-own-state", "reason": "A reversible write of a reviewed tool to its own state."} if {
+	before
+	writes_own_state
+}
+
+allow contains {"id": "delegate", "code": "starts-agent", "reason": "Starts an agent whose own calls pass these gates."} if {
+	before
+	starts_agent
+}
+
 allow contains {"id": "run", "code": "reviewed-command", "reason": "Reviewed commands that build, test or look."} if {
 	before
 	runs_safely
@@ -33,9 +43,15 @@ allow contains {"id": "release", "code": "release", "reason": "The result may go
 	input.context.result.kind != "none"
 }
 
+# Nobody's guess: the door says so, or a reviewed definition (asking the user, showing a plan).
 responds if {
 	input.action.effect == "respond"
 	input.action.name == "respond"
+}
+
+responds if {
+	input.action.effect == "respond"
+	reviewed_tool
 }
 
 reads_safely if {
@@ -75,6 +91,38 @@ writes_safely if {
 	input.action.reversible == "yes"
 }
 
+# A list of things to do, notes, a plan: nothing in the arguments names a place, and a reviewed definition
+# says that the write can be undone.
+writes_own_state if {
+	input.action.effect == "write"
+	typed
+	inside_zone
+	reviewed_tool
+	input.action.reversible == "yes"
+	names_nothing
+}
+
+names_nothing if {
+	count(input.action.paths) == 0
+	count(input.action.commands) == 0
+	count(input.action.urls) == 0
+	count(input.action.recipients) == 0
+	count(input.action.sql) == 0
+	count(input.action.amounts) == 0
+}
+
+agent_starters := {"claude-code/Task", "claude-code/Agent"}
+
+starts_agent if {
+	input.action.effect == "execute"
+	typed
+	inside_zone
+	reviewed_tool
+	input.resource.id in agent_starters
+	input.resource.definition.pack == "claude-code"
+	names_nothing
+}
+
 runs_safely if {
 	input.action.effect == "execute"
 	typed
@@ -102,6 +150,10 @@ safe if responds
 safe if reads_safely
 
 safe if writes_safely
+
+safe if writes_own_state
+
+safe if starts_agent
 
 safe if runs_safely
 

@@ -116,6 +116,7 @@ ask contains {
 writes_elsewhere if {
 	input.action.effect == "write"
 	count(input.action.paths) == 0
+	not writes_own_state
 }
 
 writes_elsewhere if {
@@ -136,6 +137,7 @@ ask contains {
 unreviewed if {
 	input.action.effect == "execute"
 	count(input.action.commands) == 0
+	not starts_agent
 }
 
 unreviewed if {

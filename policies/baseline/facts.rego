@@ -18,6 +18,12 @@ known_effect if input.action.effect in grave
 
 typed if input.action.typed == "known"
 
+# Somebody has approved this very definition, and said what it does.
+reviewed_tool if {
+	input.resource.definition.state == "approved"
+	input.action.effect_source in {"declared", "approved"}
+}
+
 # Paths.
 
 inside(p) if {

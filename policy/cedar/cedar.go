@@ -184,7 +184,7 @@ func (e *Evaluator) fold(d *action.Decision, permits, forbids cedar.Diagnostic) 
 		verdict = verdict.Meet(action.Deny)
 		d.Errors = append(d.Errors, id+": "+action.Clip(err.Message, 500))
 		d.Matches = append(d.Matches, action.Match{ID: id, Verdict: action.Deny, Code: "evaluation-error",
-			Reason: "The rule could not be evaluated, so it denies.", Severity: "high"})
+			Reason: "The rule could not be evaluated, so it denies.", Severity: "high", Always: true})
 	}
 	if len(permits.Reasons) == 0 {
 		d.Matches = append(d.Matches, action.Match{ID: "default.cedar", Verdict: action.Deny, Code: "no-rule",

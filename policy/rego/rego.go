@@ -270,7 +270,7 @@ func fail(d *action.Decision, rule string, err error) {
 	d.Verdict = action.Deny
 	d.Errors = append(d.Errors, rule+": "+action.Clip(err.Error(), 500))
 	d.Matches = append(d.Matches, action.Match{ID: rule, Verdict: action.Deny, Code: "evaluation-error",
-		Reason: "The rule could not be evaluated, so it denies.", Severity: "high"})
+		Reason: "The rule could not be evaluated, so it denies.", Severity: "high", Always: true})
 }
 
 // ruleAt names the rule in which an evaluation error arose, "rego.evaluation" if that is unknown.

@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/bundle"
+)
+
+// Report is what the cases of a bundle showed.
+type Report struct {
+	Bundle    action.Bundle `json:"bundle"`
+	Cases     int           `json:"cases"`
+	Allowing  int           `json:"allowing"` // cases that expect allow
+	Refusing  int           `json:"refusing"` // cases that expect anything else
+	Failures  []Failure     `json:"failures"`
+	Uncovered []string      `json:"uncovered"` // rules that fired in no case, sorted
+}
+
+// Failure is one case that got another answer than it expects.
+type Failure struct {
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Case string `json:"case"`
+	Want string `json:"want"`
+	Got  string `json:"got"`
+	Text string `json:"text"` // the explanation
+}
+
+// Passed reports whether every case got its answer.
+func (r *Report) Passed() bool { return len(r.Failures) == 0 }
+
+// ErrOneSided means that a bundle has no case that must be allowed, or none that must not.
+var ErrOneSided = errors.New("cases of both kinds are wanted: some that must be allowed, some that must not")
+
+// TestDir loads the bundle in dir and runs its cases. A bundle that does not load is an error, and so is
+// one without cases of both kinds (ErrOneSided); cases that fail stand in the report.
+func TestDir(ctx context.Context, dir string) (Report, error) {
+	c, err := Load(Config{Dir: dir})
+	if err != nil {
+		return Report{}, err
+	}
+	return c.Test(ctx)
+}
+
+// TestFS is TestDir for the bundle at the top of fsys.
+func TestFS(ctx context.Context, fsys fs.FS) (Report, error) {
+	c, err := LoadFS(fsys)
+	if err != nil {
+		return Report{}, err
+	}
+	return c.Test(ctx)
+}
+
+// Test runs the cases of the bundle.
+func (c *Compiled) Test(ctx context.Context) (Report, error) {
+	r := Report{Bundle: c.bundle}
+	suites, err := c.source.Suites()
+	if err != nil {
+		return r, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
+	}
+	fired := map[string]bool{}
+	for _, s := range suites {
+		under := c
+		if s.Params != nil {
+			b, err := c.source.WithParams(s.Params)
+			if err != nil {
+				return r, fmt.Errorf("policy: bundle %q: %s: %w", c.bundle.Name, s.File, err)
+			}
+			if under, err = compile(b, 0); err != nil {
+				return r, fmt.Errorf("%w (%s)", err, s.File)
+			}
+		}
+		for _, k := range s.Cases {
+			if err := under.try(ctx, &r, s.File, k, fired); err != nil {
+				return r, err
+			}
+		}
+	}
+	for _, id := range c.Rules() {
+		if !fired[id] {
+			r.Uncovered = append(r.Uncovered, id)
+		}
+	}
+	if r.Allowing == 0 || r.Refusing == 0 {
+		return r, fmt.Errorf("policy: bundle %q: %d allowing and %d refusing: %w", c.bundle.Name, r.Allowing, r.Refusing, ErrOneSided)
+	}
+	return r, nil
+}
+
+func (c *Compiled) try(ctx context.Context, r *Report, file string, k bundle.Case, fired map[string]bool) error {
+	r.Cases++
+	if k.Expect == action.Allow {
+		r.Allowing++
+	} else {
+		r.Refusing++
+	}
+	d, err := c.Decide(ctx, k.Query)
+	if err != nil {
+		return err
+	}
+	for _, m := range d.Matches {
+		fired[m.ID] = true
+	}
+	for _, o := range d.Obligations {
+		fired[o.Rule] = true
+	}
+	want, got := answers(k, &d)
+	if want != got || len(d.Errors) > 0 {
+		r.Failures = append(r.Failures, Failure{File: file, Line: k.Line, Case: k.Name, Want: want, Got: got, Text: Text(k.Query, &d)})
+	}
+	return nil
+}
+
+// answers renders what k compares, as it is wanted and as it came out.
+func answers(k bundle.Case, d *action.Decision) (want, got string) {
+	want, got = string(k.Expect), string(d.Verdict)
+	if k.Rules != nil {
+		var ids []string
+		for _, m := range d.Deciding() {
+			_, id, _ := strings.Cut(m.ID, ".")
+			ids = append(ids, id)
+		}
+		rules := slices.Clone(k.Rules)
+		slices.Sort(rules)
+		slices.Sort(ids)
+		want, got = want+" by "+strings.Join(rules, " "), got+" by "+strings.Join(ids, " ")
+	}
+	if k.Channel != "" {
+		need := action.RankUnknown
+		for _, m := range d.Deciding() {
+			if m.Approver.Need().AtLeast(need) || need == action.RankUnknown {
+				need = m.Approver.Need()
+			}
+		}
+		want, got = want+" through "+string(k.Channel), got+" through "+string(need)
+	}
+	if k.Obligations != nil {
+		var types []string
+		for _, o := range d.Obligations {
+			types = append(types, string(o.Type))
+		}
+		slices.Sort(types)
+		want, got = want+" with "+strings.Join(k.Obligations, " "), got+" with "+strings.Join(types, " ")
+	}
+	return want, got
+}
