@@ -88,6 +88,8 @@ var (
 	ErrErased = errors.New("ledger: erased")
 	// ErrNotFound means that there is no such entry or part.
 	ErrNotFound = errors.New("ledger: no such entry")
+	// ErrVerification means that a proof or a log does not hold.
+	ErrVerification = errors.New("ledger: verification failed")
 	// ErrLocked means that another process has the log open.
 	ErrLocked = errors.New("ledger: another process has the log open")
 )

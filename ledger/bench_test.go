@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+func BenchmarkAppend(b *testing.B) {
+	for _, writers := range []int{1, 16, 256} {
+		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
+			cfg := testConfig(b)
+			cfg.SegmentBytes = 64 << 20
+			l := mustOpen(b, cfg)
+			ctx, cancel := context.WithCancel(context.Background())
+			var running sync.WaitGroup
+			running.Go(func() { _ = l.Run(ctx) })
+			took := make([]time.Duration, b.N)
+			var next atomic.Int64
+			var wg sync.WaitGroup
+			b.ReportAllocs()
+			b.ResetTimer()
+			for w := range writers {
+				wg.Go(func() {
+					session := fmt.Sprintf("session-%d", w)
+					for i := next.Add(1) - 1; i < int64(b.N); i = next.Add(1) - 1 {
+						from := time.Now()
+						if _, err := l.Append(ctx, testRecord(session, int(i))); err != nil {
+							b.Error(err)
+							return
+						}
+						took[i] = time.Since(from)
+					}
+				})
+			}
+			wg.Wait()
+			b.StopTimer()
+			slices.Sort(took)
+			b.ReportMetric(float64(took[len(took)/2].Nanoseconds()), "p50-ns")
+			b.ReportMetric(float64(took[len(took)*99/100].Nanoseconds()), "p99-ns")
+			s := l.Stats()
+			b.ReportMetric(float64(s.Bytes)/float64(s.Appended), "disk-B/record")
+			b.ReportMetric(float64(s.Appended)/float64(s.Batches), "records/batch")
+			cancel()
+			running.Wait()
+			mustClose(b, l)
+		})
+	}
+}
+
+func BenchmarkLeaf(b *testing.B) {
+	l := mustOpen(b, testConfig(b))
+	defer mustClose(b, l)
+	mustAppend(b, l, testRecord("s", 0))
+	e, err := l.Read(0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run("encode", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := e.Leaf.Encode(); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run("decode", func(b *testing.B) {
+		b.SetBytes(int64(len(e.Raw)))
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := DecodeLeaf(e.Raw); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}
