@@ -115,7 +115,7 @@ func (c *Conn) principal() string {
 
 func (c *Conn) target(p *plan) string {
 	sum := sha256.Sum256(p.args)
-	return digest(p.method, c.up.Name, c.up.Identity, p.typ, p.tool, string(sum[:]))
+	return digest(p.method, c.up.Name, c.up.identity(), p.typ, p.tool, string(sum[:]))
 }
 
 // digest is injective over its parts.

@@ -19,13 +19,18 @@ func (c *Conn) FromClient(ctx context.Context, raw []byte) Step {
 	if err != nil {
 		return c.unreadable(ctx, err)
 	}
+	return c.message(ctx, &m)
+}
+
+// message is FromClient for a message that was read.
+func (c *Conn) message(ctx context.Context, m *message) Step {
 	switch m.kind {
 	case kindRequest:
-		return c.request(ctx, &m)
+		return c.request(ctx, m)
 	case kindNotification:
-		return c.note(ctx, &m)
+		return c.note(ctx, m)
 	}
-	return c.answer(ctx, &m)
+	return c.answer(ctx, m)
 }
 
 // unreadable answers a message that is not one. The id is null: an id out of bytes that two readers may

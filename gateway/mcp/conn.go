@@ -44,9 +44,6 @@ type pending struct {
 
 // Conn opens a conversation. Close ends it.
 func (g *Gate) Conn(p Peer, up Upstream) *Conn {
-	if up.Zone == "" {
-		up.Zone = action.ZoneUnknown
-	}
 	return &Conn{gate: g, peer: p, up: up, client: map[string]*pending{}, server: map[string]*pending{},
 		tokens: map[string]*pending{}}
 }
@@ -211,11 +208,7 @@ func (c *Conn) Close(ctx context.Context, why string) [][]byte {
 	c.listen = ""
 	var out [][]byte
 	for _, p := range c.client {
-		msg := fmt.Sprintf("%s; what became of this request is unknown", why)
-		if p.action != "" {
-			msg += fmt.Sprintf(", do not repeat it blindly (action %s)", p.action)
-		}
-		out = append(out, errorReply(p.id, codeInternal, msg))
+		out = append(out, errorReply(p.id, codeInternal, lostText(p, why)))
 	}
 	clear(c.client)
 	clear(c.server)
@@ -225,4 +218,12 @@ func (c *Conn) Close(ctx context.Context, why string) [][]byte {
 		_, _ = c.gate.cfg.Enforcer.After(ctx, &c.peer.Subject, listen, enforce.Outcome{Status: action.ResultDone, Content: []byte("{}")})
 	}
 	return out
+}
+
+func lostText(p *pending, why string) string {
+	msg := why + "; what became of this request is unknown"
+	if p.action != "" {
+		msg += fmt.Sprintf(", do not repeat it blindly (action %s)", p.action)
+	}
+	return msg
 }

@@ -168,4 +168,4 @@ func newGate(t testing.TB, p *path, change func(*Config)) *Gate {
 var testPeer = Peer{Subject: action.NewQuery(action.Before).Subject, Session: "s1", Source: "test",
 	Grade: action.GradeProxy, Separation: action.SeparationNone}
 
-var testUpstream = Upstream{Name: "notes", Identity: "command:test", Zone: action.ZoneInside}
+var testUpstream = Upstream{Name: "notes", Command: []string{"notes"}, Zone: action.ZoneInside}

@@ -13,8 +13,9 @@ import (
 // maxTools bounds one page of definitions.
 const maxTools = 4096
 
-// tools observes a page of definitions and returns the part that the subject may see, for it alone.
-func (c *Conn) tools(ctx context.Context, result []byte) ([]byte, error) {
+// tools observes a page of definitions and returns the part that the subject may see, for it alone. first
+// says that the page was asked for without a cursor.
+func (c *Conn) tools(ctx context.Context, result []byte, first bool) ([]byte, error) {
 	list, err := elements(member(result, "tools"))
 	if err != nil || len(list) > maxTools {
 		return nil, fmt.Errorf("mcp: %q: no list of tools", c.up.Name)
@@ -31,8 +32,7 @@ func (c *Conn) tools(ctx context.Context, result []byte) ([]byte, error) {
 	}
 	cfg := &c.gate.cfg
 	if cfg.Observe != nil {
-		o := Observation{Subject: &c.peer.Subject, Server: c.up.Name, Upstream: c.up.Identity, Zone: c.up.Zone, Tools: tools,
-			Complete: member(result, "nextCursor") == nil}
+		o := Observation{Subject: &c.peer.Subject, Upstream: c.up, Tools: tools, Complete: first && member(result, "nextCursor") == nil}
 		if err := cfg.Observe(ctx, o); err != nil {
 			return nil, fmt.Errorf("mcp: %q: definitions are not recorded: %w", c.up.Name, err)
 		}

@@ -52,11 +52,9 @@ var _ Enforcer = (*enforce.Enforcer)(nil)
 // Observation is a page of tool definitions as a server listed them, before any filtering.
 type Observation struct {
 	Subject  *action.Subject
-	Server   string      // our name of the upstream
-	Upstream string      // identity behind the name: "command:sha256:..." or a URL origin
-	Zone     action.Zone // whether what we tell the server stays inside
+	Upstream Upstream
 	Tools    []Tool
-	Complete bool // the list has no further page
+	Complete bool // the page is the whole list
 }
 
 // Tool is one listed definition.
@@ -140,10 +138,15 @@ func New(cfg Config) (*Gate, error) {
 
 // Upstream is a server behind the gate.
 type Upstream struct {
-	Name     string      // our name, part of every tool key
-	Identity string      // what answers under the name: a command digest or a URL origin
-	Zone     action.Zone // "" counts as outside
+	Name    string      // our name, part of every tool key
+	Command []string    // of a stdio server
+	Roots   []string    // its arguments that are its folders, see Roots
+	URL     string      // of an HTTP server
+	Zone    action.Zone // as the operator vetted it; "" is unknown and counts as outside
 }
+
+// identity tells two servers under one name apart.
+func (u *Upstream) identity() string { return digest(append([]string{u.URL}, u.Command...)...) }
 
 // Peer is who speaks on a connection. The door has authenticated it.
 type Peer struct {

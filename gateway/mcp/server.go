@@ -137,7 +137,7 @@ func (c *Conn) shape(ctx context.Context, m *message, p *pending) ([]byte, error
 			c.mu.Unlock()
 		}
 	case methodTools:
-		return c.tools(ctx, m.result)
+		return c.tools(ctx, m.result, member(p.plan.args, "cursor") == nil)
 	case methodDiscover, "prompts/list", "resources/list", "resources/templates/list", methodRead:
 		return c.private(m.result), nil
 	}
