@@ -51,8 +51,11 @@ type Config struct {
 	Gate *gateway.Gate
 	// Separation says what keeps the caller from approving its own asks. Nil means unknown.
 	Separation func(c *gateway.Caller) action.Separation
-	// ActionBytes bounds the body of an action, a session and a context; 0 means 4 MiB.
+	// ActionBytes bounds the body of an action; 0 means 4 MiB.
 	ActionBytes int64
+	// ContextBytes bounds the body of a session and of a context; 0 means 1020 KiB, so that a text with
+	// its labels fits the 1 MiB that the path takes.
+	ContextBytes int64
 	// OutcomeBytes bounds the body of an outcome; 0 means 16 MiB.
 	OutcomeBytes int64
 	// Random mints names of sessions; nil means crypto/rand.
@@ -83,6 +86,9 @@ func Routes(cfg Config) ([]gateway.Route, error) {
 	}
 	if cfg.ActionBytes <= 0 {
 		cfg.ActionBytes = 4 << 20
+	}
+	if cfg.ContextBytes <= 0 {
+		cfg.ContextBytes = 1020 << 10
 	}
 	if cfg.OutcomeBytes <= 0 {
 		cfg.OutcomeBytes = 16 << 20

@@ -251,9 +251,19 @@ func (b *bench) records() string {
 	return strings.Join(b.recorded, "\n")
 }
 
+// start serves a path in memory.
 func start(t testing.TB, change func(*gateway.Config)) *bench {
 	t.Helper()
-	b := &bench{path: newPath()}
+	p := newPath()
+	b := serve(t, p, change)
+	b.path = p
+	return b
+}
+
+// serve serves any path.
+func serve(t testing.TB, e Enforcer, change func(*gateway.Config)) *bench {
+	t.Helper()
+	b := &bench{}
 	cfg := gateway.Config{
 		Auth: tokens{
 			"agent": caller("bot", "", action.ScopeAgent), "both": caller("bot", "", action.ScopeAgent, action.ScopeHost),
@@ -270,7 +280,7 @@ func start(t testing.TB, change func(*gateway.Config)) *bench {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h, err := New(Config{Enforcer: b.path, Gate: gate})
+	h, err := New(Config{Enforcer: e, Gate: gate})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ const maxRoots = 64
 // openSession mints a session of its own for every request: only this answer names it.
 func (d *door) openSession(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var b sessionRequest
-	if err := gateway.ReadJSON(w, r, &b, d.cfg.ActionBytes); err != nil {
+	if err := gateway.ReadJSON(w, r, &b, d.cfg.ContextBytes); err != nil {
 		return err
 	}
 	s, err := subject(c, b.on)
@@ -108,7 +108,7 @@ func (d *door) addContext(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 		return err
 	}
 	var b contextRequest
-	if err := gateway.ReadJSON(w, r, &b, d.cfg.ActionBytes); err != nil {
+	if err := gateway.ReadJSON(w, r, &b, d.cfg.ContextBytes); err != nil {
 		return err
 	}
 	s, err := subject(c, b.on)
