@@ -156,5 +156,3 @@ safe if writes_own_state
 safe if starts_agent
 
 safe if runs_safely
-
-safe if sends_safely

@@ -32,7 +32,6 @@ inside(p) if {
 }
 
 inside(p) if {
-	p.resolved != ""
 	some root in data.params.roots
 	startswith(concat("", [p.resolved, "/"]), concat("", [root, "/"]))
 }

@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"context"
+	"io/fs"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/policies"
+	"github.com/sallyport/sallyport/policy/bundle"
+)
+
+// blocks parts a source at empty lines into what stands at the top level; each block is one rule.
+func blocks(src string) []string { return strings.Split(strings.TrimSpace(src), "\n\n") }
+
+// isRule tells a rule from the head of the file.
+func isRule(block string) bool {
+	for line := range strings.Lines(block) {
+		switch {
+		case strings.HasPrefix(line, "#"), strings.HasPrefix(line, "//"):
+		case strings.HasPrefix(line, "package "), strings.HasPrefix(line, "import "):
+			return false
+		default:
+			return true
+		}
+	}
+	return false
+}
+
+// survivors breaks each rule of each policy in turn and returns the broken forms that noticed nothing.
+func survivors(t *testing.T, pack string, broken func(block string) []string, same func(*Compiled) bool) []string {
+	t.Helper()
+	fsys, err := policies.Pack(pack)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rego, _ := fs.Glob(fsys, "*.rego")
+	cedar, _ := fs.Glob(fsys, "*.cedar")
+	var out []string
+	for _, name := range append(rego, cedar...) {
+		src, err := fs.ReadFile(fsys, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all := blocks(string(src))
+		for i, block := range all {
+			if !isRule(block) {
+				continue
+			}
+			for _, mutant := range broken(block) {
+				changed := strings.Join(slices.Concat(all[:i], []string{mutant}, all[i+1:]), "\n\n")
+				b, err := bundle.Read(fsys, map[string][]byte{name: []byte(changed)})
+				if err != nil {
+					t.Fatal(err)
+				}
+				if c, err := compile(b, 0); err == nil && same(c) {
+					out = append(out, name+":\n"+block+"\n-- became --\n"+mutant)
+				}
+			}
+		}
+	}
+	return out
+}
+
+func TestDeletingAnyRuleFailsACase(t *testing.T) {
+	passes := func(c *Compiled) bool {
+		r, err := c.Test(context.Background())
+		return err == nil && r.Passed()
+	}
+	for _, pack := range policies.Names() {
+		t.Run(pack, func(t *testing.T) {
+			for _, s := range survivors(t, pack, func(string) []string { return []string{""} }, passes) {
+				t.Errorf("no case notices the loss of a rule in %s", s)
+			}
+		})
+	}
+}
+
+// TestCasesTellEachConditionApart removes single lines of rule bodies. A condition without which the same
+// rules fire in every case is either untested or superfluous.
+func TestCasesTellEachConditionApart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("loads the pack some 200 times")
+	}
+	whole, err := Load(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := answersOf(t, whole)
+	broken := func(block string) []string {
+		lines := strings.Split(block, "\n")
+		var out []string
+		for i, line := range lines {
+			if strings.HasPrefix(line, "\t") && !strings.HasPrefix(line, "\t\"") && !strings.HasPrefix(line, "\tsome ") {
+				out = append(out, strings.Join(slices.Concat(lines[:i], lines[i+1:]), "\n"))
+			}
+		}
+		return out
+	}
+	for _, s := range survivors(t, "baseline", broken, func(c *Compiled) bool { return answersOf(t, c) == want }) {
+		t.Errorf("no case tells apart a condition in %s", s)
+	}
+}
+
+// answersOf lists what fires in each case.
+func answersOf(t *testing.T, c *Compiled) string {
+	suites, err := c.source.Suites()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b strings.Builder
+	for _, s := range suites {
+		under := c
+		if s.Params != nil {
+			with, err := c.source.WithParams(s.Params)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if under, err = compile(with, 0); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, k := range s.Cases {
+			d, err := under.Decide(context.Background(), k.Query)
+			if err != nil {
+				t.Fatal(err)
+			}
+			b.WriteString("\n" + k.Name)
+			for _, m := range d.Matches {
+				b.WriteString(" " + m.ID)
+			}
+			for _, o := range d.Obligations {
+				b.WriteString(" " + o.Rule)
+			}
+		}
+	}
+	return b.String()
+}
