@@ -7,7 +7,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
+	"strings"
+
+	"github.com/sallyport/sallyport/gateway"
 )
 
 // ProcFS is where the kernel shows processes.
@@ -61,16 +65,53 @@ func stat(proc string, pid int) ([]string, error) {
 	return out, nil
 }
 
-// HostKey returns what a stdio client is known by: user, process and its start time, so that all servers
-// of one client share one session. relay is the pid of the peer as the kernel tells it, claimed what the
-// relay said of its parent; they must agree.
-func HostKey(proc string, uid int64, relay int, claimed Process) (string, error) {
-	p, err := Parent(proc, relay)
+// ClientOf returns what a stdio client is known by: user, process and its start time, so that all servers
+// of one client share one session. p is the relay as the kernel tells it, claimed what the relay said of its
+// parent; they must agree. A shell that only runs the one command ("sh -c ...") is not the client: whoever
+// started it is. Where the kernel shows no processes every relay is a client of its own.
+func ClientOf(proc string, p gateway.Peer, claimed Process) (string, error) {
+	if runtime.GOOS != "linux" {
+		return fmt.Sprintf("stdio:%d:relay:%d:%d", p.UID, p.PID, p.Start), nil
+	}
+	relay, err := Started(proc, int(p.PID))
 	if err != nil {
 		return "", err
 	}
-	if p != claimed {
-		return "", fmt.Errorf("mcp: process %d is not a child of process %d", relay, claimed.PID)
+	if p.Start != 0 && uint64(relay.Start) != p.Start {
+		return "", fmt.Errorf("mcp: process %d is not the one that connected", p.PID)
 	}
-	return fmt.Sprintf("stdio:%d:%d:%d", uid, p.PID, p.Start), nil
+	client, err := Parent(proc, relay.PID)
+	if err != nil {
+		return "", err
+	}
+	if client != claimed {
+		return "", fmt.Errorf("mcp: process %d is not a child of process %d", relay.PID, claimed.PID)
+	}
+	for range maxShells {
+		if !oneCommand(proc, client.PID) {
+			break
+		}
+		up, err := Parent(proc, client.PID)
+		if err != nil || up.PID <= 1 {
+			break
+		}
+		client = up
+	}
+	return fmt.Sprintf("stdio:%d:%d:%d", p.UID, client.PID, client.Start), nil
+}
+
+const maxShells = 8
+
+// oneCommand reports whether a process is a shell that was started to run one command.
+func oneCommand(proc string, pid int) bool {
+	b, err := os.ReadFile(filepath.Join(proc, strconv.Itoa(pid), "cmdline"))
+	if err != nil {
+		return false
+	}
+	argv := strings.Split(string(b), "\x00")
+	switch filepath.Base(argv[0]) {
+	case "sh", "dash", "bash", "zsh", "ash", "ksh", "fish":
+		return len(argv) > 1 && strings.HasPrefix(argv[1], "-") && strings.HasSuffix(argv[1], "c")
+	}
+	return false
 }

@@ -16,15 +16,25 @@ import (
 // beat is how often the deadlines of open actions are put off.
 const beat = time.Minute
 
+// helloTimeout is how long a relay may take to say who it is.
+const helloTimeout = 10 * time.Second
+
 // ServeRelay is the owner's half of a relay: it judges every line of both sides, each side in its order,
 // until both have ended or the relay is gone. admit turns the relay's hello into who speaks to what; its
 // error refuses the relay and is told to it. ServeRelay closes conn.
 func (g *Gate) ServeRelay(ctx context.Context, conn io.ReadWriteCloser, admit func(ctx context.Context, h Hello) (Peer, Upstream, error)) error {
 	defer conn.Close()
 	out := &frameWriter{w: conn}
+	timed, _ := conn.(interface{ SetReadDeadline(time.Time) error })
+	if timed != nil {
+		_ = timed.SetReadDeadline(time.Now().Add(helloTimeout))
+	}
 	t, body, err := readFrame(conn, 256<<10)
 	if err != nil {
 		return fmt.Errorf("mcp: relay: %w", err)
+	}
+	if timed != nil {
+		_ = timed.SetReadDeadline(time.Time{})
 	}
 	var h Hello
 	if t != frameHello {

@@ -1,0 +1,149 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package mcp
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/gateway"
+)
+
+// RelayPath is where relays connect on the owner's unix socket, with an HTTP upgrade to relayProtocol.
+const (
+	RelayPath     = "/relay/mcp"
+	relayProtocol = "sallyport-relay/1"
+)
+
+// RelayDoor is the owner's entrance for `sallyport mcp`. Gate is required.
+type RelayDoor struct {
+	Gate *Gate
+
+	// Upstream says which server a hello stands for: its vetted zone, and whether its name may be used. It
+	// may refuse; the text of its error goes to the relay. up is what the hello says. nil takes up as it is.
+	Upstream func(ctx context.Context, c *gateway.Caller, up Upstream) (Upstream, error)
+
+	// Separation says what keeps the caller from approving its own asks. nil means none.
+	Separation func(c *gateway.Caller) action.Separation
+
+	// Host names the client behind a relay, so that all servers of one client share one session. nil means
+	// ClientOf over ProcFS.
+	Host func(p gateway.Peer, claimed Process) (string, error)
+}
+
+// Route returns the door's route. It belongs on the unix socket only: a caller without a kernel-proved
+// process is refused.
+func (d *RelayDoor) Route() gateway.Route {
+	return gateway.Route{Pattern: "POST " + RelayPath, Scopes: []action.Scope{action.ScopeAgent}, Door: action.DoorMCP, Wait: -1, Serve: d.serve}
+}
+
+func (d *RelayDoor) serve(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	peer, ok := gateway.PeerFrom(r.Context())
+	if !ok {
+		return gateway.Refuse(gateway.CodeScope, "a relay connects over the unix socket")
+	}
+	if !strings.EqualFold(r.Header.Get("Upgrade"), relayProtocol) {
+		return gateway.Refuse(gateway.CodeMalformed, "the upgrade must be to %s", relayProtocol)
+	}
+	if err := gateway.Linger(r.Context()); err != nil {
+		return err
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_ = conn.SetDeadline(time.Time{})
+	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+relayProtocol+"\r\n\r\n"); err != nil {
+		return nil
+	}
+	// A relay that fails has told its client; there is nobody left to tell here.
+	_ = d.Gate.ServeRelay(r.Context(), &upgraded{Conn: conn, r: rw.Reader}, func(ctx context.Context, h Hello) (Peer, Upstream, error) {
+		return d.admit(ctx, c, peer, h)
+	})
+	return nil
+}
+
+func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.Peer, h Hello) (Peer, Upstream, error) {
+	up := Upstream{Name: h.Name, Command: h.Command, Roots: Roots(h.Command)}
+	if up.Name == "" {
+		up.Name = Name(h.Command)
+	}
+	if len(h.Command) == 0 || len(up.Name) > 64 || strings.ContainsAny(up.Name, "/ \t\r\n\x00") {
+		return Peer{}, up, fmt.Errorf("server %q: not a name, or no command", action.Clip(up.Name, 64))
+	}
+	host := d.Host
+	if host == nil {
+		host = func(p gateway.Peer, claimed Process) (string, error) { return ClientOf(ProcFS, p, claimed) }
+	}
+	key, err := host(peer, h.Parent)
+	if err != nil {
+		d.Gate.cfg.Enforcer.Malformed(ctx, action.DoorMCP, fmt.Sprintf("uid:%d", peer.UID), "parent")
+		return Peer{}, up, err
+	}
+	if d.Upstream != nil {
+		if up, err = d.Upstream(ctx, c, up); err != nil {
+			return Peer{}, up, err
+		}
+	}
+	sid, err := d.Gate.cfg.Enforcer.Session(ctx, &c.Subject, key, enforce.SessionOptions{Roots: up.Roots})
+	if err != nil {
+		return Peer{}, up, errors.New("the session cannot be opened")
+	}
+	sep := action.SeparationNone
+	if d.Separation != nil {
+		sep = d.Separation(c)
+	}
+	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep}, up, nil
+}
+
+// upgraded is a connection whose first bytes may already be in a buffer.
+type upgraded struct {
+	net.Conn
+	r *bufio.Reader
+}
+
+func (u *upgraded) Read(p []byte) (int, error) { return u.r.Read(p) }
+
+// DialRelay upgrades a connection to the owner's socket for a Relay. It closes conn on an error.
+func DialRelay(conn net.Conn) (io.ReadWriteCloser, error) {
+	u, err := dialRelay(conn)
+	if err != nil {
+		_ = conn.Close()
+		return nil, fmt.Errorf("%w: %w", ErrOwner, err)
+	}
+	return u, nil
+}
+
+func dialRelay(conn net.Conn) (*upgraded, error) {
+	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
+	req, err := http.NewRequest(http.MethodPost, "http://localhost"+RelayPath, nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Connection", "Upgrade")
+	req.Header.Set("Upgrade", relayProtocol)
+	if err := req.Write(conn); err != nil {
+		return nil, err
+	}
+	r := bufio.NewReaderSize(conn, 64<<10)
+	res, err := http.ReadResponse(r, req)
+	if err != nil {
+		return nil, err
+	}
+	if res.StatusCode != http.StatusSwitchingProtocols {
+		b, _ := io.ReadAll(io.LimitReader(res.Body, 4096))
+		_ = res.Body.Close()
+		return nil, fmt.Errorf("%s: %s", res.Status, b)
+	}
+	return &upgraded{Conn: conn, r: r}, conn.SetDeadline(time.Time{})
+}
