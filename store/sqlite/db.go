@@ -34,8 +34,9 @@ type Options struct {
 
 // The errors of OpenDB.
 var (
-	ErrForm = errors.New("sqlite: no file of this kind and format")
-	ErrRot  = errors.New("sqlite: damaged file")
+	ErrKind   = errors.New("sqlite: a file of another kind")
+	ErrFormat = errors.New("sqlite: a file of another format")
+	ErrRot    = errors.New("sqlite: damaged file")
 )
 
 const (
@@ -44,7 +45,7 @@ const (
 )
 
 // OpenDB opens or creates the file at path with mode 0600, checks its kind, format and structure, and
-// never repairs or replaces anything: ErrForm and ErrRot leave the file as it is. The check reads the
+// never repairs or replaces anything: ErrKind, ErrFormat and ErrRot leave the file as it is. The check reads the
 // whole file.
 func OpenDB(ctx context.Context, path string, o Options) (*DB, error) {
 	path, err := filepath.Abs(path)
@@ -138,8 +139,11 @@ func (d *DB) prepare(ctx context.Context, o Options) error {
 	if objects == 0 && app == 0 && format == 0 {
 		return d.create(ctx, o)
 	}
-	if app != o.Application || format != o.Format {
-		return fmt.Errorf("%w: %q has kind %#x, format %d; wanted %#x, %d", ErrForm, d.path, app, format, o.Application, o.Format)
+	if app != o.Application {
+		return fmt.Errorf("%w: %q has kind %#x, wanted %#x", ErrKind, d.path, app, o.Application)
+	}
+	if format != o.Format {
+		return fmt.Errorf("%w: %q has format %d, wanted %d", ErrFormat, d.path, format, o.Format)
 	}
 	var found string
 	if err := d.Write.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found); err != nil {

@@ -63,7 +63,7 @@ func Open(ctx context.Context, c Config) (*Store, error) {
 		return nil, err
 	}
 	db, err := OpenDB(ctx, c.Path, Options{Application: application, Format: format, Schema: schema, MaxBytes: c.MaxBytes})
-	if errors.Is(err, ErrForm) || errors.Is(err, ErrRot) {
+	if errors.Is(err, ErrKind) || errors.Is(err, ErrFormat) || errors.Is(err, ErrRot) {
 		err = fmt.Errorf("%w: %w", store.ErrDamaged, err)
 	}
 	if err != nil {

@@ -1,0 +1,503 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package index
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// fakeLog is a log in memory whose followers wait for more.
+type fakeLog struct {
+	mu      sync.Mutex
+	records []action.Record
+	erased  map[string]bool // owners whose payloads cannot be opened
+	salt    string          // makes another log of the same records
+	sealed  bool            // names are handed over as pseudonyms
+	more    chan struct{}
+	opened  int
+}
+
+func newLog() *fakeLog { return &fakeLog{erased: map[string]bool{}, more: make(chan struct{})} }
+
+func (l *fakeLog) append(rs ...action.Record) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.records = append(l.records, rs...)
+	close(l.more)
+	l.more = make(chan struct{})
+}
+
+func (l *fakeLog) head(context.Context) (uint64, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return uint64(len(l.records)), nil
+}
+
+func (l *fakeLog) payload(_ context.Context, index uint64, part action.PartName) ([]byte, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.opened++
+	for _, p := range l.records[index].Parts {
+		if p.Name == part {
+			if l.erased[p.Owner] {
+				return nil, fmt.Errorf("entry %d: %w", index, ErrErased)
+			}
+			return slices.Clone(p.Data), nil
+		}
+	}
+	return nil, nil
+}
+
+func (l *fakeLog) entry(ctx context.Context, i uint64) Entry {
+	r := l.records[i]
+	r.Parts = nil
+	if l.sealed {
+		for _, s := range []*string{&r.Agent, &r.User, &r.Server, &r.Tool} {
+			if *s != "" {
+				*s = "p-" + fmt.Sprint(len(*s))
+			}
+		}
+	}
+	return Entry{Index: i, Leaf: fmt.Sprintf("sha256:%s%d", l.salt, i), Record: &r, Sealed: l.sealed,
+		Open: func(part action.PartName) ([]byte, error) { return l.payload(ctx, i, part) }}
+}
+
+func (l *fakeLog) follow(ctx context.Context, from uint64, fn func(Entry) error) error {
+	for i := from; ; {
+		l.mu.Lock()
+		size, more := uint64(len(l.records)), l.more
+		var e Entry
+		if i < size {
+			e = l.entry(ctx, i)
+		}
+		l.mu.Unlock()
+		if i < size {
+			if err := fn(e); err != nil {
+				return err
+			}
+			i++
+			continue
+		}
+		select {
+		case <-more:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (l *fakeLog) config(path string) Config {
+	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload}
+}
+
+// decision is what the fake policy says of a query: writes outside /home/ are denied, sends ask.
+func decision(_ context.Context, q *action.Query) (action.Decision, error) {
+	d := action.Decision{Verdict: action.Allow, Mode: action.Enforce, Engines: []action.Engine{{Name: "fake"}}}
+	match := action.Match{ID: "base." + string(q.Action.Effect), Verdict: action.Allow, Code: "ok"}
+	switch {
+	case q.Action.Effect == action.EffectSend:
+		match.Verdict, match.Code, match.Reason = action.Ask, "ask.send", "a message leaves the organisation"
+	case q.Action.Effect == action.EffectWrite && !strings.Contains(string(q.Action.Arguments), "/home/"):
+		match.Verdict, match.Code, match.Reason, match.Hint = action.Deny, "deny.outside", "outside of every root", "Write inside the project."
+	}
+	d.Verdict, d.Matches = match.Verdict, []action.Match{match}
+	return d, nil
+}
+
+func canon(t testing.TB, v any) []byte {
+	b, err := action.Canonical(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+// act is what one action leaves in the log.
+func act(t testing.TB, n int, session, agent, tool string, effect action.Effect, args string) []action.Record {
+	q := action.NewQuery(action.Before)
+	q.ID = fmt.Sprintf("act-%d", n)
+	q.Subject.ID, q.Subject.User.ID = agent, "user-of-"+agent
+	q.Resource.Server, q.Resource.Name, q.Action.Effect = "fs", tool, effect
+	q.Action.Arguments = []byte(args)
+	d, _ := decision(t.Context(), q)
+	base := action.Record{Tenant: "default", TimeMs: 1_750_000_000_000 + int64(n)*1000, Action: q.ID, Session: session, Agent: agent,
+		User: q.Subject.User.ID, Door: action.DoorMCP, Server: "fs", Tool: tool, Effect: effect, Enforced: true,
+		Bundle: action.Bundle{Digest: "sha256:b", Sequence: 4}, Durability: action.DurabilityLocal}
+	first := base
+	first.Kind, first.Phase, first.Verdict, first.Status = action.KindIntent, action.Before, d.Verdict, action.StatusIntended
+	if d.Verdict != action.Allow {
+		first.Kind, first.Status = action.KindDecision, action.StatusRefused
+	}
+	for _, m := range d.Matches {
+		first.Rules, first.Codes = append(first.Rules, m.ID), append(first.Codes, m.Code)
+	}
+	first.Parts = []action.PayloadPart{{Name: action.PartInputBefore, Owner: q.Subject.User.ID, Data: canon(t, q)},
+		{Name: action.PartExplanation, Owner: q.Subject.User.ID, Data: canon(t, d)}}
+	if d.Verdict != action.Allow {
+		return []action.Record{first}
+	}
+	after := action.NewQuery(action.After)
+	after.ID, after.Subject, after.Resource, after.Action = q.ID, q.Subject, q.Resource, q.Action
+	d, _ = decision(t.Context(), after)
+	out := base
+	out.Kind, out.Phase, out.Verdict, out.Status = action.KindOutcome, action.After, d.Verdict, action.StatusDone
+	out.Parts = []action.PayloadPart{{Name: action.PartInputAfter, Owner: q.Subject.User.ID, Data: canon(t, after)},
+		{Name: action.PartExplanation, Owner: q.Subject.User.ID, Data: canon(t, d)}}
+	release := base
+	release.Kind, release.Phase, release.Status = action.KindRelease, action.After, action.StatusReleased
+	return []action.Record{first, out, release}
+}
+
+// story appends n actions of three agents in six sessions.
+func story(t testing.TB, l *fakeLog, from, n int) {
+	for i := from; i < from+n; i++ {
+		session, agent := fmt.Sprintf("ses-%d", i%6), fmt.Sprintf("agent-%d", i%3)
+		switch i % 5 {
+		case 0:
+			l.append(act(t, i, session, agent, "send_mail", action.EffectSend, `{"to":"eve@out.example"}`)...)
+		case 1:
+			l.append(act(t, i, session, agent, "write_file", action.EffectWrite, `{"path":"/etc/passwd"}`)...)
+		case 2:
+			l.append(act(t, i, session, agent, "write_file", action.EffectWrite, `{"path":"/home/a"}`)...)
+		default:
+			l.append(act(t, i, session, agent, "read_file", action.EffectRead, `{"path":"/home/b"}`)...)
+		}
+		if i%20 == 7 {
+			l.append(action.Record{Kind: action.KindAlert, TimeMs: 1, Agent: agent, Session: session, Codes: []string{"rate.high"}})
+		}
+	}
+}
+
+// running opens an index at path and runs it until the test ends or stop is called.
+func running(t testing.TB, l *fakeLog, path string) (x *Index, stop func()) {
+	t.Helper()
+	x, err := Open(t.Context(), l.config(path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx) }()
+	stop = sync.OnceFunc(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Cleanup(stop)
+	return x, stop
+}
+
+func caughtUp(t testing.TB, x *Index, l *fakeLog) {
+	t.Helper()
+	size, _ := l.head(t.Context())
+	if err := x.Wait(t.Context(), size-1); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// dump reads every table in order.
+func dump(t testing.TB, path string) string {
+	t.Helper()
+	db, err := sql.Open("sqlite", "file:"+path+"?_pragma=query_only(1)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	var b strings.Builder
+	for _, query := range []string{"SELECT next, leaf FROM head", "SELECT * FROM records ORDER BY idx", "SELECT * FROM sessions ORDER BY id",
+		"SELECT * FROM agents ORDER BY id", "SELECT * FROM tally ORDER BY day, phase, verdict, effect, enforced",
+		"SELECT rowid FROM words WHERE words MATCH 'write OR read OR deny OR send' ORDER BY rowid"} {
+		rows, err := db.Query(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cols, _ := rows.Columns()
+		for rows.Next() {
+			vals := make([]any, len(cols))
+			for i := range vals {
+				vals[i] = new(any)
+			}
+			if err := rows.Scan(vals...); err != nil {
+				t.Fatal(err)
+			}
+			for _, v := range vals {
+				fmt.Fprintf(&b, "%v|", *v.(*any))
+			}
+			b.WriteByte('\n')
+		}
+		if err := rows.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return b.String()
+}
+
+func TestRestartAndRebuildGiveTheSameView(t *testing.T) {
+	l := newLog()
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	for part := range 5 {
+		story(t, l, part*40, 40)
+		x, stop := running(t, l, path)
+		caughtUp(t, x, l)
+		stop()
+	}
+	parts := dump(t, path)
+	if n := strings.Count(parts, "\n"); n < 500 {
+		t.Fatalf("only %d rows", n)
+	}
+
+	whole := filepath.Join(dir, "whole.db")
+	x, stop := running(t, l, whole)
+	caughtUp(t, x, l)
+	if err := x.Rebuild(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	caughtUp(t, x, l)
+	if s, err := x.Status(t.Context()); err != nil || s.Fills != 2 || s.Indexed != s.Log {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	stop()
+	if dump(t, whole) != parts {
+		t.Error("the rebuilt view differs from the one made in five runs")
+	}
+
+	if err := os.WriteFile(path, []byte(strings.Repeat("rot", 5000)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	x, stop = running(t, l, path)
+	caughtUp(t, x, l)
+	stop()
+	if dump(t, path) != parts {
+		t.Error("the view made again after damage differs")
+	}
+
+	for _, suffix := range []string{"", "-wal", "-shm"} {
+		os.Remove(path + suffix)
+	}
+	x, stop = running(t, l, path)
+	caughtUp(t, x, l)
+	stop()
+	if dump(t, path) != parts {
+		t.Error("the view made again after deletion differs")
+	}
+}
+
+func TestViewOfAnotherLogIsEmptied(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(l *fakeLog)
+	}{
+		{"a restored older log", func(l *fakeLog) { l.records = l.records[:50] }},
+		{"a log of other leaves", func(l *fakeLog) { l.salt = "fork" }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := newLog()
+			story(t, l, 0, 60)
+			path := filepath.Join(t.TempDir(), "index.db")
+			x, stop := running(t, l, path)
+			caughtUp(t, x, l)
+			stop()
+
+			c.change(l)
+			x, stop = running(t, l, path)
+			caughtUp(t, x, l)
+			for s, _ := x.Status(t.Context()); s.Fills == 0 || s.Indexed != s.Log; s, _ = x.Status(t.Context()) {
+				if t.Context().Err() != nil {
+					t.Fatal("never emptied")
+				}
+			}
+			stop()
+
+			fresh := filepath.Join(t.TempDir(), "fresh.db")
+			x, stop = running(t, l, fresh)
+			caughtUp(t, x, l)
+			stop()
+			if dump(t, path) != dump(t, fresh) {
+				t.Error("the view holds what the log does not")
+			}
+		})
+	}
+}
+
+func TestForeignFileIsLeftAlone(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "other.db")
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`CREATE TABLE precious (x); PRAGMA application_id = 99`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	if _, err := Open(t.Context(), newLog().config(path)); err == nil {
+		t.Error("a database of another kind was taken over")
+	}
+}
+
+func TestErasureReachesTheView(t *testing.T) {
+	l := newLog()
+	l.sealed = true
+	story(t, l, 0, 30)
+	path := filepath.Join(t.TempDir(), "index.db")
+	x, stop := running(t, l, path)
+	caughtUp(t, x, l)
+	if p, err := x.Search(t.Context(), "every root", Filter{Agent: "agent-1"}, 0, ""); err != nil || len(p.Items) == 0 {
+		t.Fatalf("before: %d hits, %v", len(p.Items), err)
+	}
+	l.mu.Lock()
+	l.erased["user-of-agent-1"] = true
+	l.mu.Unlock()
+	l.append(action.Record{Kind: action.KindErasure, Subject: "key-7"})
+	story(t, l, 30, 3)
+	for {
+		caughtUp(t, x, l)
+		if s, err := x.Status(t.Context()); err != nil || s.Fills > 1 {
+			break // the view was made once when it was opened, and once for the erasure
+		}
+	}
+	caughtUp(t, x, l)
+	stop()
+	if text := dump(t, path); strings.Contains(text, "agent-1") || !strings.Contains(text, "agent-2") {
+		t.Error("the view does not follow the erasure")
+	}
+	for _, suffix := range []string{"", "-wal"} {
+		if b, _ := os.ReadFile(path + suffix); strings.Contains(string(b), "user-of-agent-1") {
+			t.Errorf("the erased name is still readable in the file%s", suffix)
+		}
+	}
+	x, _ = running(t, l, path)
+	caughtUp(t, x, l)
+	if s, err := x.Status(t.Context()); err != nil || s.Fills != 0 {
+		t.Errorf("an erasure already obeyed emptied the view again: %+v, %v", s, err)
+	}
+}
+
+func TestSealedNamesComeFromTheInput(t *testing.T) {
+	l := newLog()
+	l.sealed = true
+	story(t, l, 0, 12)
+	x, _ := running(t, l, filepath.Join(t.TempDir(), "index.db"))
+	caughtUp(t, x, l)
+	p, err := x.Records(t.Context(), Filter{Kind: action.KindRelease}, 0, "")
+	if err != nil || len(p.Items) == 0 {
+		t.Fatal(err)
+	}
+	for _, s := range p.Items {
+		if !strings.HasPrefix(s.Agent, "agent-") || s.Server != "fs" || !strings.HasSuffix(s.Tool, "_file") {
+			t.Errorf("a record without its own input has the names %q %q/%q", s.Agent, s.Server, s.Tool)
+		}
+	}
+}
+
+func TestListsNameTheLedgerAndPageWithoutGaps(t *testing.T) {
+	l := newLog()
+	story(t, l, 0, 120)
+	x, _ := running(t, l, filepath.Join(t.TempDir(), "index.db"))
+	caughtUp(t, x, l)
+	ctx := t.Context()
+
+	var got []string
+	for cursor := ""; ; {
+		p, err := x.Sessions(ctx, Filter{}, 4, cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range p.Items {
+			got = append(got, s.ID)
+			if s.Actions != 20 || s.Allowed+s.Asked+s.Denied != 20 || l.records[s.Last].Session != s.ID || l.records[s.First].Session != s.ID {
+				t.Errorf("session %+v", s)
+			}
+		}
+		if cursor = p.Next; cursor == "" {
+			break
+		}
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, []string{"ses-0", "ses-1", "ses-2", "ses-3", "ses-4", "ses-5"}) {
+		t.Errorf("sessions %v", got)
+	}
+
+	var steps []Step
+	for cursor := ""; ; {
+		p, err := x.Steps(ctx, "ses-1", 7, cursor)
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps = append(steps, p.Items...)
+		if cursor = p.Next; cursor == "" {
+			break
+		}
+	}
+	want := 0
+	for i, r := range l.records {
+		if r.Session == "ses-1" {
+			if steps[want].Index != uint64(i) || steps[want].Kind != r.Kind || steps[want].Leaf != fmt.Sprintf("sha256:%d", i) {
+				t.Fatalf("step %d is %+v, wanted entry %d", want, steps[want], i)
+			}
+			want++
+		}
+	}
+	if len(steps) != want {
+		t.Errorf("%d steps, want %d", len(steps), want)
+	}
+
+	one, err := x.Actions(ctx, "act-2")
+	if err != nil || len(one) != 3 || one[0].Kind != action.KindIntent || one[2].Status != action.StatusReleased {
+		t.Errorf("action: %+v, %v", one, err)
+	}
+	denied, err := x.Records(ctx, Filter{Verdict: action.Deny, Agent: "agent-1"}, 0, "")
+	if err != nil || len(denied.Items) != 8 || denied.Items[0].Reason != "outside of every root" || denied.Items[0].Hint != "Write inside the project." {
+		t.Errorf("denied: %d %+v, %v", len(denied.Items), denied.Items[:1], err)
+	}
+	alerts, err := x.Alerts(ctx, Filter{}, 2, "")
+	if err != nil || len(alerts.Items) != 2 || alerts.Next == "" || alerts.Items[0].Kind != action.KindAlert {
+		t.Errorf("alerts: %+v, %v", alerts, err)
+	}
+	agents, err := x.Agents(ctx, 0, "")
+	if err != nil || len(agents.Items) != 3 || agents.Items[0].Actions != 40 || agents.Items[0].Sessions != 2 || agents.Items[0].Alerts != 2 {
+		t.Errorf("agents: %+v, %v", agents, err)
+	}
+	counted := map[action.Verdict]int64{}
+	tallies, err := x.Counters(ctx, 0, 0)
+	for _, n := range tallies {
+		if n.Phase == action.Before {
+			counted[n.Verdict] += n.N
+		}
+	}
+	if err != nil || counted[action.Allow] != 72 || counted[action.Ask] != 24 || counted[action.Deny] != 24 {
+		t.Errorf("counters: %v, %v", counted, err)
+	}
+	for name, f := range map[string]func() error{
+		"a limit beyond the bound": func() error { _, err := x.Agents(ctx, 201, ""); return err },
+		"a negative limit":         func() error { _, err := x.Steps(ctx, "ses-1", -1, ""); return err },
+		"a cursor of words":        func() error { _, err := x.Steps(ctx, "ses-1", 1, "1 OR 1=1"); return err },
+		"a verdict that is none":   func() error { _, err := x.Sessions(ctx, Filter{Verdict: "x) --"}, 1, ""); return err },
+		"sessions by tool":         func() error { _, err := x.Sessions(ctx, Filter{Tool: "t"}, 1, ""); return err },
+	} {
+		if err := f(); !errors.Is(err, ErrQuery) {
+			t.Errorf("%s: %v, want ErrQuery", name, err)
+		}
+	}
+	if _, err := x.Session(ctx, "ses-9"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown session: %v", err)
+	}
+	if _, err := x.Actions(ctx, "act-999"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("unknown action: %v", err)
+	}
+}

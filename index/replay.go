@@ -1,0 +1,224 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package index
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Answer is what came of deciding a recorded input again.
+type Answer string
+
+// The answers.
+const (
+	Same       Answer = "same"
+	Different  Answer = "different"
+	Erased     Answer = "erased"             // the input or the explanation can no longer be opened
+	NoEngine   Answer = "engine-unavailable" // no evaluator could read or decide it
+	Unrecorded Answer = "unrecorded"         // the decision stands in the log without what it rested on
+)
+
+// Replayed is one decision taken again from its recorded input.
+type Replayed struct {
+	Answer      Answer          `json:"answer"`
+	Recorded    action.Decision `json:"recorded"`
+	Again       action.Decision `json:"again"`
+	Differences []string        `json:"differences"` // in words
+	Problem     string          `json:"problem"`     // why it could not be decided
+}
+
+// MaxReplay is how many steps one replay takes.
+const MaxReplay = 50_000
+
+// Replay returns the steps of a session, each decision of which was taken again by decide from the
+// complete input that was recorded with it. decide must be what the path decides with, kernel included,
+// or another policy to see what it would have said. Nothing is executed, asked or recorded. Deciding
+// policy, engines and their versions are not compared: with another policy they always differ.
+func (x *Index) Replay(ctx context.Context, session string, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) ([]Step, error) {
+	if x.c.Payload == nil || decide == nil {
+		return nil, errors.New("index: replay needs payloads and something that decides")
+	}
+	s, err := x.Session(ctx, session)
+	if err != nil {
+		return nil, err
+	}
+	var out []Step
+	for cursor := ""; ; {
+		p, err := x.Steps(ctx, s.ID, MaxLimit, cursor)
+		if err != nil {
+			return nil, err
+		}
+		for i := range p.Items {
+			step := &p.Items[i]
+			if step.Verdict != "" {
+				if step.Replay, err = x.again(ctx, step, decide); err != nil {
+					return nil, err
+				}
+			}
+		}
+		out = append(out, p.Items...)
+		if cursor = p.Next; cursor == "" {
+			return out, nil
+		}
+		if len(out) >= MaxReplay {
+			return nil, fmt.Errorf("index: session %q has more than %d records", clean(session, 64), MaxReplay)
+		}
+	}
+}
+
+// Count counts the answers of replayed steps.
+func Count(steps []Step) map[Answer]int {
+	n := map[Answer]int{}
+	for i := range steps {
+		if r := steps[i].Replay; r != nil {
+			n[r.Answer]++
+		}
+	}
+	return n
+}
+
+// again decides one step again. An error is one of reading, and ends the replay.
+func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (*Replayed, error) {
+	part := action.PartInputBefore
+	if s.Phase == action.After {
+		part = action.PartInputAfter
+	}
+	r := &Replayed{}
+	input, answer, err := x.payload(ctx, s.Index, part)
+	if err != nil {
+		return nil, err
+	}
+	explanation, answer2, err := x.payload(ctx, s.Index, action.PartExplanation)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case answer == Erased || answer2 == Erased:
+		r.Answer = Erased
+		return r, nil
+	case answer != "" || answer2 != "":
+		r.Answer = Unrecorded
+		return r, nil
+	}
+	if err := json.Unmarshal(explanation, &r.Recorded); err != nil {
+		r.Answer, r.Problem = NoEngine, "the recorded explanation cannot be read"
+		return r, nil
+	}
+	q, err := action.ReadQuery(input)
+	if err != nil {
+		r.Answer, r.Problem = NoEngine, clean(err.Error(), maxTextBytes)
+		return r, nil
+	}
+	if r.Again, err = safely(ctx, q, decide); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		r.Answer, r.Problem = NoEngine, clean(err.Error(), maxTextBytes)
+		return r, nil
+	}
+	if s.Verdict != r.Recorded.Verdict {
+		r.Differences = append(r.Differences, fmt.Sprintf("log and explanation: %s, %s", s.Verdict, clean(string(r.Recorded.Verdict), 32)))
+	}
+	r.Differences = append(r.Differences, Differences(r.Recorded, r.Again)...)
+	r.Answer = Same
+	if len(r.Differences) > 0 {
+		r.Answer = Different
+	}
+	return r, nil
+}
+
+func (x *Index) payload(ctx context.Context, index uint64, part action.PartName) ([]byte, Answer, error) {
+	b, err := x.c.Payload(ctx, index, part)
+	switch {
+	case errors.Is(err, ErrErased):
+		return nil, Erased, nil
+	case err != nil:
+		return nil, "", fmt.Errorf("index: entry %d: %s: %w", index, part, err)
+	case b == nil:
+		return nil, Unrecorded, nil
+	}
+	return b, "", nil
+}
+
+// safely decides, and turns a panic of an evaluator into an error.
+func safely(ctx context.Context, q *action.Query, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (d action.Decision, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("the evaluator panicked: %v", p)
+		}
+	}()
+	return decide(ctx, q)
+}
+
+// Differences says in words how b differs from a: verdict, mode, rules, obligations and errors. Which
+// policy and engine decided is left out.
+func Differences(a, b action.Decision) []string {
+	var out []string
+	if a.Verdict != b.Verdict {
+		out = append(out, fmt.Sprintf("verdict: %s -> %s", clean(action.Word(a.Verdict), 32), clean(action.Word(b.Verdict), 32)))
+	}
+	if enforces(a.Mode) != enforces(b.Mode) {
+		out = append(out, fmt.Sprintf("mode: %s -> %s", clean(action.Word(a.Mode), 32), clean(action.Word(b.Mode), 32)))
+	}
+	out = append(out, listDifference("rules", a.Matches, b.Matches, func(m action.Match) string { return m.ID })...)
+	out = append(out, listDifference("obligations", a.Obligations, b.Obligations, func(o action.Obligation) string {
+		return string(o.Type) + " of " + o.Rule
+	})...)
+	return append(out, listDifference("errors", a.Errors, b.Errors, func(s string) string { return s })...)
+}
+
+func enforces(m action.Mode) bool { return m != action.Observe }
+
+// listDifference compares two lists as multisets of canonical values.
+func listDifference[T any](what string, a, b []T, name func(T) string) []string {
+	gone, come := without(a, b), without(b, a)
+	var parts []string
+	for _, v := range gone {
+		at := slices.IndexFunc(come, func(w T) bool { return name(w) == name(v) })
+		if at >= 0 {
+			parts, come = append(parts, "changed "+clean(name(v), 128)), slices.Delete(come, at, at+1)
+			continue
+		}
+		parts = append(parts, "without "+clean(name(v), 128))
+	}
+	for _, v := range come {
+		parts = append(parts, "with "+clean(name(v), 128))
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	return []string{what + ": " + strings.Join(parts, ", ")}
+}
+
+// without returns the values of a that b does not hold as often.
+func without[T any](a, b []T) []T {
+	n := map[string]int{}
+	for _, v := range b {
+		n[canonical(v)]++
+	}
+	var out []T
+	for _, v := range a {
+		if c := canonical(v); n[c] > 0 {
+			n[c]--
+		} else {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func canonical(v any) string {
+	b, err := action.Canonical(v)
+	if err != nil {
+		return fmt.Sprintf("%#v", v)
+	}
+	return string(b)
+}
