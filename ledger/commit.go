@@ -120,11 +120,9 @@ func (l *Log) commit(b *batch) error {
 	if err := seg.file.Sync(); err != nil {
 		return fmt.Errorf("segment %d: %w", seg.number, err)
 	}
-	if l.head != nil {
-		// The cell follows the log: a crash between the two leaves it behind, never ahead.
-		if err := l.head.set(cp); err != nil {
-			return fmt.Errorf("head cell: %w", err)
-		}
+	// The cell follows the log: a crash between the two leaves it behind, never ahead.
+	if err := l.head.set(cp); err != nil {
+		return fmt.Errorf("head cell: %w", err)
 	}
 	l.tree = t
 	b.size = t.size
@@ -195,9 +193,7 @@ func (l *Log) runFlush(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-second.C:
-			if l.head != nil {
-				l.head.sync()
-			}
+			l.head.sync()
 		case <-l.kick:
 			pause := time.NewTimer(5 * time.Millisecond)
 			select {

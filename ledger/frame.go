@@ -114,6 +114,12 @@ func parseFrame(b []byte) (frame, error) {
 	return f, nil
 }
 
+// frameLike reports whether b begins with the head of a frame that this version writes.
+func frameLike(b []byte) bool {
+	return len(b) >= frameHeadBytes && b[4] >= frameSegment && b[4] <= frameCheckpoint && b[5] == formatFrame &&
+		b[6] == 0 && b[7] == 0 && binary.LittleEndian.Uint32(b[8:]) != 0
+}
+
 // segmentHead is the body of a segment's first frame.
 type segmentHead struct {
 	number uint64

@@ -33,8 +33,8 @@ func openHead(d disk, path string, v note.Verifier) (h *headCell, missing bool, 
 		return nil, false, fmt.Errorf("ledger: head cell: %w", err)
 	}
 	old, err := readFile(d, path, 1<<20)
-	if errors.Is(err, fs.ErrNotExist) {
-		missing = true
+	if errors.Is(err, fs.ErrNotExist) || err == nil && len(old) == 0 {
+		missing = true // or made by a process that was killed before it wrote anything
 	} else if err != nil {
 		return nil, false, fmt.Errorf("ledger: head cell: %w", err)
 	}

@@ -36,7 +36,7 @@ func (l *Log) Handler() http.Handler {
 			http.NotFound(w, r)
 			return
 		}
-		b, err := l.tileFile(level, n, width)
+		b, err := readTile(l.cfg.disk, l.cfg.Tiles, level, n, width)
 		serve(w, r, b, err, "application/octet-stream", "max-age=31536000, immutable")
 	})
 }
@@ -55,30 +55,4 @@ func serve(w http.ResponseWriter, r *http.Request, b []byte, err error, kind, ca
 			_, _ = w.Write(b) // the peer is gone if this errs
 		}
 	}
-}
-
-// tileFile returns exactly width entries of a tile.
-func (l *Log) tileFile(level int, n uint64, width int) ([]byte, error) {
-	b, err := l.grownFile(level, n, width)
-	if err != nil {
-		return nil, err
-	}
-	if level != levelEntries {
-		if len(b) < width*hashBytes {
-			return nil, fs.ErrNotExist
-		}
-		return b[:width*hashBytes], nil
-	}
-	leaves, err := parseBundle(b)
-	if err != nil {
-		return nil, err
-	}
-	if len(leaves) < width {
-		return nil, fs.ErrNotExist
-	}
-	at := 0
-	for _, leaf := range leaves[:width] {
-		at += 2 + len(leaf)
-	}
-	return b[:at], nil
 }

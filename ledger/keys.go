@@ -17,6 +17,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 
@@ -33,6 +34,7 @@ var (
 const (
 	fileSigner = "log.key"    // private key of the checkpoints
 	fileVkey   = "log.vkey"   // public key, for verifiers
+	fileHead   = "head"       // the head cell, unless Config.Head says another
 	fileSecret = "log.secret" // from which pseudonyms and fingerprints are derived
 
 	headSigner = "sallyport signing-key 1"
@@ -109,6 +111,15 @@ func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh boo
 	k.pseudonyms = mac(secret, []byte("pseudonym"), []byte(tenant))
 	k.prints = mac(secret, []byte("fingerprint"), []byte(tenant))
 	return k, nil
+}
+
+// readKeyring opens the payload keys in dir for unsealing only, or returns nil if there are none.
+func readKeyring(dir string) *keyring {
+	names, err := realDisk{}.List(dir)
+	if err != nil || !slices.ContainsFunc(names, func(s string) bool { return strings.HasPrefix(s, "seal-") }) {
+		return nil
+	}
+	return &keyring{disk: realDisk{}, dir: dir, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
 }
 
 // create makes the log's own keys. The signing key comes last: without it the others mean nothing.
@@ -203,6 +214,12 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	delete(k.busy, name)
+	k.keep(name, key)
+	return key, nil
+}
+
+// keep caches a key. mu is held.
+func (k *keyring) keep(name string, key *sealKey) {
 	for other := range k.cache {
 		if len(k.cache) < maxCachedKeys {
 			break
@@ -210,7 +227,6 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 		delete(k.cache, other)
 	}
 	k.cache[name] = key
-	return key, nil
 }
 
 func (k *keyring) loadSealKey(name, id string) (*sealKey, error) {
@@ -269,7 +285,7 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 }
 
 // unseal returns salt and plaintext of a payload frame, or ErrErased if its key is gone.
-func (k *keyring) unseal(p payloadFrame) (salt, data []byte, err error) {
+func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err error) {
 	owner, class, _ := strings.Cut(p.kid, "/")
 	class, _, _ = strings.Cut(class, "/")
 	if !partNames[class] || strings.ContainsAny(owner, "/\\.-") || owner == "" {
@@ -291,10 +307,13 @@ func (k *keyring) unseal(p payloadFrame) (salt, data []byte, err error) {
 	if key.kid != p.kid {
 		return nil, nil, ErrErased
 	}
+	k.mu.Lock()
+	k.keep(name, key)
+	k.mu.Unlock()
 	if len(p.sealed) < nonceBytes+key.aead.Overhead()+saltBytes {
 		return nil, nil, errors.New("ledger: unseal: sealed part is too short")
 	}
-	plain, err := key.aead.Open(nil, p.sealed[:nonceBytes], p.sealed[nonceBytes:], sealContext(k.tenant, p.part, p.kid))
+	plain, err := key.aead.Open(nil, p.sealed[:nonceBytes], p.sealed[nonceBytes:], sealContext(tenant, p.part, p.kid))
 	if err != nil {
 		return nil, nil, errors.New("ledger: unseal: sealed part was changed, or the key is another")
 	}

@@ -44,7 +44,9 @@ type Config struct {
 	Wal   string // folder of the segments; required
 	Keys  string // folder of the keys; required
 	Tiles string // folder of the published tiles; "" publishes none
-	Head  string // file outside Wal that remembers the newest checkpoint; "" guards against nothing
+	// Head is a file outside Wal that remembers the newest checkpoint, against restored older copies; ""
+	// means "head" in Keys. It guards best where it is not copied and restored together with Wal.
+	Head string
 	// NewHead accepts that Head is missing though the log is not empty: the operator says so, once.
 	NewHead bool
 
@@ -99,7 +101,7 @@ type Log struct {
 	cfg  Config
 	keys *keyring
 	lock file
-	head *headCell // nil without Config.Head
+	head *headCell
 
 	growing sync.Mutex // held while a segment is made; before mu
 
@@ -199,7 +201,10 @@ func (c *Config) complete() error {
 	if c.Wal == "" || c.Keys == "" {
 		return errors.New("ledger: config: Wal and Keys are required")
 	}
-	if c.Head != "" && filepath.Dir(filepath.Clean(c.Head)) == filepath.Clean(c.Wal) {
+	if c.Head == "" {
+		c.Head = filepath.Join(c.Keys, fileHead)
+	}
+	if filepath.Dir(filepath.Clean(c.Head)) == filepath.Clean(c.Wal) {
 		return errors.New("ledger: config: Head must not lie in Wal")
 	}
 	if len(c.Origin) > maxOriginBytes {

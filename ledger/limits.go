@@ -96,7 +96,6 @@ type Stats struct {
 	RoomBytes    int64  `json:"room_bytes"` // preallocated and free
 	CutBytes     int64  `json:"cut_bytes"`  // of an interrupted write that Open removed
 	Published    uint64 `json:"published"`  // leaves in the tiles
-	Head         bool   `json:"head"`       // a head cell guards against restored copies
 	Stopped      string `json:"stopped"`    // why nothing is accepted; "" otherwise
 	Growth       string `json:"growth"`     // why the last segment could not be made
 	Publish      string `json:"publish"`    // why the tiles are behind
@@ -110,7 +109,7 @@ func (l *Log) Stats() Stats {
 		Origin: l.Origin(), Size: l.size, Root: digest(l.newest.Root), CheckpointMs: l.newestAt.UnixMilli(),
 		FdatasyncUs: l.stats.fsync.Microseconds(), Appended: l.stats.appended, Batches: l.stats.batches,
 		Bytes: l.stats.bytes, QueueBytes: l.queued, RoomBytes: l.tail.room(), CutBytes: l.stats.cut,
-		Published: l.stats.published, Head: l.head != nil, Growth: l.stats.growth, Publish: l.stats.publish,
+		Published: l.stats.published, Growth: l.stats.growth, Publish: l.stats.publish,
 	}
 	if l.spare != nil {
 		s.RoomBytes += l.spare.room()

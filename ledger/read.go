@@ -21,6 +21,8 @@ type Entry struct {
 	// returns ErrErased if the key was destroyed and ErrNotFound if there is no such part. It may be
 	// called later and concurrently.
 	Open func(part action.PartName) ([]byte, error)
+
+	open func(part action.PartName) (salt, data []byte, err error)
 }
 
 // Follow calls fn with every entry from index from on, in order: first those that stand in the log, then
@@ -147,7 +149,12 @@ func (c *cursor) read(index uint64) (Entry, error) {
 		}
 		e := Entry{Index: index, Leaf: leaf, Raw: raw}
 		at, name := c.at, c.span.name
-		e.Open = func(part action.PartName) ([]byte, error) { return c.log.openPart(name, at, index, leaf, part) }
+		log := c.log
+		e.open = func(part action.PartName) ([]byte, []byte, error) { return log.openPart(name, at, index, leaf, part) }
+		e.Open = func(part action.PartName) ([]byte, error) {
+			_, data, err := log.openPart(name, at, index, leaf, part)
+			return data, err
+		}
 		return e, nil
 	}
 }
@@ -255,57 +262,57 @@ func (c *cursor) bytes(at int64, n int) ([]byte, error) {
 }
 
 // openPart finds and unseals a part among the payload frames that begin at offset at.
-func (l *Log) openPart(name string, at int64, index uint64, leaf *Leaf, part action.PartName) ([]byte, error) {
+func (l *Log) openPart(name string, at int64, index uint64, leaf *Leaf, part action.PartName) (salt, data []byte, err error) {
 	ref := leaf.part(part)
 	if ref == nil {
-		return nil, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
+		return nil, nil, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
 	}
 	f, err := l.cfg.disk.Open(name, os.O_RDONLY)
 	if err != nil {
-		return nil, fmt.Errorf("ledger: read: %w", err)
+		return nil, nil, fmt.Errorf("ledger: read: %w", err)
 	}
 	defer f.Close()
 	for range leaf.Parts {
 		var head [frameHeadBytes]byte
 		if _, err := f.ReadAt(head[:], at); err != nil {
-			return nil, fmt.Errorf("ledger: entry %d: %w", index, err)
+			return nil, nil, fmt.Errorf("ledger: entry %d: %w", index, err)
 		}
 		n, err := frameLength(head[:], maxFrameBytes)
 		if err != nil {
-			return nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
+			return nil, nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
 		}
 		b := make([]byte, n)
 		if _, err := f.ReadAt(b, at); err != nil {
-			return nil, fmt.Errorf("ledger: entry %d: %w", index, err)
+			return nil, nil, fmt.Errorf("ledger: entry %d: %w", index, err)
 		}
 		at += int64(n)
 		fr, err := parseFrame(b)
 		if err != nil || fr.kind != framePayload {
-			return nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
+			return nil, nil, fmt.Errorf("%w: entry %d: part: %w", ErrCorrupt, index, err)
 		}
 		p, err := decodePayload(fr.body)
 		if err != nil {
-			return nil, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
+			return nil, nil, fmt.Errorf("%w: entry %d: %w", ErrCorrupt, index, err)
 		}
 		if p.part != string(part) {
 			continue
 		}
 		return l.checkPart(fr.body, p, ref, index)
 	}
-	return nil, fmt.Errorf("%w: entry %d: part %q is not there", ErrCorrupt, index, part)
+	return nil, nil, fmt.Errorf("%w: entry %d: part %q is not there", ErrCorrupt, index, part)
 }
 
-func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64) ([]byte, error) {
+func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64) (salt, data []byte, err error) {
 	sum := sha256.Sum256(body)
 	if base64url.EncodeToString(sum[:]) != ref.Sealed || p.kid != ref.Kid {
-		return nil, fmt.Errorf("%w: entry %d: part %q differs from the leaf", ErrCorrupt, index, ref.Name)
+		return nil, nil, fmt.Errorf("%w: entry %d: part %q differs from the leaf", ErrCorrupt, index, ref.Name)
 	}
-	salt, data, err := l.keys.unseal(p)
+	salt, data, err = l.keys.unseal(p, l.cfg.Tenant)
 	if err != nil {
-		return nil, fmt.Errorf("entry %d: part %q: %w", index, ref.Name, err)
+		return nil, nil, fmt.Errorf("entry %d: part %q: %w", index, ref.Name, err)
 	}
 	if !commits(ref, salt, data) {
-		return nil, fmt.Errorf("%w: entry %d: part %q does not match its commitment", ErrCorrupt, index, ref.Name)
+		return nil, nil, fmt.Errorf("%w: entry %d: part %q does not match its commitment", ErrCorrupt, index, ref.Name)
 	}
-	return data, nil
+	return salt, data, nil
 }

@@ -65,16 +65,13 @@ func (l *Log) recover(numbers []uint64) error {
 
 // guards reads the newest checkpoints that stand outside the segments. A zero Checkpoint guards nothing.
 func (l *Log) guards(empty bool) (head, tiles Checkpoint, err error) {
-	if l.cfg.Head != "" {
-		cell, missing, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
-		if err != nil {
-			return head, tiles, err
-		}
-		l.head = cell
-		if missing && !empty && !l.cfg.NewHead {
-			return head, tiles, fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
-		}
-		head = cell.known
+	cell, missing, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
+	if err != nil {
+		return head, tiles, err
+	}
+	l.head, head = cell, cell.known
+	if missing && !empty && !l.cfg.NewHead {
+		return head, tiles, fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
 	}
 	if l.cfg.Tiles == "" {
 		return head, tiles, nil
@@ -234,11 +231,9 @@ func (l *Log) ready(s *scanner) error {
 			return err
 		}
 	}
-	if l.head != nil && l.head.known.Size <= l.size {
-		if err := l.head.set(l.newest); err != nil {
-			return fmt.Errorf("ledger: head cell: %w", err)
-		}
-		l.head.sync()
+	if err := l.head.set(l.newest); err != nil {
+		return fmt.Errorf("ledger: head cell: %w", err)
 	}
+	l.head.sync()
 	return nil
 }

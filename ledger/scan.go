@@ -37,12 +37,16 @@ type scanned struct {
 	payloads []frame
 }
 
+var errTail = errors.New("a batch without its checkpoint")
+
 var errSize = errors.New("the file has another size")
 
 // damage says where a segment stops making sense.
 type damage struct {
 	place
-	err error
+	index uint64 // of the next leaf
+	torn  bool   // what stands there begins like a frame of ours: a write may have been interrupted
+	err   error
 }
 
 func (d *damage) Error() string {
@@ -50,27 +54,31 @@ func (d *damage) Error() string {
 }
 func (d *damage) Unwrap() error { return d.err }
 
-// segment scans the file of segment number. It returns a *damage for what is not what the writer
+// segment scans the file of segment number, going on where an earlier scan of it stopped. It returns a *damage for what is not what the writer
 // leaves behind, including the rest of an interrupted write, and ends at the zeros otherwise.
 func (s *scanner) segment(number uint64, data []byte) error {
-	fault := func(at int64, format string, a ...any) error {
-		return &damage{place{number, at}, fmt.Errorf(format, a...)}
-	}
 	var batch []scanned
 	next := s.tree.clone()
-	at, from := int64(0), int64(0)
+	fault := func(at int64, err error) error {
+		return &damage{place{number, at}, next.size, errors.Is(err, errTail) || errors.Is(err, errFrameBad) && frameLike(data[at:]), err}
+	}
+	at := int64(0)
+	if s.at.segment == number {
+		at = s.at.offset
+	}
+	from := at
 	for at < int64(len(data)) {
 		f, err := parseFrame(data[at:])
 		if err == errFrameEnd {
 			break
 		}
 		if err != nil {
-			return &damage{place{number, at}, err}
+			return fault(at, err)
 		}
 		switch {
 		case at == 0:
 			if err := s.header(number, f, int64(len(data))); err != nil {
-				return &damage{place{number, 0}, err}
+				return fault(0, err)
 			}
 		case f.kind == frameLeaf:
 			e := scanned{index: next.size, hash: leafHash(f.body), at: place{number, at}, raw: f.body}
@@ -85,7 +93,7 @@ func (s *scanner) segment(number uint64, data []byte) error {
 				err = fmt.Errorf("checkpoint %d differs from the leaves before it", cp.Size)
 			}
 			if err != nil {
-				return &damage{place{number, at}, err}
+				return fault(at, err)
 			}
 			for _, e := range batch {
 				if err := s.visit(e); err != nil {
@@ -101,15 +109,15 @@ func (s *scanner) segment(number uint64, data []byte) error {
 			}
 			next, batch, from = s.tree.clone(), batch[:0], at+int64(f.bytes)
 		default:
-			return fault(at, "frame kind %d out of place", f.kind)
+			return fault(at, fmt.Errorf("frame kind %d out of place", f.kind))
 		}
 		at += int64(f.bytes)
 	}
 	if at > from || len(batch) > 0 {
-		return fault(from, "a batch without its checkpoint")
+		return fault(from, errTail)
 	}
 	if rest := firstByte(data[at:]); rest >= 0 {
-		return fault(at+int64(rest), "bytes after the end")
+		return fault(at+int64(rest), errors.New("bytes after the end"))
 	}
 	return nil
 }

@@ -71,14 +71,20 @@ func parseTilePath(p string) (level int, n uint64, width int, ok bool) {
 	return level, v, width, true
 }
 
-// publisher writes tiles up to some size.
-type publisher struct {
-	mu     sync.Mutex
-	ready  bool
+// tiler derives tiles from leaves and hands each over as soon as it is full.
+type tiler struct {
 	size   uint64
 	levels [][]hash // of each level the hashes that do not fill a tile yet
 	bundle []byte   // of the leaves that do not fill a bundle yet
-	cp     Checkpoint
+	put    func(level int, n uint64, width int, data []byte) error
+}
+
+// publisher writes the tiles of the log.
+type publisher struct {
+	mu    sync.Mutex
+	ready bool       // tiler and cp are what stands on disk
+	cp    Checkpoint // published
+	tiler
 }
 
 // Publish brings the tiles to the newest checkpoint. Run calls it at every Config.Publish.
@@ -114,7 +120,7 @@ func (l *Log) Rebuild(ctx context.Context) error {
 	p := &l.tiles
 	p.mu.Lock()
 	err := os.RemoveAll(filepath.Join(l.cfg.Tiles, "tile"))
-	p.reset()
+	l.resetTiles(p)
 	p.mu.Unlock()
 	if err != nil {
 		return fmt.Errorf("ledger: tiles: %w", err)
@@ -122,8 +128,8 @@ func (l *Log) Rebuild(ctx context.Context) error {
 	return l.Publish(ctx)
 }
 
-func (p *publisher) reset() {
-	p.ready, p.size, p.levels, p.bundle, p.cp = true, 0, nil, nil, Checkpoint{}
+func (l *Log) resetTiles(p *publisher) {
+	p.ready, p.cp, p.tiler = true, Checkpoint{}, tiler{put: l.putTile}
 }
 
 func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
@@ -131,11 +137,11 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 	defer c.close()
 	if !p.ready {
 		if err := l.resume(p, &c); err != nil {
-			p.reset()
+			l.resetTiles(p)
 		}
 	}
 	old := p.size
-	for ; p.size < cp.Size; p.size++ {
+	for p.size < cp.Size {
 		if p.size%tileWidth == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -143,18 +149,11 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 		if err != nil {
 			return err
 		}
-		p.bundle = appendBundle(p.bundle, e.Raw)
-		if err := l.push(p, 0, leafHash(e.Raw)); err != nil {
+		if err := p.add(e.Raw, leafHash(e.Raw)); err != nil {
 			return err
 		}
-		if p.size%tileWidth == tileWidth-1 {
-			if err := l.putTile(levelEntries, p.size/tileWidth, tileWidth, p.bundle); err != nil {
-				return err
-			}
-			p.bundle = p.bundle[:0]
-		}
 	}
-	if err := l.putPartials(p); err != nil {
+	if err := p.partials(); err != nil {
 		return err
 	}
 	if root, err := p.root(); err != nil || root != cp.Root {
@@ -185,25 +184,41 @@ func parseBundle(b []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// push adds a hash to a level, writing the tile that it fills and its root one level up.
-func (l *Log) push(p *publisher, level int, h hash) error {
-	if level == len(p.levels) {
-		p.levels = append(p.levels, make([]hash, 0, tileWidth))
+// add appends a leaf.
+func (t *tiler) add(raw []byte, h hash) error {
+	t.bundle = appendBundle(t.bundle, raw)
+	if t.size%tileWidth == tileWidth-1 {
+		if err := t.put(levelEntries, t.size/tileWidth, tileWidth, t.bundle); err != nil {
+			return err
+		}
+		t.bundle = t.bundle[:0]
 	}
-	p.levels[level] = append(p.levels[level], h)
-	if len(p.levels[level]) < tileWidth {
-		return nil
-	}
-	// p.size counts the leaves before this one, so its quotient is the number of the tile just filled.
-	if err := l.putTile(level, p.size>>(8*(uint(level)+1)), tileWidth, joinHashes(p.levels[level])); err != nil {
+	if err := t.push(0, h); err != nil {
 		return err
 	}
-	var t tree
-	for _, h := range p.levels[level] {
-		t.add(h)
+	t.size++
+	return nil
+}
+
+// push adds a hash to a level and, when that fills a tile, its root to the level above.
+func (t *tiler) push(level int, h hash) error {
+	if level == len(t.levels) {
+		t.levels = append(t.levels, make([]hash, 0, tileWidth))
 	}
-	p.levels[level] = p.levels[level][:0]
-	return l.push(p, level+1, t.root())
+	t.levels[level] = append(t.levels[level], h)
+	if len(t.levels[level]) < tileWidth {
+		return nil
+	}
+	// size counts the leaves before this one, so its quotient is the number of the tile just filled.
+	if err := t.put(level, t.size>>(8*(uint(level)+1)), tileWidth, joinHashes(t.levels[level])); err != nil {
+		return err
+	}
+	var sub tree
+	for _, h := range t.levels[level] {
+		sub.add(h)
+	}
+	t.levels[level] = t.levels[level][:0]
+	return t.push(level+1, sub.root())
 }
 
 func joinHashes(hs []hash) []byte {
@@ -225,15 +240,16 @@ func (l *Log) putTile(level int, n uint64, width int, data []byte) error {
 	return err
 }
 
-func (l *Log) putPartials(p *publisher) error {
-	if len(p.bundle) > 0 {
-		if err := l.putTile(levelEntries, p.size/tileWidth, int(p.size%tileWidth), p.bundle); err != nil {
+// partials hands over what is not full.
+func (t *tiler) partials() error {
+	if len(t.bundle) > 0 {
+		if err := t.put(levelEntries, t.size/tileWidth, int(t.size%tileWidth), t.bundle); err != nil {
 			return err
 		}
 	}
-	for level, hs := range p.levels {
+	for level, hs := range t.levels {
 		if len(hs) > 0 {
-			if err := l.putTile(level, p.size>>(8*(uint(level)+1)), len(hs), joinHashes(hs)); err != nil {
+			if err := t.put(level, t.size>>(8*(uint(level)+1)), len(hs), joinHashes(hs)); err != nil {
 				return err
 			}
 		}
@@ -259,17 +275,17 @@ func (l *Log) dropPartials(old, size uint64) {
 }
 
 // root derives the root from the hashes in hand: from the highest level down, left to right.
-func (p *publisher) root() (hash, error) {
-	var t tree
-	for level := len(p.levels) - 1; level >= 0; level-- {
-		for _, h := range p.levels[level] {
-			t.addSubtree(h, 8*uint(level))
+func (t *tiler) root() (hash, error) {
+	var all tree
+	for level := len(t.levels) - 1; level >= 0; level-- {
+		for _, h := range t.levels[level] {
+			all.addSubtree(h, 8*uint(level))
 		}
 	}
-	if t.size != p.size {
+	if all.size != t.size {
 		return hash{}, errors.New("tiles do not add up")
 	}
-	return t.root(), nil
+	return all.root(), nil
 }
 
 // resume reads the partial tiles of the published checkpoint. Open has compared that with the segments.
@@ -285,7 +301,7 @@ func (l *Log) resume(p *publisher, c *cursor) error {
 	if cp.Size > l.Checkpoint().Size {
 		return ErrBehind
 	}
-	p.reset()
+	l.resetTiles(p)
 	p.size, p.cp = cp.Size, cp
 	for level := 0; cp.Size>>(8*uint(level)) > 0; level++ {
 		count := cp.Size >> (8 * uint(level))
@@ -321,16 +337,67 @@ func splitHashes(b []byte) ([]hash, error) {
 	return hs, nil
 }
 
-func (l *Log) tileHashes(level int, n uint64, width int) ([]hash, error) {
-	b, err := readFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, filepath.FromSlash(tilePath(level, n, width))), tileWidth*hashBytes)
+// readTile returns exactly width entries of the tile in dir, out of a wider file if it has grown since
+// width was its size.
+func readTile(d disk, dir string, level int, n uint64, width int) ([]byte, error) {
+	const limit = tileWidth * (2 + MaxLeafBytes)
+	full := filepath.Join(dir, filepath.FromSlash(tilePath(level, n, tileWidth)))
+	name := filepath.Join(dir, filepath.FromSlash(tilePath(level, n, width)))
+	b, err := readFile(d, name, limit)
+	if errors.Is(err, fs.ErrNotExist) && width < tileWidth {
+		if b, err = readFile(d, full, limit); errors.Is(err, fs.ErrNotExist) {
+			b, err = readFile(d, widest(d, full+".p"), limit)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}
-	hs, err := splitHashes(b)
-	if err == nil && len(hs) != width {
-		err = fmt.Errorf("tile of %d hashes, not %d", len(hs), width)
+	return clipTile(b, level, width)
+}
+
+// widest returns the name of the widest partial tile in dir.
+func widest(d disk, dir string) string {
+	names, _ := d.List(dir) // none, where it cannot be read
+	best := 0
+	for _, name := range names {
+		if w, err := strconv.Atoi(name); err == nil && w > best && w < tileWidth {
+			best = w
+		}
 	}
-	return hs, err
+	return filepath.Join(dir, strconv.Itoa(best))
+}
+
+// clipTile cuts a tile to width entries; one with fewer does not exist.
+func clipTile(b []byte, level, width int) ([]byte, error) {
+	if level != levelEntries {
+		if len(b)%hashBytes != 0 {
+			return nil, fmt.Errorf("tile of %d bytes", len(b))
+		}
+		if len(b) < width*hashBytes {
+			return nil, fs.ErrNotExist
+		}
+		return b[:width*hashBytes], nil
+	}
+	leaves, err := parseBundle(b)
+	if err != nil {
+		return nil, err
+	}
+	if len(leaves) < width {
+		return nil, fs.ErrNotExist
+	}
+	at := 0
+	for _, leaf := range leaves[:width] {
+		at += 2 + len(leaf)
+	}
+	return b[:at], nil
+}
+
+func (l *Log) tileHashes(level int, n uint64, width int) ([]hash, error) {
+	b, err := readTile(l.cfg.disk, l.cfg.Tiles, level, n, width)
+	if err != nil {
+		return nil, err
+	}
+	return splitHashes(b)
 }
 
 // published returns a published checkpoint of at least size leaves, and the nodes under it.
@@ -349,51 +416,7 @@ func (l *Log) published(ctx context.Context, size uint64) (Checkpoint, nodes, er
 	if cp.Size < size {
 		return Checkpoint{}, nil, fmt.Errorf("%w: %d of %d", ErrNotFound, size, cp.Size)
 	}
-	return cp, tileNodes(cp.Size, func(level int, n uint64, width int) ([]hash, error) {
-		hs, err := l.tileHashes(level, n, width)
-		if errors.Is(err, fs.ErrNotExist) && width < tileWidth {
-			// The tile has grown since cp was published.
-			return l.grownTile(level, n, width)
-		}
-		return hs, err
-	}), nil
-}
-
-// grownTile returns the first width hashes of whatever stands at a tile now.
-func (l *Log) grownTile(level int, n uint64, width int) ([]hash, error) {
-	b, err := l.grownFile(level, n, width)
-	if err != nil {
-		return nil, err
-	}
-	hs, err := splitHashes(b)
-	if err != nil || len(hs) < width {
-		return nil, fmt.Errorf("tile %q is too short", tilePath(level, n, width))
-	}
-	return hs[:width], nil
-}
-
-// grownFile returns the file of the full tile, or of its widest partial.
-func (l *Log) grownFile(level int, n uint64, width int) ([]byte, error) {
-	const limit = tileWidth * (2 + MaxLeafBytes)
-	full := filepath.Join(l.cfg.Tiles, filepath.FromSlash(tilePath(level, n, tileWidth)))
-	b, err := readFile(l.cfg.disk, full, limit)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return b, err
-	}
-	names, err := l.cfg.disk.List(full + ".p")
-	if err != nil {
-		return nil, err
-	}
-	best := 0
-	for _, name := range names {
-		if w, err := strconv.Atoi(name); err == nil && w > best && w < tileWidth {
-			best = w
-		}
-	}
-	if best < width {
-		return nil, fs.ErrNotExist
-	}
-	return readFile(l.cfg.disk, filepath.Join(full+".p", strconv.Itoa(best)), limit)
+	return cp, tileNodes(cp.Size, l.tileHashes), nil
 }
 
 // tileNodes gives the nodes of the tree of size leaves out of its tiles.

@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+
+	"github.com/sallyport/sallyport/action"
+	"golang.org/x/mod/sumdb/note"
+)
+
+// checker re-derives a log leaf by leaf, from whatever source.
+type checker struct {
+	opt      Options
+	report   *Report
+	verifier note.Verifier
+	keys     *keyring // nil leaves payloads sealed
+
+	tree     tree
+	watch    map[uint64]*hash // roots to remember, by size
+	held     []heldCheckpoint
+	head     Checkpoint // the log's own newest
+	sessions map[string]*chainEnd
+	open     map[string]uint64 // intents without outcome, by action
+	unique   uniqueSet
+	tiles    *tileCheck
+}
+
+type heldCheckpoint struct {
+	name string
+	cp   Checkpoint
+}
+
+type chainEnd struct {
+	seq, logMs int64
+	prev       hash
+}
+
+func newChecker(opt Options) *checker {
+	return &checker{
+		opt: opt, report: &Report{Kinds: map[string]uint64{}},
+		watch: map[uint64]*hash{}, sessions: map[string]*chainEnd{}, open: map[string]uint64{},
+		unique: newUniqueSet(1 << 20),
+	}
+}
+
+func (c *checker) note(s string) { c.report.Notes = append(c.report.Notes, s) }
+
+func (c *checker) problem(index *uint64, where, what string) {
+	c.report.Found++
+	if len(c.report.Problems) < c.opt.Problems {
+		c.report.Problems = append(c.report.Problems, Problem{Index: index, Where: where, What: what})
+	}
+}
+
+// leaf takes the next leaf in order. It returns nil if the bytes are no leaf.
+func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
+	if c.opt.Progress != nil && index%4096 == 0 {
+		c.opt.Progress(index)
+	}
+	c.tree.add(h)
+	if _, ok := c.watch[c.tree.size]; ok {
+		root := c.tree.root()
+		c.watch[c.tree.size] = &root
+	}
+	if c.tiles != nil {
+		c.tiles.add(c, raw, h)
+	}
+	l, err := DecodeLeaf(raw)
+	if err != nil {
+		c.problem(&index, "leaf", err.Error())
+		return nil
+	}
+	c.chain(index, l, h)
+	c.life(index, l)
+	c.report.Kinds[string(l.Kind)]++
+	if c.report.FirstMs == 0 {
+		c.report.FirstMs = l.LogMs
+	}
+	c.report.LastMs = max(c.report.LastMs, l.LogMs)
+	return l
+}
+
+// chain checks that nothing of the session is missing before this leaf.
+func (c *checker) chain(index uint64, l *Leaf, h hash) {
+	end := c.sessions[l.Session]
+	if end == nil {
+		end = &chainEnd{}
+		c.sessions[l.Session] = end
+	}
+	want := ""
+	if end.seq > 0 {
+		want = base64url.EncodeToString(end.prev[:])
+	}
+	switch {
+	case l.Seq != end.seq+1:
+		c.problem(&index, "session "+l.Session, fmt.Sprintf("record %d of the session follows record %d", l.Seq, end.seq))
+	case l.Prev != want:
+		c.problem(&index, "session "+l.Session, "the record before it in the session is another one")
+	case l.LogMs < end.logMs:
+		c.problem(&index, "session "+l.Session, "the log's time runs backwards")
+	}
+	end.seq, end.prev, end.logMs = l.Seq, h, l.LogMs
+}
+
+// life follows actions from intent to outcome.
+func (c *checker) life(index uint64, l *Leaf) {
+	if !kindKey(l.Kind, l.Action) {
+		return
+	}
+	k := newUniqueKey(l.Action, int(l.Round), l.Kind)
+	if first, ok := c.unique.get(k); ok {
+		c.problem(&index, "action "+l.Action, fmt.Sprintf("a second %s of round %d, after entry %d", l.Kind, l.Round, first))
+	}
+	c.unique.put(k, index)
+	switch l.Kind {
+	case action.KindIntent:
+		c.open[l.Action] = index
+	case action.KindOutcome, action.KindUnknown, action.KindLate:
+		delete(c.open, l.Action)
+	}
+}
+
+// newest takes the log's own newest checkpoint.
+func (c *checker) newest(cp Checkpoint) { c.head = cp }
+
+// finish compares what was held against the log and completes the report.
+func (c *checker) finish() *Report {
+	r := c.report
+	r.Size = c.tree.size
+	root := c.tree.root()
+	r.Root = digest(root)
+	if c.tree.size > 0 || c.head.Origin != "" {
+		if c.head.Size != c.tree.size || c.head.Root != root {
+			c.problem(nil, "checkpoint", fmt.Sprintf("the signed checkpoint has %d leaves and another root than the %d leaves that are here", c.head.Size, c.tree.size))
+		}
+	}
+	empty := (&tree{}).root()
+	for _, h := range c.held {
+		seen := c.watch[h.cp.Size]
+		if h.cp.Size == 0 {
+			seen = &empty
+		}
+		switch {
+		case h.cp.Size > c.tree.size:
+			c.problem(nil, h.name, fmt.Sprintf("it covers %d leaves, the log holds %d: the end is missing, or this is an older copy", h.cp.Size, c.tree.size))
+		case seen == nil || *seen != h.cp.Root:
+			c.problem(nil, h.name, fmt.Sprintf("its root of %d leaves is not the log's: the log was rewritten or forked", h.cp.Size))
+		default:
+			r.Held++
+		}
+	}
+	if c.tiles != nil {
+		c.tiles.finish(c)
+	}
+	r.Sessions = len(c.sessions)
+	for id, index := range c.open {
+		r.Open = append(r.Open, OpenIntent{Index: index, Action: id})
+	}
+	slices.SortFunc(r.Open, func(a, b OpenIntent) int { return int(int64(a.Index) - int64(b.Index)) })
+	r.OK = r.Found == 0
+	return r
+}
+
+// tileCheck compares tiles with the ones that the leaves give.
+type tileCheck struct {
+	tiler
+	until uint64
+	done  bool
+}
+
+// compareTiles makes the checker compare the tiles of the tree of size leaves.
+func (c *checker) compareTiles(size uint64, fetch func(level int, n uint64, width int) ([]byte, error)) {
+	t := &tileCheck{until: size}
+	t.put = func(level int, n uint64, width int, want []byte) error {
+		path := tilePath(level, n, width)
+		got, err := fetch(level, n, width)
+		first := n * tileWidth << (8 * uint(max(level, 0)))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			c.problem(&first, path, "the tile is missing")
+		case err != nil:
+			c.problem(&first, path, err.Error())
+		case !bytes.Equal(got, want):
+			c.problem(&first, path, "the tile differs from the leaves")
+		default:
+			c.report.Tiles++
+		}
+		return nil
+	}
+	c.tiles = t
+}
+
+func (t *tileCheck) add(c *checker, raw []byte, h hash) {
+	if t.size < t.until {
+		_ = t.tiler.add(raw, h) // put never errs
+	}
+	if t.size == t.until {
+		t.finish(c)
+	}
+}
+
+func (t *tileCheck) finish(*checker) {
+	if !t.done && t.size == t.until {
+		t.done = true
+		_ = t.partials() // put never errs
+	}
+}

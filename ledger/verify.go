@@ -1,0 +1,296 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/mod/sumdb/note"
+)
+
+// Source is where the log to verify comes from: exactly one of Dir, URL and File.
+type Source struct {
+	Dir    string       // data directory; nothing in it is changed, and its owner may be at work
+	URL    string       // of C2SP tlog-tiles, ending before "checkpoint"
+	File   string       // bundle made by Export
+	Client *http.Client // for URL; nil means one with a timeout of a minute
+
+	Wal, Tiles, Keys string // of Dir; "" means its folders wal, tiles and keys
+}
+
+// Options say what the log is held against.
+type Options struct {
+	Vkey       string             // public key of the log; "" takes what comes with Dir or File, which proves less; required for URL
+	Old        [][]byte           // checkpoints that the verifier kept from earlier
+	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
+	Sealed     bool               // leave the payloads sealed even where their keys are at hand
+	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
+	Problems   int                // stop listing after so many; 0 means 1,000
+	Progress   func(index uint64) // called now and then; nil for none
+}
+
+// Verify checks a log without its owner. It reads everything once, re-derives the tree from the leaves,
+// and checks the signatures, the chains of the sessions, the tiles, the payloads that are there and the
+// checkpoints that are held against it. The report lists what does not hold; then the error is
+// ErrVerification. Any other error means that nothing could be said.
+func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
+	or(&opt.Signatures, 10000)
+	or(&opt.Problems, 1000)
+	began := time.Now()
+	c := newChecker(opt)
+	var err error
+	switch {
+	case src.Dir != "" && src.URL == "" && src.File == "":
+		err = c.dir(ctx, src)
+	case src.URL != "" && src.Dir == "" && src.File == "":
+		err = c.url(ctx, src)
+	case src.File != "" && src.Dir == "" && src.URL == "":
+		err = c.file(ctx, src)
+	default:
+		err = errors.New("ledger: verify: exactly one of directory, URL and bundle is needed")
+	}
+	if err != nil {
+		return nil, err
+	}
+	r := c.finish()
+	r.Seconds = time.Since(began).Seconds()
+	if !r.OK {
+		return r, fmt.Errorf("%w: %d problems, first: %s", ErrVerification, r.Found, r.Problems[0])
+	}
+	return r, nil
+}
+
+// key decides which public key counts.
+func (c *checker) key(given string, found []byte, from string) error {
+	c.report.KeyFrom = "given"
+	text := []byte(given)
+	if given == "" {
+		text, c.report.KeyFrom = found, from
+	}
+	if len(text) == 0 {
+		return errors.New("ledger: verify: the public key of the log is needed")
+	}
+	v, err := readVkey(text)
+	if err != nil {
+		return err
+	}
+	c.verifier, c.report.Origin = v, v.Name()
+	for i, b := range c.opt.Old {
+		if err := c.hold(fmt.Sprintf("older checkpoint %d", i+1), b, v); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// hold makes finish compare a checkpoint that somebody kept.
+func (c *checker) hold(name string, b []byte, v note.Verifier) error {
+	cp, err := ParseCheckpoint(b, v)
+	if err != nil {
+		return fmt.Errorf("ledger: verify: %s: %w", name, err)
+	}
+	c.held = append(c.held, heldCheckpoint{name, cp})
+	c.watch[cp.Size] = nil
+	return nil
+}
+
+// dir verifies a data directory.
+func (c *checker) dir(ctx context.Context, src Source) error {
+	wal, tiles, keys := filepath.Join(src.Dir, "wal"), filepath.Join(src.Dir, "tiles"), filepath.Join(src.Dir, "keys")
+	for p, set := range map[*string]string{&wal: src.Wal, &tiles: src.Tiles, &keys: src.Keys} {
+		if set != "" {
+			*p = set
+		}
+	}
+	vkey, err := os.ReadFile(filepath.Join(keys, fileVkey))
+	if err != nil && c.opt.Vkey == "" {
+		return fmt.Errorf("ledger: verify: the public key of the log: %w", err)
+	}
+	if err := c.key(c.opt.Vkey, vkey, "directory"); err != nil {
+		return err
+	}
+	head := c.opt.Head
+	if head == "" {
+		head = filepath.Join(keys, fileHead)
+	}
+	switch cp, err := ReadHead(head, c.verifier); {
+	case err == nil:
+		c.held = append(c.held, heldCheckpoint{"head cell", cp})
+		c.watch[cp.Size] = nil
+	case errors.Is(err, fs.ErrNotExist) && c.opt.Head == "":
+		c.note("no head cell: a restored older copy would not be noticed without an older checkpoint")
+	default:
+		c.problem(nil, "head cell", err.Error())
+	}
+	if !c.opt.Sealed {
+		c.keys = readKeyring(keys)
+	}
+	if err := c.dirTiles(tiles); err != nil {
+		return err
+	}
+	return c.segments(ctx, wal)
+}
+
+// dirTiles prepares the comparison of the tiles, if there are any.
+func (c *checker) dirTiles(dir string) error {
+	cp, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	if errors.Is(err, fs.ErrNotExist) {
+		c.note("no published tiles")
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("ledger: verify: %w", err)
+	}
+	published, err := ParseCheckpoint(cp, c.verifier)
+	if err != nil {
+		c.problem(nil, "tiles/checkpoint", err.Error())
+		return nil
+	}
+	c.held = append(c.held, heldCheckpoint{"published checkpoint", published})
+	c.watch[published.Size] = nil
+	c.compareTiles(published.Size, func(level int, n uint64, width int) ([]byte, error) {
+		return readTile(realDisk{}, dir, level, n, width)
+	})
+	return nil
+}
+
+// segments scans the write-ahead log.
+func (c *checker) segments(ctx context.Context, wal string) error {
+	if _, err := os.Stat(wal); err != nil {
+		return fmt.Errorf("ledger: verify: %w", err)
+	}
+	numbers, err := listSegments(realDisk{}, wal)
+	if errors.Is(err, ErrCorrupt) {
+		c.problem(nil, "wal", err.Error())
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	s := &scanner{verifier: c.verifier}
+	var notes []Checkpoint
+	s.visit = func(e scanned) error {
+		if e.index%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		ref := c.leaf(e.index, e.raw, e.hash)
+		c.payloads(e, ref)
+		return nil
+	}
+	s.sealed = func(cp Checkpoint, _ place) error {
+		c.report.Checkpoints++
+		if notes = append(notes, Checkpoint{Size: cp.Size, Note: cp.Note}); len(notes) >= 2*c.opt.Signatures {
+			notes = append(notes[:0], notes[len(notes)-c.opt.Signatures:]...)
+		}
+		return nil
+	}
+	for i, n := range numbers {
+		done, err := c.segment(s, wal, numbers[i:], n)
+		if err != nil {
+			return err
+		}
+		if done {
+			break
+		}
+	}
+	for _, cp := range notes[max(0, len(notes)-c.opt.Signatures):] {
+		if _, err := ParseCheckpoint(cp.Note, c.verifier); err != nil {
+			c.problem(nil, fmt.Sprintf("checkpoint %d", cp.Size), err.Error())
+		}
+		c.report.Signatures++
+	}
+	c.newest(s.cp)
+	return nil
+}
+
+// segment scans one segment and reports whether the log ends in it. Damage is looked at twice: the owner
+// may have been writing there.
+func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done bool, err error) {
+	var d *damage
+	for range 3 {
+		data, err := readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes)
+		if err != nil {
+			return false, fmt.Errorf("ledger: verify: %w", err)
+		}
+		if firstByte(data) < 0 && len(rest) == 1 {
+			return true, nil // made ahead
+		}
+		if err = s.segment(n, data); err == nil {
+			return false, nil
+		}
+		if !errors.As(err, &d) {
+			return false, err
+		}
+		time.Sleep(20 * time.Millisecond)
+		if follows, err := c.follows(s, wal, rest, d); err != nil {
+			return false, err
+		} else if !follows && d.torn {
+			c.note(fmt.Sprintf("%s: an interrupted write that nobody was told of, or one in progress", d))
+			return true, nil
+		}
+	}
+	at := d.index
+	c.problem(&at, fmt.Sprintf("segment %d, byte %d", d.segment, d.offset), d.err.Error())
+	return true, nil
+}
+
+// follows reports whether a signed checkpoint stands after the damage.
+func (c *checker) follows(s *scanner, wal string, rest []uint64, d *damage) (bool, error) {
+	for i, n := range rest {
+		data, err := readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes)
+		if err != nil {
+			return false, fmt.Errorf("ledger: verify: %w", err)
+		}
+		if i == 0 {
+			data = data[min(d.offset, int64(len(data))):]
+		}
+		if findCheckpoint(data, c.verifier, s.cp.Size) >= 0 {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// payloads checks the payload frames of a leaf against it, and opens them where the keys are at hand.
+func (c *checker) payloads(e scanned, leaf *Leaf) {
+	if leaf == nil {
+		return
+	}
+	index := e.index
+	if len(e.payloads) != len(leaf.Parts) {
+		c.problem(&index, "payload", fmt.Sprintf("%d sealed parts stand behind the leaf, which names %d", len(e.payloads), len(leaf.Parts)))
+		return
+	}
+	for i, f := range e.payloads {
+		ref := &leaf.Parts[i]
+		p, err := decodePayload(f.body)
+		sum := sha256.Sum256(f.body)
+		if err != nil || p.part != string(ref.Name) || p.kid != ref.Kid || base64url.EncodeToString(sum[:]) != ref.Sealed {
+			c.problem(&index, "payload "+string(ref.Name), "the sealed part is not the one that the leaf names")
+			continue
+		}
+		c.report.Parts.Sealed++
+		if c.keys == nil {
+			continue
+		}
+		salt, data, err := c.keys.unseal(p, leaf.Tenant)
+		switch {
+		case errors.Is(err, ErrErased):
+			c.report.Parts.Erased++
+		case err != nil:
+			c.problem(&index, "payload "+string(ref.Name), err.Error())
+		case !commits(ref, salt, data):
+			c.problem(&index, "payload "+string(ref.Name), "the part does not match its commitment")
+		default:
+			c.report.Parts.Opened++
+		}
+	}
+}

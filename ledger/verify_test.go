@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// closedLog makes a published log of n records and returns its data directory.
+func closedLog(t testing.TB, n int) (dir string, cfg Config) {
+	t.Helper()
+	dir = t.TempDir()
+	cfg = Config{
+		Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys"), Tiles: filepath.Join(dir, "tiles"),
+		Origin: "test.example/log", SegmentBytes: 64 << 10, MinFreeBytes: 1,
+	}
+	l := mustOpen(t, cfg)
+	fillLog(t, l, 0, n)
+	if err := l.Publish(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	return dir, cfg
+}
+
+func copyDir(t testing.TB, from, to string) {
+	t.Helper()
+	if err := os.RemoveAll(to); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(to, os.DirFS(from)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// edit changes the file at path.
+func edit(t testing.TB, path string, change func([]byte) []byte) {
+	t.Helper()
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func verifyDir(t testing.TB, dir string, opt Options) (*Report, error) {
+	t.Helper()
+	r, err := Verify(context.Background(), Source{Dir: dir}, opt)
+	if err != nil && !errors.Is(err, ErrVerification) {
+		t.Fatal(err)
+	}
+	return r, err
+}
+
+func TestVerifyAcceptsWhatWasWritten(t *testing.T) {
+	ctx := context.Background()
+	cfg := testConfig(t)
+	cfg.Wal = filepath.Join(filepath.Dir(cfg.Keys), "wal")
+	cfg.Head = ""
+	l := mustOpen(t, cfg)
+	fillLog(t, l, 0, 300)
+	old := l.Checkpoint().Note
+	fillLog(t, l, 300, 300)
+	outcome := testRecord("s0", 3)
+	outcome.Kind, outcome.Status, outcome.Parts = action.KindOutcome, action.StatusDone, nil
+	mustAppend(t, l, outcome)
+	if err := l.Publish(ctx); err != nil {
+		t.Fatal(err)
+	}
+	web := httptest.NewServer(l.Handler())
+	defer web.Close()
+	file := filepath.Join(t.TempDir(), "bundle.tar")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = l.Export(ctx, f, ExportOptions{Open: func(_ uint64, _ *Leaf, p action.PartName) bool { return p == action.PartArguments }})
+	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	for name, src := range map[string]Source{
+		"directory, while its owner is at work": {Dir: filepath.Dir(cfg.Keys)},
+		"url":                                   {URL: web.URL + "/log"},
+		"bundle":                                {File: file},
+	} {
+		r, err := Verify(ctx, src, Options{Vkey: l.Vkey(), Old: [][]byte{old}})
+		if err != nil {
+			t.Fatalf("%s: %v\n%v", name, err, r)
+		}
+		if r.Size != 601 || r.Sessions != 3 || len(r.Open) != 599 || r.Held < 1 || r.Root != digest(l.Checkpoint().Root) {
+			t.Errorf("%s: %+v", name, r)
+		}
+		if name != "url" && r.Parts.Opened < 600 {
+			t.Errorf("%s: %d parts opened", name, r.Parts.Opened)
+		}
+		if !strings.HasPrefix(r.Text(), "VERIFIED") {
+			t.Error(r.Text())
+		}
+	}
+	mustClose(t, l)
+	edit(t, file, func(b []byte) []byte { return bytes.Replace(b, []byte(`/secret/7"`), []byte(`/secret/8"`), 1) })
+	if r, err := Verify(ctx, Source{File: file}, Options{}); !errors.Is(err, ErrVerification) {
+		t.Fatalf("a changed part in a bundle is accepted: %v %v", r, err)
+	}
+}
+
+// TestVerifyFindsTampering holds the list of what an offline verifier must find.
+func TestVerifyFindsTampering(t *testing.T) {
+	dir, cfg := closedLog(t, 400)
+	older := filepath.Join(t.TempDir(), "older")
+	copyDir(t, dir, older)
+	l := mustOpen(t, cfg)
+	fillLog(t, l, 400, 150)
+	kept := l.Checkpoint().Note
+	if err := l.Publish(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	if r, err := verifyDir(t, dir, Options{}); err != nil {
+		t.Fatal(err, r)
+	}
+	work := filepath.Join(t.TempDir(), "work")
+	segment := func(n uint64) string { return segmentName(filepath.Join(work, "wal"), n) }
+	frames := func(b []byte) (at []int, all []frame) {
+		for i := 0; ; {
+			f, err := parseFrame(b[i:])
+			if err != nil {
+				return at, all
+			}
+			at, all = append(at, i), append(all, f)
+			i += f.bytes
+		}
+	}
+	for name, c := range map[string]struct {
+		tamper func(t *testing.T)
+		opt    Options
+	}{
+		"the last segment is removed": {tamper: func(t *testing.T) {
+			names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(segment(names[len(names)-1])); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a segment in the middle is removed": {tamper: func(t *testing.T) {
+			if err := os.Remove(segment(3)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"two segments are swapped": {tamper: func(t *testing.T) {
+			a, b := segment(2), segment(3)
+			if err := errors.Join(os.Rename(a, a+"x"), os.Rename(b, a), os.Rename(a+"x", b)); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		"a segment is truncated": {tamper: func(t *testing.T) {
+			edit(t, segment(2), func(b []byte) []byte { return b[:len(b)/2] })
+		}},
+		"the last segment is truncated to its data": {tamper: func(t *testing.T) {
+			names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			edit(t, segment(names[len(names)-1]), func(b []byte) []byte { return b[:len(b)-4096] })
+		}},
+		"a record is removed and the frames are moved up": {tamper: func(t *testing.T) {
+			edit(t, segment(2), func(b []byte) []byte {
+				at, all := frames(b)
+				for i := 5; ; i++ {
+					if all[i].kind == frameLeaf {
+						return append(append(bytes.Clone(b[:at[i]]), b[at[i+1]:]...), make([]byte, all[i].bytes)...)
+					}
+				}
+			})
+		}},
+		"two batches are swapped": {tamper: func(t *testing.T) {
+			edit(t, segment(2), func(b []byte) []byte {
+				at, all := frames(b)
+				var ends []int
+				for i, f := range all {
+					if f.kind == frameCheckpoint {
+						ends = append(ends, at[i]+f.bytes)
+					}
+				}
+				out := bytes.Clone(b[:ends[1]])
+				out = append(out, b[ends[2]:ends[3]]...)
+				out = append(out, b[ends[1]:ends[2]]...)
+				return append(out, b[ends[3]:]...)
+			})
+		}},
+		"a payload is exchanged for another with a right checksum": {tamper: func(t *testing.T) {
+			edit(t, segment(2), func(b []byte) []byte {
+				at, all := frames(b)
+				for i, f := range all {
+					if f.kind == framePayload {
+						body := bytes.Clone(f.body)
+						body[len(body)-1] ^= 1
+						copy(b[at[i]:], appendFrame(nil, framePayload, body))
+						return b
+					}
+				}
+				return b
+			})
+		}},
+		"the folder of segments is an older copy": {tamper: func(t *testing.T) {
+			copyDir(t, filepath.Join(older, "wal"), filepath.Join(work, "wal"))
+		}},
+		"everything is an older copy": {tamper: func(t *testing.T) { copyDir(t, older, work) }, opt: Options{Old: [][]byte{kept}}},
+		"a tile is missing":           {tamper: func(t *testing.T) { _ = os.Remove(filepath.Join(work, "tiles/tile/0/000")) }},
+		"the published checkpoint is another": {tamper: func(t *testing.T) {
+			edit(t, filepath.Join(work, "tiles/checkpoint"), func(b []byte) []byte { b[len(b)-4] ^= 1; return b })
+		}},
+		"a payload key is another": {tamper: func(t *testing.T) {
+			names, err := filepath.Glob(filepath.Join(work, "keys/seal-*-arguments"))
+			if err != nil || len(names) == 0 {
+				t.Fatal(names, err)
+			}
+			edit(t, names[0], func(b []byte) []byte { return bytes.Replace(b, b[len(b)-8:len(b)-4], []byte("AAAA"), 1) })
+		}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			copyDir(t, dir, work)
+			c.tamper(t)
+			r, err := verifyDir(t, work, c.opt)
+			if err == nil {
+				t.Fatalf("not found\n%s", r.Text())
+			}
+		})
+	}
+}
+
+// TestVerifyFindsEveryFlippedByte flips bytes all over the data directory.
+func TestVerifyFindsEveryFlippedByte(t *testing.T) {
+	dir, _ := closedLog(t, 120)
+	var files []string
+	for _, sub := range []string{"wal", "tiles"} {
+		err := filepath.WalkDir(filepath.Join(dir, sub), func(p string, d fs.DirEntry, err error) error {
+			if err == nil && !d.IsDir() && d.Name() != "lock" && d.Name() != "probe" {
+				files = append(files, p)
+			}
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	random := rand.New(rand.NewPCG(3, 4))
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		places := []int{0, 4, 5, 8, len(b) - 1}
+		for range 12 {
+			places = append(places, random.IntN(len(b)))
+		}
+		for _, at := range places {
+			old := b[at]
+			b[at] ^= byte(1 + random.IntN(255))
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if r, err := Verify(context.Background(), Source{Dir: dir}, Options{}); err == nil {
+				t.Fatalf("%s: byte %d: not found\n%s", file, at, r.Text())
+			}
+			b[at] = old
+		}
+		if err := os.WriteFile(file, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r, err := verifyDir(t, dir, Options{}); err != nil {
+		t.Fatal(fmt.Sprint(files), r)
+	}
+}
