@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"slices"
+	"strings"
+)
+
+// class is what a hit means.
+type class uint8
+
+const (
+	classSecret class = iota
+	classPII
+	classInjection
+)
+
+// hit is a find in one text, at bytes [start, end) of it.
+type hit struct {
+	class      class
+	kind       string
+	layer      string
+	value      string // what was found, decoded
+	start, end int
+	score      int
+}
+
+// The prefilter holds the literals of every rule; which stands for which is decided by the number.
+var (
+	literals, stems = func() (all []string, stems []signal) {
+		for i := range shapes {
+			all = append(all, strings.ToLower(shapes[i].prefix))
+		}
+		for i := range specials {
+			all = append(all, specials[i].literal)
+		}
+		for i := range keywords {
+			all = append(all, keywords[i].word)
+		}
+		for s := sigNone; s < signals; s++ {
+			for _, p := range phrases[s] {
+				all, stems = append(all, p), append(stems, s)
+			}
+		}
+		return all, stems
+	}()
+	prefilter     = newMatcher(literals)
+	firstSpecial  = len(shapes)
+	firstKeyword  = firstSpecial + len(specials)
+	firstStem     = firstKeyword + len(keywords)
+	maxPlaces     = 512
+	maxHits       = 256
+	maxLayerHits  = 64
+	maxRuns       = 256
+	minDecodeRoom = 64 << 10
+)
+
+// scanner goes through the texts of one value. It is not safe for concurrent use.
+type scanner struct {
+	secrets   bool // look for secrets and personal data
+	injection bool // look for instructions
+	room      int  // bytes that may still be decoded
+	opaque    bool
+	truncated bool
+	worst     int // the highest injection score so far
+}
+
+// text returns what is found in t, in order of place. name is the member that holds it, or "".
+func (s *scanner) text(t, name string) []hit {
+	if len(t) < 4 {
+		return nil
+	}
+	return s.layer(t, name, "plain", 0)
+}
+
+// layer scans one text and everything that it encodes.
+func (s *scanner) layer(t, name, layer string, depth int) []hit {
+	if v := fold(t); v != nil {
+		if v.hidden >= 4 && s.injection {
+			s.worst = max(s.worst, 800)
+		}
+		hits := s.plain(v.text, name, join(layer, v.layer), depth, v.hidden)
+		for i := range hits {
+			hits[i].start, hits[i].end = v.span(hits[i].start, hits[i].end, len(t))
+		}
+		return hits
+	}
+	return s.plain(t, name, layer, depth, 0)
+}
+
+func join(layer, next string) string {
+	if layer == "plain" {
+		return next
+	}
+	return layer + "+" + next
+}
+
+// plain scans a text without hidden characters.
+func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
+	var hits []hit
+	var places []place
+	if hidden >= 4 {
+		places = append(places, place{sigHidden, 0})
+	}
+	prefilter.each(t, func(l uint16, end int) {
+		n := int(l)
+		if n >= firstStem {
+			if s.injection && len(places) < maxPlaces {
+				if at := end - len(literals[n]); at == 0 || !isAlnum(t[at]) || !isAlnum(t[at-1]) {
+					places = append(places, place{stems[n-firstStem], at})
+				}
+			}
+			return
+		}
+		if !s.secrets || len(hits) >= maxHits {
+			s.truncated = s.truncated || len(hits) >= maxHits
+			return
+		}
+		if h, ok := find(t, n, end); ok {
+			hits = append(hits, h)
+		}
+	})
+	if s.secrets {
+		hits = append(hits, s.whole(t, name)...)
+	}
+	hits = append(hits, s.runs(t, depth, layer)...)
+	for i := range hits {
+		if hits[i].layer == "" {
+			hits[i].layer, hits[i].value = layer, t[hits[i].start:hits[i].end]
+		}
+	}
+	if len(places) > 0 {
+		hits = append(hits, s.suspicions(t, places, layer)...)
+	}
+	if depth < maxDepth {
+		if v := unescape(t); v != nil && s.take(len(v.text)) {
+			more := s.layer(v.text, name, join(layer, v.layer), depth+1)
+			for i := range more {
+				more[i].start, more[i].end = v.span(more[i].start, more[i].end, len(t))
+			}
+			hits = append(hits, more...)
+		}
+	}
+	return tidy(hits)
+}
+
+// find asks the rule of a literal.
+func find(t string, n, end int) (hit, bool) {
+	switch {
+	case n < firstSpecial:
+		if start, stop, ok := shapes[n].match(t, end); ok {
+			return secretHit(shapes[n].kind, start, stop), true
+		}
+		return hit{}, false
+	case n < firstKeyword:
+		return specials[n-firstSpecial].find(t, end)
+	}
+	return keywords[n-firstKeyword].assigned(t, end)
+}
+
+// whole looks at a text as the value of the member name.
+func (s *scanner) whole(t, name string) []hit {
+	if len(t) > 1024 || name == "" {
+		return nil
+	}
+	k := keywordIn(name)
+	if k == nil || strings.ContainsAny(t, " \t\n") {
+		return nil
+	}
+	if h, ok := k.judge(t, 0); ok {
+		return []hit{h}
+	}
+	return nil
+}
+
+// runs finds numbers with check digits and encoded runs in one pass.
+func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
+	run, tried, cardEnd := -1, 0, 0
+	for i := 0; i <= len(t); i++ {
+		c := byte(0)
+		if i < len(t) {
+			c = t[i]
+		}
+		if isAlnum(c) || c == '+' || c == '/' || c == '-' || c == '_' {
+			if run < 0 {
+				run = i
+			}
+		} else if run >= 0 {
+			if i-run >= minEncoded && depth < maxDepth {
+				if tried++; tried > maxRuns {
+					s.truncated = true
+				} else {
+					hits = append(hits, s.encoded(t, run, i, depth, layer)...)
+				}
+			}
+			run = -1
+		}
+		if !s.secrets || c < '0' || c > '9' || i < cardEnd {
+			continue
+		}
+		if i == 0 || !isWord(t[i-1]) && t[i-1] != '.' {
+			if c >= '1' && c <= '6' {
+				if h, ok := cardAt(t, i); ok {
+					hits, cardEnd = append(hits, h), h.end
+				}
+			}
+		} else if i >= 2 && i+1 < len(t) && t[i+1] >= '0' && t[i+1] <= '9' && t[i-1] >= 'A' && t[i-1] <= 'Z' &&
+			t[i-2] >= 'A' && t[i-2] <= 'Z' && (i == 2 || !isWord(t[i-3])) {
+			if h, ok := ibanAt(t, i-2); ok {
+				hits, cardEnd = append(hits, h), h.end
+			}
+		}
+	}
+	return hits
+}
+
+// encoded scans what t[start:end] decodes to; whatever is found stands at the whole run.
+func (s *scanner) encoded(t string, start, end, depth int, layer string) []hit {
+	text, by, ok, opaque := decode(t[start:end])
+	s.opaque = s.opaque || opaque
+	if !ok || !s.take(len(text)) {
+		return nil
+	}
+	hits := s.layer(text, "", join(layer, by), depth+1)
+	if len(hits) > maxLayerHits {
+		hits, s.truncated = hits[:maxLayerHits], true
+	}
+	for i := range hits {
+		hits[i].start, hits[i].end = start, end
+	}
+	return hits
+}
+
+func (s *scanner) take(n int) bool {
+	if s.room -= n; s.room < 0 {
+		s.room, s.truncated = 0, true
+		return false
+	}
+	return true
+}
+
+// suspicions turns signals into hits. Instructions that somebody took the trouble to encode are graver.
+func (s *scanner) suspicions(t string, places []place, layer string) (hits []hit) {
+	slices.SortStableFunc(places, func(a, b place) int { return a.at - b.at })
+	found := suspect(t, places)
+	if found.score == 0 {
+		return nil
+	}
+	if layer != "plain" && found.score >= 350 {
+		found.score = min(1000, found.score+200)
+	}
+	s.worst = max(s.worst, found.score)
+	for _, r := range found.reasons {
+		end := min(len(t), r.at+64)
+		hits = append(hits, hit{class: classInjection, kind: r.text, layer: layer, start: r.at, end: end, score: r.score})
+	}
+	return hits
+}
+
+// tidy sorts hits and drops those of secrets and personal data that lie within a better one.
+func tidy(hits []hit) []hit {
+	if len(hits) < 2 {
+		return hits
+	}
+	slices.SortStableFunc(hits, func(a, b hit) int {
+		if a.start != b.start {
+			return a.start - b.start
+		}
+		return b.score - a.score
+	})
+	out := hits[:0]
+	for _, h := range hits {
+		n := len(out)
+		if h.class != classInjection && n > 0 && out[n-1].class != classInjection && h.start < out[n-1].end {
+			last := &out[n-1]
+			if h.score > last.score {
+				h.start, h.end = min(h.start, last.start), max(h.end, last.end)
+				*last = h
+			} else {
+				last.end = max(last.end, h.end)
+			}
+			continue
+		}
+		out = append(out, h)
+	}
+	return out
+}

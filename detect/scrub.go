@@ -1,0 +1,212 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// replacement is one secret with its place.
+type replacement struct {
+	secret     action.Secret
+	value      string
+	isName     bool
+	start, end int
+}
+
+// find returns the secrets in v by pointer.
+func (d *Detector) find(v []byte) (map[string][]replacement, error) {
+	s := scanner{secrets: true, room: 4*len(v) + minDecodeRoom}
+	out := map[string][]replacement{}
+	_, err := walk(v, func(sp spot) {
+		for _, h := range s.text(sp.text, sp.name) {
+			if h.class == classSecret {
+				out[sp.pointer] = append(out[sp.pointer], replacement{d.secret(sp.pointer, h), h.value, sp.isName, h.start, h.end})
+			}
+		}
+	})
+	return out, err
+}
+
+// replace writes v with each replacement's marker in its place. The result is compact JSON with the same
+// members in the same order.
+func replace(v []byte, by map[string][]replacement, print bool) (jsontext.Value, error) {
+	var b bytes.Buffer
+	dec, enc := jsontext.NewDecoder(bytes.NewReader(v)), jsontext.NewEncoder(&b, jsontext.AllowDuplicateNames(true))
+	object := []bool{false}
+	seen := map[string]bool{} // replaced names by parent, so that no two become one
+	for {
+		tok, err := dec.ReadToken()
+		if errors.Is(err, io.EOF) {
+			return bytes.TrimSpace(b.Bytes()), nil
+		}
+		if err != nil {
+			return nil, errors.New("detect: not JSON")
+		}
+		depth := dec.StackDepth()
+		switch k := tok.Kind(); k {
+		case '{', '[':
+			object = append(object[:depth], k == '{')
+		case '0', '"':
+			at := dec.StackPointer()
+			_, n := dec.StackIndex(depth)
+			isName := k == '"' && object[depth] && n%2 == 1
+			text, changed := splice(tok.String(), by[string(at)], isName, print)
+			if !changed {
+				break
+			}
+			for n, first := 2, text; isName && seen[string(at.Parent())+"\x00"+text]; n++ {
+				text = fmt.Sprintf("%s#%d", first, n)
+			}
+			seen[string(at.Parent())+"\x00"+text] = isName
+			tok = jsontext.String(text)
+		}
+		if err := enc.WriteToken(tok); err != nil {
+			return nil, errors.New("detect: not JSON")
+		}
+	}
+}
+
+// splice puts markers into text.
+func splice(text string, rs []replacement, isName, print bool) (string, bool) {
+	var b strings.Builder
+	at, changed := 0, false
+	for _, r := range rs {
+		if r.isName != isName || r.start < at || r.end > len(text) {
+			continue
+		}
+		b.WriteString(text[at:r.start])
+		b.WriteString(marker(r.secret, print))
+		at, changed = r.end, true
+	}
+	if !changed {
+		return text, false
+	}
+	b.WriteString(text[at:])
+	return b.String(), true
+}
+
+// ScrubJSON returns v with every secret replaced by [secret:kind:length:fingerprint], and the secrets. v
+// itself is returned if there are none.
+func (d *Detector) ScrubJSON(v []byte) (jsontext.Value, []action.Secret, error) {
+	by, err := d.find(v)
+	if err != nil || len(by) == 0 {
+		return v, nil, err
+	}
+	out, err := replace(v, by, true)
+	return out, list(by), err
+}
+
+func list(by map[string][]replacement) []action.Secret {
+	var out []action.Secret
+	for _, rs := range by {
+		for _, r := range rs {
+			out = append(out, r.secret)
+		}
+	}
+	slices.SortFunc(out, func(a, b action.Secret) int {
+		if c := strings.Compare(a.Pointer, b.Pointer); c != 0 {
+			return c
+		}
+		return strings.Compare(a.Print, b.Print)
+	})
+	return out
+}
+
+// Redact returns content with every secret in it replaced by [secret:kind:length]. It errs if one of
+// those in found is not there, because then something is not where the decision saw it.
+func (d *Detector) Redact(content []byte, found []action.Secret) ([]byte, error) {
+	by, err := d.find(content)
+	if err != nil {
+		return nil, err
+	}
+	prints := map[string]bool{}
+	for _, s := range list(by) {
+		prints[s.Print] = true
+	}
+	for _, s := range found {
+		if !prints[s.Print] {
+			return nil, fmt.Errorf("detect: a secret of kind %q at %q is not in the content", s.Kind, s.Pointer)
+		}
+	}
+	if len(by) == 0 {
+		return content, nil
+	}
+	return replace(content, by, false)
+}
+
+// Scrub returns a copy of q in which every found secret is replaced by its kind, length and keyed
+// fingerprint: in the arguments, in the result, and in the typed facts that were parsed out of them. q is
+// not changed, and q itself is returned if there is nothing to replace. It fits enforce.Config.Scrub.
+func (d *Detector) Scrub(q *action.Query) (*action.Query, error) {
+	args, err := d.find(q.Action.Arguments)
+	if err != nil {
+		return nil, err
+	}
+	var content map[string][]replacement
+	if len(q.Context.Result.Content) > 0 {
+		if content, err = d.find(q.Context.Result.Content); err != nil {
+			return nil, err
+		}
+	}
+	if len(args) == 0 && len(content) == 0 {
+		return q, nil
+	}
+	c := *q
+	if len(args) > 0 {
+		if c.Action.Arguments, err = replace(q.Action.Arguments, args, true); err != nil {
+			return nil, err
+		}
+		d.scrubFacts(&c.Action, args)
+	}
+	if len(content) > 0 {
+		c.Context.Result.Content, err = replace(q.Context.Result.Content, content, true)
+	}
+	return &c, err
+}
+
+// scrubFacts replaces the values of rs in the typed facts of a.
+func (d *Detector) scrubFacts(a *action.Act, by map[string][]replacement) {
+	var pairs []string
+	for _, rs := range by {
+		for _, r := range rs {
+			pairs = append(pairs, r.value, marker(r.secret, true))
+		}
+	}
+	clean := strings.NewReplacer(pairs...).Replace
+	each := func(in []string) []string {
+		out := slices.Clone(in)
+		for i := range out {
+			out[i] = clean(out[i])
+		}
+		return out
+	}
+	a.Paths, a.URLs, a.Commands = slices.Clone(a.Paths), slices.Clone(a.URLs), slices.Clone(a.Commands)
+	a.SQL, a.Recipients = slices.Clone(a.SQL), slices.Clone(a.Recipients)
+	for i := range a.Paths {
+		a.Paths[i].Raw, a.Paths[i].Resolved = clean(a.Paths[i].Raw), clean(a.Paths[i].Resolved)
+	}
+	for i := range a.URLs {
+		u := &a.URLs[i]
+		u.Host, u.Path, u.Account = clean(u.Host), clean(u.Path), clean(u.Account)
+	}
+	for i := range a.Commands {
+		x := &a.Commands[i]
+		x.Name, x.Verb, x.Args, x.Writes = clean(x.Name), clean(x.Verb), each(x.Args), each(x.Writes)
+	}
+	for i := range a.SQL {
+		a.SQL[i].Tables = each(a.SQL[i].Tables)
+	}
+	for i := range a.Recipients {
+		a.Recipients[i].Value = clean(a.Recipients[i].Value)
+	}
+}
