@@ -59,6 +59,7 @@ type Gate struct {
 	cfg   Config
 	hosts []string
 	quota *quota
+	heavy chan struct{} // one place for each large body that is being read as JSON
 }
 
 // New returns a gate.
@@ -76,7 +77,7 @@ func New(cfg Config) (*Gate, error) {
 		cfg.Now = time.Now
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	g := &Gate{cfg: cfg, quota: newQuota(cfg.Limits)}
+	g := &Gate{cfg: cfg, quota: newQuota(cfg.Limits), heavy: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
 	for _, h := range cfg.Hosts {
 		g.hosts = append(g.hosts, strings.ToLower(hostname(h)))
 	}
@@ -233,7 +234,25 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 	if rt.Pattern != "" && !slices.ContainsFunc(rt.Scopes, c.Has) {
 		return Refuse(CodeScope, "this route needs the scope %s", orList(rt.Scopes))
 	}
+	if err := checkMethod(r, rt); err != nil {
+		return err
+	}
 	return rt.Serve(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)), c)
+}
+
+// checkMethod refuses what ServeMux would let through: a HEAD on a GET route would take the steps of the
+// GET without delivering its answer, and the body of a GET is read by nobody.
+func checkMethod(r *http.Request, rt Route) error {
+	switch method, _, _ := strings.Cut(rt.Pattern, " "); {
+	case rt.Pattern == "":
+	case r.Method != method:
+		p := Refuse(CodeMethod, "")
+		p.allow = method
+		return p
+	case method == http.MethodGet && r.ContentLength != 0:
+		return Refuse(CodeMalformed, "a GET takes no body")
+	}
+	return nil
 }
 
 // authenticate completes the caller with what only the gate knows: the door and the channel. A caller
@@ -246,7 +265,7 @@ func (g *Gate) authenticate(r *http.Request, door action.Door) (*Caller, error) 
 	if err != nil {
 		return nil, err
 	}
-	if found == nil || found.Subject.Tenant == "" || found.Subject.ID == "" && found.Name == "" {
+	if found == nil || found.Subject.Tenant == "" || principalKey(found) == "" {
 		return nil, ErrUnauthenticated
 	}
 	c := *found // an authenticator may hand out what it keeps
@@ -258,11 +277,18 @@ func (g *Gate) authenticate(r *http.Request, door action.Door) (*Caller, error) 
 	return &c, nil
 }
 
+// principalKey names whose quota a request uses: the agent, however many credentials it has, else the
+// person's credential. It is empty for nobody.
 func principalKey(c *Caller) string {
-	if c.Subject.ID != "" {
-		return c.Subject.Tenant + "/agent/" + c.Subject.ID
+	switch s := &c.Subject; {
+	case s.ID != "":
+		return s.Tenant + "/agent/" + s.ID
+	case s.Channel.CredID != "":
+		return s.Tenant + "/credential/" + s.Channel.CredID
+	case c.Name != "":
+		return s.Tenant + "/name/" + c.Name
 	}
-	return c.Subject.Tenant + "/name/" + c.Name
+	return ""
 }
 
 func orList(scopes []action.Scope) string {
@@ -316,6 +342,26 @@ func (x *exchange) grow(n int64) error {
 	}
 	x.bytes += n
 	return nil
+}
+
+// light is the size up to which JSON is read at once.
+const light = 64 << 10
+
+// parse calls read, which reads n bytes of JSON. Reading takes many times the memory of the bytes and a
+// core, so large bodies take turns: one at a time for each caller, one a core for all.
+func (x *exchange) parse(ctx context.Context, n int, read func() error) error {
+	if x == nil || n <= light {
+		return read()
+	}
+	for _, turn := range []chan struct{}{x.principal.heavy, x.gate.heavy} {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return read()
 }
 
 func (x *exchange) leave() { x.gate.quota.leave(x.principal, x.bytes, x.polls) }

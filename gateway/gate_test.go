@@ -205,6 +205,13 @@ func TestChannelComesFromTheConnection(t *testing.T) {
 	if got.Remote != action.Yes {
 		t.Errorf("remote: %+v", got)
 	}
+	for addr, want := range map[string]string{"192.0.2.9:1": "192.0.2.9", "[2001:db8:1:2:3:4:5:6]:1": "2001:db8:1:2::/64",
+		"[::1]:1": "::1", "[::ffff:192.0.2.9]:1": "192.0.2.9", "?": "unknown"} {
+		r.RemoteAddr = addr
+		if got := source(r); got != want {
+			t.Errorf("%s is counted as %s", addr, got)
+		}
+	}
 	r.RemoteAddr = "?"
 	h.ServeHTTP(httptest.NewRecorder(), r)
 	if got.Remote != action.TriUnknown {

@@ -84,13 +84,18 @@ func addrOf(a net.Addr) (netip.Addr, bool) {
 	return ap.Addr().Unmap().WithZone(""), err == nil
 }
 
-// source names where a request came from, without its port.
+// source names where a request came from, without its port; of IPv6 only the network, because one machine
+// has as many addresses as it likes.
 func source(r *http.Request) string {
 	if p, ok := PeerFrom(r.Context()); ok {
 		return "uid:" + itoa(p.UID)
 	}
 	if ap, err := netip.ParseAddrPort(r.RemoteAddr); err == nil {
-		return ap.Addr().Unmap().WithZone("").String()
+		if ip := ap.Addr().Unmap().WithZone(""); ip.Is4() || ip.IsLoopback() {
+			return ip.String()
+		} else if net, err := ip.Prefix(64); err == nil {
+			return net.String()
+		}
 	}
 	return "unknown"
 }

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -43,17 +44,25 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) err
 	return nil
 }
 
-// ReadJSON reads the body of r, at most max bytes, strictly into v: see action.Read. The errors are
+// ReadJSON reads the body of r, at most limit bytes, strictly into v: see action.Read. The errors are
 // problems: media-type, too-large, slow-body, malformed, too-many-open, busy.
-func ReadJSON(w http.ResponseWriter, r *http.Request, v any, max int64) error {
-	b, err := ReadBody(w, r, "application/json", max)
+func ReadJSON(w http.ResponseWriter, r *http.Request, v any, limit int64) error {
+	b, err := ReadBody(w, r, "application/json", limit)
 	if err != nil {
 		return err
 	}
-	if err := action.Read(b, v, action.Limits{Bytes: int(max)}); err != nil {
-		return Refuse(CodeMalformed, "%s", err)
-	}
-	return nil
+	return ParseJSON(r.Context(), b, v)
+}
+
+// ParseJSON reads a body that ReadBody returned strictly into v. Large bodies take turns, because reading
+// one costs many times its memory.
+func ParseJSON(ctx context.Context, body []byte, v any) error {
+	return exchangeFrom(ctx).parse(ctx, len(body), func() error {
+		if err := action.Read(body, v, action.Limits{Bytes: max(len(body), 1)}); err != nil {
+			return Refuse(CodeMalformed, "%s", err)
+		}
+		return nil
+	})
 }
 
 // ReadBody reads the body of r if its Content-Type is mediaType (in UTF-8 where it says) and it holds at

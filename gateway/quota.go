@@ -63,6 +63,7 @@ type principal struct {
 	open  int
 	polls int
 	bytes int64
+	heavy chan struct{} // one place, see exchange.parse
 }
 
 func newQuota(l Limits) *quota {
@@ -115,7 +116,7 @@ func (q *quota) find(key string) (*principal, error) {
 	if len(q.known) >= q.limits.Principals && !q.forget() {
 		return nil, Refuse(CodeBusy, "too many callers").After(time.Second)
 	}
-	p := &principal{key: key, rate: rate.NewLimiter(rate.Limit(q.limits.Rate), q.limits.Burst)}
+	p := &principal{key: key, rate: rate.NewLimiter(rate.Limit(q.limits.Rate), q.limits.Burst), heavy: make(chan struct{}, 1)}
 	q.known[key] = q.order.PushFront(p)
 	return p, nil
 }

@@ -9,8 +9,12 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -149,5 +153,54 @@ func TestGateGivesBackWhatARequestHeld(t *testing.T) {
 	p := g.quota.known["default/agent/ann"].Value.(*principal)
 	if p.open != 0 || p.polls != 0 || p.bytes != 0 || g.quota.open != 0 || g.quota.bytes != 0 {
 		t.Errorf("left behind: %+v, %d open, %d bytes", p, g.quota.open, g.quota.bytes)
+	}
+}
+
+// turn is a body whose reading takes a while and counts how many are read at once.
+type turn struct{ now, most *atomic.Int64 }
+
+func (v turn) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	n := v.now.Add(1)
+	defer v.now.Add(-1)
+	for {
+		was := v.most.Load()
+		if n <= was || v.most.CompareAndSwap(was, n) {
+			break
+		}
+	}
+	time.Sleep(time.Millisecond)
+	return dec.SkipValue()
+}
+
+func TestLargeBodiesTakeTurns(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		bytes int
+		alone bool
+	}{{"large", light + 1, true}, {"small", 1000, false}} {
+		v := turn{new(atomic.Int64), new(atomic.Int64)}
+		h, _ := newHandler(t, Config{}, func(w http.ResponseWriter, r *http.Request, c *Caller) error {
+			if err := ReadJSON(w, r, &v, 1<<20); err != nil {
+				return err
+			}
+			return ok(w, r, c)
+		})
+		var wg sync.WaitGroup
+		for range 16 {
+			wg.Go(func() {
+				r := httptest.NewRequest("POST", "/x", strings.NewReader(`"`+strings.Repeat("x", c.bytes)+`"`))
+				r.Host = "localhost"
+				r.Header.Set("Content-Type", "application/json")
+				r.Header.Set("Authorization", "ann")
+				w := httptest.NewRecorder()
+				if h.ServeHTTP(w, r); w.Code != 200 {
+					t.Error(w.Code, w.Body)
+				}
+			})
+		}
+		wg.Wait()
+		if most := v.most.Load(); (most == 1) != c.alone {
+			t.Errorf("%s bodies of one caller: %d were read at once", c.name, most)
+		}
 	}
 }

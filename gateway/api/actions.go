@@ -48,6 +48,9 @@ func (d *door) before(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 	return d.answer(w, r, s, adm, session)
 }
 
+// maxReasoning is what the path takes, in bytes.
+const maxReasoning = 1 << 20
+
 func (b *actionRequest) check() error {
 	if err := checkName("call_id", b.CallID, 256); err != nil {
 		return err
@@ -60,6 +63,9 @@ func (b *actionRequest) check() error {
 	}
 	if err := checkName("tool.name", b.Tool.Name, 1024); err != nil {
 		return err
+	}
+	if len(b.Reasoning) > maxReasoning {
+		return gateway.Refuse(gateway.CodeTooLarge, "member \"reasoning\" holds more than %d bytes", maxReasoning)
 	}
 	if b.Arguments.Kind() != jsontext.KindBeginObject {
 		return gateway.Refuse(gateway.CodeMalformed, "member \"arguments\" must be an object")

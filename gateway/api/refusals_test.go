@@ -58,6 +58,7 @@ func TestMalformedBodiesAreRefusedAndRecorded(t *testing.T) {
 		{"a call id of 257 bytes", act(strings.Repeat("x", 257), "read", `{}`), 400},
 		{"a session that cannot be one", strings.Replace(ok, `{`, `{"session":"../x",`, 1), 404},
 		{"a session that nobody minted", strings.Replace(ok, `{`, `{"session":"S1",`, 1), 404},
+		{"reasoning beyond 1 MiB", strings.Replace(ok, `{`, `{"reasoning":"`+strings.Repeat("x", 1<<20+1)+`",`, 1), 413},
 		{"20 MB", act("c", "read", `{"a":"`+strings.Repeat("x", 20<<20)+`"}`), 413},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -95,6 +96,13 @@ type endless byte
 func (e endless) Read(p []byte) (int, error) {
 	copy(p, bytes.Repeat([]byte{byte(e)}, len(p)))
 	return len(p), nil
+}
+
+func TestGetTakesNoBody(t *testing.T) {
+	b := start(t, nil)
+	if code, body, _ := b.call(t, "agent", "GET", "/v1/actions/A1", `{}`); code != 400 {
+		t.Error(code, body)
+	}
 }
 
 func TestHeadersAreRefused(t *testing.T) {
@@ -268,6 +276,7 @@ func TestUnknownRoutesAnswerOnlyCallers(t *testing.T) {
 		{"", "GET", "/", 401, ""}, {"", "GET", "/v1/tokens", 401, ""}, {"", "OPTIONS", "/v1/actions", 401, ""},
 		{"agent", "GET", "/", 404, ""}, {"agent", "POST", "/v1/tokens", 404, ""}, {"agent", "PUT", "/v1/tools/fs", 404, ""},
 		{"agent", "GET", "/v1/actions", 405, "POST"}, {"agent", "DELETE", "/v1/actions/A1", 405, "GET"},
+		{"agent", "HEAD", "/v1/actions/A1", 405, "GET"}, {"", "HEAD", "/v1/actions/A1", 401, ""},
 		{"agent", "POST", "//v1/actions", 404, ""}, {"agent", "POST", "/v1/./actions", 404, ""}, {"agent", "POST", "/v1/x/../actions", 404, ""},
 		{"agent", "POST", "/v1/actions/", 404, ""},
 		{"", "POST", "/healthz", 405, "GET, HEAD"},
