@@ -61,22 +61,20 @@ func TestFS(ctx context.Context, fsys fs.FS) (Report, error) {
 
 // Test runs the cases of the bundle.
 func (c *Compiled) Test(ctx context.Context) (Report, error) {
-	r := Report{Bundle: c.bundle}
 	suites, err := c.source.Suites()
 	if err != nil {
-		return r, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
+		return Report{Bundle: c.bundle}, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
 	}
+	return c.run(ctx, suites)
+}
+
+func (c *Compiled) run(ctx context.Context, suites []bundle.Suite) (Report, error) {
+	r := Report{Bundle: c.bundle}
 	fired := map[string]bool{}
 	for _, s := range suites {
-		under := c
-		if s.Params != nil {
-			b, err := c.source.WithParams(s.Params)
-			if err != nil {
-				return r, fmt.Errorf("policy: bundle %q: %s: %w", c.bundle.Name, s.File, err)
-			}
-			if under, err = compile(b, 0); err != nil {
-				return r, fmt.Errorf("%w (%s)", err, s.File)
-			}
+		under, err := c.under(s)
+		if err != nil {
+			return r, err
 		}
 		for _, k := range s.Cases {
 			if err := under.try(ctx, &r, s.File, k, fired); err != nil {
@@ -93,6 +91,18 @@ func (c *Compiled) Test(ctx context.Context) (Report, error) {
 		return r, fmt.Errorf("policy: bundle %q: %d allowing and %d refusing: %w", c.bundle.Name, r.Allowing, r.Refusing, ErrOneSided)
 	}
 	return r, nil
+}
+
+// under returns the bundle with the parameters of s.
+func (c *Compiled) under(s bundle.Suite) (*Compiled, error) {
+	if s.Params == nil {
+		return c, nil
+	}
+	b, err := c.source.WithParams(s.Params)
+	if err != nil {
+		return nil, fmt.Errorf("policy: bundle %q: %s: %w", c.bundle.Name, s.File, err)
+	}
+	return compile(b, 0)
 }
 
 func (c *Compiled) try(ctx context.Context, r *Report, file string, k bundle.Case, fired map[string]bool) error {

@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -53,11 +54,13 @@ func restrict() *ast.Capabilities {
 
 // Capabilities is the digest of what a policy may use: the built-ins with their types, and the language
 // features.
-func Capabilities() (string, error) {
+func Capabilities() (string, error) { return capabilitiesDigest() }
+
+var capabilitiesDigest = sync.OnceValues(func() (string, error) {
 	data, err := action.Canonical(capabilities())
 	if err != nil {
 		return "", err
 	}
 	s := sha256.Sum256(data)
 	return "sha256:" + hex.EncodeToString(s[:]), nil
-}
+})
