@@ -60,6 +60,7 @@ type Gate struct {
 	hosts []string
 	quota *quota
 	heavy chan struct{} // one place for each large body that is being read as JSON
+	fetch chan struct{} // one place for each stored result that is being fetched
 }
 
 // New returns a gate.
@@ -77,7 +78,7 @@ func New(cfg Config) (*Gate, error) {
 		cfg.Now = time.Now
 	}
 	cfg.Limits = cfg.Limits.withDefaults()
-	g := &Gate{cfg: cfg, quota: newQuota(cfg.Limits), heavy: make(chan struct{}, max(2, runtime.GOMAXPROCS(0)))}
+	g := &Gate{cfg: cfg, quota: newQuota(cfg.Limits), heavy: make(chan struct{}, max(2, runtime.GOMAXPROCS(0))), fetch: make(chan struct{}, fetches)}
 	for _, h := range cfg.Hosts {
 		g.hosts = append(g.hosts, strings.ToLower(hostname(h)))
 	}
@@ -164,8 +165,8 @@ func (g *Gate) health(w http.ResponseWriter, r *http.Request) {
 // serve is the order of all checks: room, place, credential, quota, scope, handler.
 func (g *Gate) serve(rt Route) http.Handler {
 	return http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
-		w := &watched{ResponseWriter: rw}
 		x := &exchange{gate: g, door: rt.Door, source: source(r)}
+		w := &watched{ResponseWriter: rw, x: x}
 		g.deadlines(w, r, rt.Wait)
 		if err := g.quota.arrive(); err != nil {
 			WriteProblem(w, err)
@@ -313,96 +314,4 @@ func (g *Gate) refuse(w *watched, r *http.Request, x *exchange, err error) {
 		panic(http.ErrAbortHandler)
 	}
 	WriteProblem(w, p)
-}
-
-// exchange is the gate's own state of one request.
-type exchange struct {
-	gate      *Gate
-	door      action.Door
-	source    string
-	principal *principal
-	bytes     int64
-	polls     int
-}
-
-type exchangeKey struct{}
-
-// exchangeFrom returns nil outside a gate, where only the limits of single requests hold.
-func exchangeFrom(ctx context.Context) *exchange {
-	x, _ := ctx.Value(exchangeKey{}).(*exchange)
-	return x
-}
-
-func (x *exchange) grow(n int64) error {
-	if x == nil {
-		return nil
-	}
-	if err := x.gate.quota.grow(x.principal, n); err != nil {
-		return err
-	}
-	x.bytes += n
-	return nil
-}
-
-// light is the size up to which JSON is read at once.
-const light = 64 << 10
-
-// parse calls read, which reads n bytes of JSON. Reading takes many times the memory of the bytes and a
-// core, so large bodies take turns: one at a time for each caller, one a core for all.
-func (x *exchange) parse(ctx context.Context, n int, read func() error) error {
-	if x == nil || n <= light {
-		return read()
-	}
-	for _, turn := range []chan struct{}{x.principal.heavy, x.gate.heavy} {
-		select {
-		case turn <- struct{}{}:
-			defer func() { <-turn }()
-		case <-ctx.Done():
-			return ctx.Err()
-		}
-	}
-	return read()
-}
-
-func (x *exchange) leave() { x.gate.quota.leave(x.principal, x.bytes, x.polls) }
-
-// Linger counts the request among those of its caller that wait, until it ends. A handler calls it
-// before it waits for a person or opens a stream. The error is the problem too-many-open.
-func Linger(ctx context.Context) error {
-	x := exchangeFrom(ctx)
-	if x == nil {
-		return nil
-	}
-	if err := x.gate.quota.linger(x.principal); err != nil {
-		return err
-	}
-	x.polls++
-	return nil
-}
-
-// watched knows whether the answer has begun.
-type watched struct {
-	http.ResponseWriter
-	wrote bool
-}
-
-func (w *watched) WriteHeader(status int) {
-	if status >= http.StatusOK {
-		w.wrote = true
-	}
-	w.ResponseWriter.WriteHeader(status)
-}
-
-func (w *watched) Write(b []byte) (int, error) {
-	w.wrote = true
-	return w.ResponseWriter.Write(b)
-}
-
-// Unwrap gives http.ResponseController the connection's own writer.
-func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
-
-// Flush sends what was written so far.
-func (w *watched) Flush() {
-	w.wrote = true
-	_ = http.NewResponseController(w.ResponseWriter).Flush()
 }

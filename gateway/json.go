@@ -24,7 +24,7 @@ import (
 // WriteJSON answers with v: members in the order of their types, maps sorted, nothing escaped for HTML.
 // Raw values inside v keep the spelling of their strings and numbers, because argument bytes that were
 // decided on must reach the caller as they were; only their white space is dropped. An error means that
-// v cannot be encoded and nothing was written.
+// v cannot be encoded, or that the caller has too many large answers open; nothing was written then.
 func WriteJSON(w http.ResponseWriter, status int, v any) error {
 	return writeJSON(w, status, "application/json", v)
 }
@@ -34,13 +34,19 @@ func writeJSON(w http.ResponseWriter, status int, contentType string, v any) err
 	if err != nil {
 		return fmt.Errorf("gateway: answer: %w", err)
 	}
+	if own, ok := w.(*watched); ok && len(b) > light { // a slow reader keeps it in memory
+		if err := own.x.grow(int64(len(b))); err != nil {
+			return err
+		}
+	}
 	h := w.Header()
 	h.Set("Content-Type", contentType)
 	h.Set("Content-Length", strconv.Itoa(len(b)+1))
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
 	w.WriteHeader(status)
-	_, _ = w.Write(append(b, '\n')) // a caller that is gone learns the answer by repeating
+	_, _ = w.Write(b) // a caller that is gone learns the answer by repeating
+	_, _ = w.Write([]byte{'\n'})
 	return nil
 }
 

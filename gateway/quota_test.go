@@ -204,3 +204,31 @@ func TestLargeBodiesTakeTurns(t *testing.T) {
 		}
 	}
 }
+
+func TestAnswersCountAgainstTheQuota(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		limit  int64
+		bytes  int
+		fetch  int
+		status int
+	}{
+		{"a small one", 1000, 100, 100, 200},
+		{"a large one", 1 << 20, 100 << 10, 100 << 10, 200},
+		{"one that is too large to write", 100 << 10, 200 << 10, 0, 429},
+		{"one that is too large to fetch", 100 << 10, 0, 200 << 10, 429},
+	} {
+		h, _ := newHandler(t, Config{Limits: Limits{BodyBytes: c.limit}}, func(w http.ResponseWriter, r *http.Request, _ *Caller) error {
+			if err := Fetch(r.Context(), func() (int, error) { return c.fetch, nil }); err != nil {
+				return err
+			}
+			return WriteJSON(w, 200, strings.Repeat("x", c.bytes))
+		})
+		for range 3 { // what was held came back
+			w := httptest.NewRecorder()
+			if h.ServeHTTP(w, request("GET", "localhost", "ann")); w.Code != c.status {
+				t.Errorf("%s: %d", c.name, w.Code)
+			}
+		}
+	}
+}

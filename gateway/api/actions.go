@@ -85,7 +85,11 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, s *action.Subject,
 		status = http.StatusAccepted
 	}
 	if adm.Release != nil {
-		rel, err := d.cfg.Enforcer.Held(r.Context(), s, adm.ID)
+		var rel enforce.Release
+		err := gateway.Fetch(r.Context(), func() (n int, err error) {
+			rel, err = d.cfg.Enforcer.Held(r.Context(), s, adm.ID)
+			return len(rel.Content), err
+		})
 		if err != nil {
 			return err
 		}
