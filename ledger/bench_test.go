@@ -5,6 +5,7 @@ package ledger
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -79,4 +80,28 @@ func BenchmarkLeaf(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestBenchMeasuresARealLog(t *testing.T) {
+	r, err := Bench(context.Background(), t.TempDir(), BenchOptions{Rate: 200, For: 200 * time.Millisecond, Writers: []int{1, 4}, Closed: 50 * time.Millisecond})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Open.P50 <= 0 || len(r.Closed) != 2 || r.VerifyPerSecond <= 0 || r.DiskPerRecord < 1000 || r.Records == 0 {
+		t.Fatalf("%+v", r)
+	}
+}
+
+// BenchmarkOpenLoop reports the latency at 1,000 records a second.
+func BenchmarkOpenLoop(b *testing.B) {
+	for b.Loop() {
+		r, err := Bench(context.Background(), filepath.Join(b.TempDir(), "log"), BenchOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Logf("%+v", r)
+		b.ReportMetric(float64(r.Open.P50), "p50-us")
+		b.ReportMetric(float64(r.Open.P99), "p99-us")
+		b.ReportMetric(r.VerifyPerSecond, "verified/s")
+	}
 }

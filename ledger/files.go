@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 )
 
 // disk is the part of a file system that the log writes through; tests put faults behind it.
@@ -122,13 +123,23 @@ func readFile(d disk, name string, limit int64) ([]byte, error) {
 	return b, nil
 }
 
-// zeroFill writes size zeros and makes them durable, so that later writes change no metadata.
-func zeroFill(f file, from, size int64) error {
+// zeroFill writes size zeros and makes them durable, so that later writes change no metadata. It syncs
+// piece by piece and rests between them: one sync of a whole segment would hold up the log's own.
+func zeroFill(f file, from, size int64, rest time.Duration) error {
+	const piece = 2 << 20
 	zeros := make([]byte, min(1<<20, size))
-	for at := from; at < from+size; at += int64(len(zeros)) {
-		if _, err := f.WriteAt(zeros[:min(int64(len(zeros)), from+size-at)], at); err != nil {
+	for at, end := from, from+size; at < end; {
+		for stop := min(at+piece, end); at < stop; {
+			n, err := f.WriteAt(zeros[:min(int64(len(zeros)), stop-at)], at)
+			if err != nil {
+				return err
+			}
+			at += int64(n)
+		}
+		if err := f.Sync(); err != nil {
 			return err
 		}
+		time.Sleep(rest)
 	}
-	return f.Sync()
+	return nil
 }

@@ -43,6 +43,7 @@ const (
 
 	maxKeyFileBytes = 4096
 	maxCachedKeys   = 4096
+	maxCachedNames  = 16384
 	saltBytes       = 32
 	nonceBytes      = 12
 )
@@ -61,9 +62,12 @@ type keyring struct {
 	prints     []byte
 
 	mu    sync.RWMutex
+	known map[identity]string    // pseudonyms; guarded by mu
 	cache map[string]*sealKey    // by file name; guarded by mu
 	busy  map[string]*sync.Mutex // files being created; guarded by mu
 }
+
+type identity struct{ kind, id string }
 
 // sealKey is the key of one (owner, class).
 type sealKey struct {
@@ -73,7 +77,7 @@ type sealKey struct {
 
 // openKeyring reads the keys in dir, or makes them if fresh is set and there are none.
 func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh bool) (*keyring, error) {
-	k := &keyring{disk: d, dir: dir, random: random, tenant: tenant, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+	k := &keyring{disk: d, dir: dir, random: random, tenant: tenant, known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
 	if err := d.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("ledger: keys: %w", err)
 	}
@@ -119,7 +123,7 @@ func readKeyring(dir string) *keyring {
 	if err != nil || !slices.ContainsFunc(names, func(s string) bool { return strings.HasPrefix(s, "seal-") }) {
 		return nil
 	}
-	return &keyring{disk: realDisk{}, dir: dir, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+	return &keyring{disk: realDisk{}, dir: dir, known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
 }
 
 // create makes the log's own keys. The signing key comes last: without it the others mean nothing.
@@ -170,7 +174,24 @@ func (k *keyring) pseudonym(kind, id string) string {
 	if id == "" {
 		return ""
 	}
-	return base32.EncodeToString(mac(k.pseudonyms, []byte(kind), []byte(id))[:16])
+	who := identity{kind, id}
+	k.mu.RLock()
+	known := k.known[who]
+	k.mu.RUnlock()
+	if known != "" {
+		return known
+	}
+	known = base32.EncodeToString(mac(k.pseudonyms, []byte(kind), []byte(id))[:16])
+	if len(id) > 512 {
+		return known
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.known) >= maxCachedNames {
+		clear(k.known)
+	}
+	k.known[who] = known
+	return known
 }
 
 // sealKey returns the key of (owner, class), making it on first use. Making takes two fsyncs of the key

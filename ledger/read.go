@@ -123,40 +123,46 @@ func (c *cursor) close() {
 	}
 }
 
-// read returns the entry at index, which must be durable.
-func (c *cursor) read(index uint64) (Entry, error) {
+// leaf returns the bytes of the leaf at index, which must be durable. They are valid until the next call.
+func (c *cursor) leaf(index uint64) ([]byte, error) {
 	if c.file == nil || index < c.next || index >= c.next+markEvery {
 		if err := c.seek(index); err != nil {
-			return Entry{}, err
+			return nil, err
 		}
 	}
 	for {
 		f, err := c.frame()
 		if err != nil {
-			return Entry{}, err
+			return nil, err
 		}
 		if f.kind != frameLeaf {
 			continue
 		}
-		c.next++
-		if c.next <= index {
-			continue
+		if c.next++; c.next > index {
+			return f.body, nil
 		}
-		raw := append([]byte(nil), f.body...)
-		leaf, err := DecodeLeaf(raw)
-		if err != nil {
-			return Entry{}, fmt.Errorf("ledger: entry %d: %w", index, err)
-		}
-		e := Entry{Index: index, Leaf: leaf, Raw: raw}
-		at, name := c.at, c.span.name
-		log := c.log
-		e.open = func(part action.PartName) ([]byte, []byte, error) { return log.openPart(name, at, index, leaf, part) }
-		e.Open = func(part action.PartName) ([]byte, error) {
-			_, data, err := log.openPart(name, at, index, leaf, part)
-			return data, err
-		}
-		return e, nil
 	}
+}
+
+// read returns the entry at index, which must be durable.
+func (c *cursor) read(index uint64) (Entry, error) {
+	raw, err := c.leaf(index)
+	if err != nil {
+		return Entry{}, err
+	}
+	raw = append([]byte(nil), raw...)
+	leaf, err := DecodeLeaf(raw)
+	if err != nil {
+		return Entry{}, fmt.Errorf("ledger: entry %d: %w", index, err)
+	}
+	e := Entry{Index: index, Leaf: leaf, Raw: raw}
+	at, name, log := c.at, c.span.name, c.log
+	e.open = func(part action.PartName) ([]byte, []byte, error) { return log.openPart(name, at, index, leaf, part) }
+	e.Open = func(part action.PartName) ([]byte, error) {
+		_, data, err := log.openPart(name, at, index, leaf, part)
+		return data, err
+	}
+	return e, nil
 }
 
 // seek goes to the last marked leaf at or before index.

@@ -165,7 +165,7 @@ func (l *Log) cut(number uint64, from, size int64) error {
 		return fmt.Errorf("ledger: open: %w", err)
 	}
 	l.stats.cut += size - from
-	if err := errors.Join(zeroFill(f, from, size-from), f.Close()); err != nil {
+	if err := errors.Join(zeroFill(f, from, size-from, 0), f.Close()); err != nil {
 		return fmt.Errorf("ledger: open: segment %d: %w", number, err)
 	}
 	return nil
@@ -223,7 +223,7 @@ func (l *Log) ready(s *scanner) error {
 	}
 	if l.tail == nil {
 		var err error
-		if l.tail, err = l.newSegment(1, l.cfg.SegmentBytes); err != nil {
+		if l.tail, err = l.newSegment(1, l.cfg.SegmentBytes, 0); err != nil {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 		root := l.tree.root()

@@ -77,7 +77,7 @@ func listSegments(d disk, dir string) ([]uint64, error) {
 }
 
 // newSegment makes a segment of zeros, durable with its name. What is left of a failure is removed.
-func (l *Log) newSegment(number uint64, bytes int64) (*segment, error) {
+func (l *Log) newSegment(number uint64, bytes int64, rest time.Duration) (*segment, error) {
 	free, err := l.cfg.disk.Free(l.cfg.Wal)
 	if err != nil {
 		return nil, err
@@ -90,7 +90,7 @@ func (l *Log) newSegment(number uint64, bytes int64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = zeroFill(f, 0, bytes); err == nil {
+	if err = zeroFill(f, 0, bytes, rest); err == nil {
 		err = l.cfg.disk.SyncDir(l.cfg.Wal)
 	}
 	if err != nil {
@@ -102,6 +102,7 @@ func (l *Log) newSegment(number uint64, bytes int64) (*segment, error) {
 // grow makes the spare segment, with room for a record of need bytes. It returns ErrFull if that is not
 // possible now, and does nothing if there is a spare that is large enough.
 func (l *Log) grow(need int64) error {
+	ahead := need == 0
 	l.growing.Lock()
 	defer l.growing.Unlock()
 	need += 4 * checkpointBytes
@@ -121,7 +122,11 @@ func (l *Log) grow(need int64) error {
 		// Too small for this record, and still empty: a larger one takes its number.
 		_ = old.file.Close()
 	}
-	s, err := l.newSegment(tail.number+1, max(l.cfg.SegmentBytes, (need+4095)/4096*4096))
+	rest := time.Duration(0)
+	if ahead {
+		rest = time.Millisecond
+	}
+	s, err := l.newSegment(tail.number+1, max(l.cfg.SegmentBytes, (need+4095)/4096*4096), rest)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if err != nil {
@@ -142,7 +147,7 @@ func measureSync(d disk, dir string) (time.Duration, error) {
 		return 0, err
 	}
 	defer f.Close()
-	if err := zeroFill(f, 0, 4096); err != nil {
+	if err := zeroFill(f, 0, 4096, 0); err != nil {
 		return 0, err
 	}
 	var took []time.Duration

@@ -145,11 +145,11 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 		if p.size%tileWidth == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		e, err := c.read(p.size)
+		raw, err := c.leaf(p.size)
 		if err != nil {
 			return err
 		}
-		if err := p.add(e.Raw, leafHash(e.Raw)); err != nil {
+		if err := p.add(raw, leafHash(raw)); err != nil {
 			return err
 		}
 	}
@@ -317,11 +317,11 @@ func (l *Log) resume(p *publisher, c *cursor) error {
 		return errors.New("the tiles do not lead to their checkpoint")
 	}
 	for i := cp.Size / tileWidth * tileWidth; i < cp.Size; i++ {
-		e, err := c.read(i)
+		raw, err := c.leaf(i)
 		if err != nil {
 			return err
 		}
-		p.bundle = appendBundle(p.bundle, e.Raw)
+		p.bundle = appendBundle(p.bundle, raw)
 	}
 	return nil
 }

@@ -247,7 +247,7 @@ func TestVerifyFindsTampering(t *testing.T) {
 
 // TestVerifyFindsEveryFlippedByte flips bytes all over the data directory.
 func TestVerifyFindsEveryFlippedByte(t *testing.T) {
-	dir, _ := closedLog(t, 120)
+	dir, _ := closedLog(t, 60)
 	var files []string
 	for _, sub := range []string{"wal", "tiles"} {
 		err := filepath.WalkDir(filepath.Join(dir, sub), func(p string, d fs.DirEntry, err error) error {
