@@ -7,6 +7,7 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -18,45 +19,84 @@ var errOther = errors.New("index: the log is not the one this view was made from
 // the one before was written.
 const maxBatch = 512
 
-// Run fills the view from the log until ctx ends, Follow returns, or something fails; an ended ctx is no
-// error. It starts over by itself when the view was emptied or the log is another one.
+// Run fills the view from the log until ctx ends, Follow returns or errs; an ended ctx is no error. It
+// starts over by itself when the view was emptied or the log is another one. A file that cannot be written
+// never ends it: Run waits, makes a damaged file anew, and goes on; Status says what is wrong.
 func (x *Index) Run(ctx context.Context) error {
-	for ctx.Err() == nil {
-		if err := x.shrunk(ctx); err != nil {
-			return err
-		}
-		x.mu.Lock()
-		if x.closed {
-			x.mu.Unlock()
+	for renew := false; ctx.Err() == nil; {
+		again, err := x.round(ctx)
+		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
 			return nil
 		}
-		fctx, stop := context.WithCancel(ctx)
-		x.stop = stop
-		from, last, fill := x.next, x.last, x.fills
-		x.mu.Unlock()
-
-		err := x.follow(fctx, stop, from, last, fill)
-		stop()
-		if errors.Is(err, errOther) {
-			if err := x.Rebuild(ctx); err != nil {
-				return err
+		var file *fileError
+		if errors.As(err, &file) {
+			x.mu.Lock()
+			x.problem = err
+			x.mu.Unlock()
+			select {
+			case <-time.After(x.c.Retry):
+			case <-ctx.Done():
+			}
+			if renew = renew || unusable(err); renew {
+				renew = x.renew(ctx) != nil
 			}
 			continue
 		}
-		x.mu.Lock()
-		again := x.fills != fill && !x.closed
-		closed := x.closed
-		x.stop = nil
-		x.mu.Unlock()
-		switch {
-		case ctx.Err() != nil || closed:
-			return nil
-		case again:
-			continue
+		if err != nil || !again {
+			return err
 		}
-		return err
 	}
 	return nil
+}
+
+// fileError is a failure of our own file, not of the log.
+type fileError struct{ cause error }
+
+func (e *fileError) Error() string { return e.cause.Error() }
+func (e *fileError) Unwrap() error { return e.cause }
+
+// unusable reports whether err says that the file is damaged (SQLITE_CORRUPT, SQLITE_NOTADB) or lacks our
+// tables (SQLITE_ERROR).
+func unusable(err error) bool {
+	var coded interface{ Code() int }
+	if !errors.As(err, &coded) {
+		return false
+	}
+	code := coded.Code() & 0xff
+	return code == 1 || code == 11 || code == 26
+}
+
+// round follows the log once, and reports whether the view was emptied meanwhile.
+func (x *Index) round(ctx context.Context) (again bool, err error) {
+	if err := x.shrunk(ctx); err != nil {
+		return false, err
+	}
+	fctx, stop := context.WithCancel(ctx)
+	defer stop()
+	x.mu.Lock()
+	if x.closed {
+		x.mu.Unlock()
+		return false, ErrClosed
+	}
+	x.stop = stop
+	from, last, fill := x.next, x.last, x.fills
+	x.mu.Unlock()
+
+	err = x.follow(fctx, stop, from, last, fill)
+	if errors.Is(err, errOther) {
+		err = x.Rebuild(ctx)
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.stop = nil
+	if x.closed {
+		return false, ErrClosed
+	}
+	var file *fileError
+	if x.fills != fill && !errors.As(err, &file) {
+		return true, nil // what ended the follow was that
+	}
+	return false, err
 }
 
 // follow reads the log from the entry before ours, if there is one, and writes what comes after it.
@@ -101,7 +141,7 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 	return err
 }
 
-// write takes steps in batches until the channel is closed. Once it has failed it only drains.
+// write takes steps in batches until the channel is closed or one cannot be written.
 func (x *Index) write(ctx context.Context, steps <-chan Step, fill int) error {
 	batch := make([]Step, 0, maxBatch)
 	for first := range steps {
@@ -123,8 +163,7 @@ func (x *Index) write(ctx context.Context, steps <-chan Step, fill int) error {
 	return nil
 }
 
-// commit writes a batch with the new head in one transaction. A batch from before the view was emptied
-// is dropped.
+// commit writes a batch. A batch from before the view was emptied is dropped.
 func (x *Index) commit(ctx context.Context, batch []Step, fill int) error {
 	x.mu.Lock()
 	defer x.mu.Unlock()
@@ -135,7 +174,24 @@ func (x *Index) commit(ctx context.Context, batch []Step, fill int) error {
 		return nil
 	}
 	ctx = context.WithoutCancel(ctx)
-	tx, err := x.db.Write.BeginTx(ctx, nil)
+	if err := x.put(ctx, batch); err != nil {
+		return &fileError{err}
+	}
+	last := &batch[len(batch)-1]
+	x.next, x.last, x.problem = last.Index+1, last.Leaf, nil
+	close(x.changed)
+	x.changed = make(chan struct{})
+	for i := range batch {
+		if batch[i].Kind == action.KindErasure && batch[i].Index >= x.erased {
+			return x.empty(ctx)
+		}
+	}
+	return nil
+}
+
+// put writes a batch with the new head in one transaction; mu is held.
+func (x *Index) put(ctx context.Context, batch []Step) error {
+	tx, err := x.db.Load().Write.BeginTx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("index: write: %w", err)
 	}
@@ -144,12 +200,10 @@ func (x *Index) commit(ctx context.Context, batch []Step, fill int) error {
 	if err != nil {
 		return fmt.Errorf("index: write: %w", err)
 	}
-	erased := false
 	for i := range batch {
 		if err := f.add(ctx, &batch[i]); err != nil {
 			return fmt.Errorf("index: write entry %d: %w", batch[i].Index, err)
 		}
-		erased = erased || (batch[i].Kind == action.KindErasure && batch[i].Index >= x.erased)
 	}
 	last := &batch[len(batch)-1]
 	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = ?, leaf = ?`, last.Index+1, last.Leaf); err != nil {
@@ -157,12 +211,6 @@ func (x *Index) commit(ctx context.Context, batch []Step, fill int) error {
 	}
 	if err := tx.Commit(); err != nil {
 		return fmt.Errorf("index: write: %w", err)
-	}
-	x.next, x.last = last.Index+1, last.Leaf
-	close(x.changed)
-	x.changed = make(chan struct{})
-	if erased {
-		return x.empty(ctx)
 	}
 	return nil
 }

@@ -19,6 +19,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/store/sqlite"
@@ -37,6 +39,8 @@ type Config struct {
 	// Payload opens one part of an entry: ErrErased if its key is gone, nil bytes if the entry has no such
 	// part. Only Replay needs it.
 	Payload func(ctx context.Context, index uint64, part action.PartName) ([]byte, error)
+
+	Retry time.Duration // how long Run waits after the file could not be written; 0 means 1 s
 }
 
 // Entry is one entry of the log. Record and Open are used only during the call that hands it over.
@@ -59,7 +63,7 @@ var (
 // Index is the view. Its methods are safe for concurrent use; Run is called once at a time.
 type Index struct {
 	c  Config
-	db *sqlite.DB
+	db atomic.Pointer[sqlite.DB]
 
 	mu      sync.Mutex // guards below, and is held while a batch is written
 	closed  bool
@@ -69,6 +73,7 @@ type Index struct {
 	fills   int                // how often the view was emptied since Open
 	stop    context.CancelFunc // ends the follow under way; nil when there is none
 	changed chan struct{}      // closed and replaced with every batch
+	problem error              // why the last write failed; nil once one succeeds
 }
 
 // Open opens or makes the file at c.Path.
@@ -79,27 +84,57 @@ func Open(ctx context.Context, c Config) (*Index, error) {
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 64 << 30
 	}
-	o := sqlite.Options{Application: application, Format: format, Schema: schema, MaxBytes: c.MaxBytes, Disposable: true}
-	db, err := sqlite.OpenDB(ctx, c.Path, o)
+	if c.Retry == 0 {
+		c.Retry = time.Second
+	}
+	x := &Index{c: c, changed: make(chan struct{})}
+	db, err := x.openDB(ctx)
 	if errors.Is(err, sqlite.ErrRot) || errors.Is(err, sqlite.ErrFormat) {
 		if err := sqlite.Remove(c.Path); err != nil {
 			return nil, fmt.Errorf("index: %w", err)
 		}
-		db, err = sqlite.OpenDB(ctx, c.Path, o)
+		db, err = x.openDB(ctx)
 	}
 	if err != nil {
-		return nil, fmt.Errorf("index: %w", err)
+		return nil, err
 	}
-	x := &Index{c: c, db: db, changed: make(chan struct{})}
+	x.db.Store(db)
 	if err := x.resume(ctx); err != nil {
 		return nil, errors.Join(err, db.Close())
 	}
 	return x, nil
 }
 
+func (x *Index) openDB(ctx context.Context) (*sqlite.DB, error) {
+	db, err := sqlite.OpenDB(ctx, x.c.Path, sqlite.Options{Application: application, Format: format, Schema: schema,
+		MaxBytes: x.c.MaxBytes, Disposable: true})
+	if err != nil {
+		return nil, fmt.Errorf("index: %w", err)
+	}
+	return db, nil
+}
+
+// renew replaces a file that can no longer be used by an empty one.
+func (x *Index) renew(ctx context.Context) error {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if x.closed {
+		return ErrClosed
+	}
+	if err := errors.Join(x.db.Load().Close(), sqlite.Remove(x.c.Path)); err != nil {
+		return fmt.Errorf("index: %w", err)
+	}
+	db, err := x.openDB(ctx)
+	if err != nil {
+		return err
+	}
+	x.db.Store(db)
+	return x.empty(ctx)
+}
+
 // resume reads where the view stands and empties it if the log holds less.
 func (x *Index) resume(ctx context.Context) error {
-	err := x.db.Write.QueryRowContext(ctx, `SELECT next, leaf, erased FROM head`).Scan(&x.next, &x.last, &x.erased)
+	err := x.db.Load().Write.QueryRowContext(ctx, `SELECT next, leaf, erased FROM head`).Scan(&x.next, &x.last, &x.erased)
 	if err != nil {
 		return fmt.Errorf("index: head: %w", err)
 	}
@@ -139,21 +174,8 @@ func (x *Index) empty(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("index: head of the log: %w", err)
 	}
-	tx, err := x.db.Write.BeginTx(ctx, nil)
-	if err != nil {
-		return fmt.Errorf("index: rebuild: %w", err)
-	}
-	defer tx.Rollback()
-	for _, s := range emptying {
-		if _, err := tx.ExecContext(ctx, s); err != nil {
-			return fmt.Errorf("index: rebuild: %w", err)
-		}
-	}
-	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = 0, leaf = '', erased = ?`, size); err != nil {
-		return fmt.Errorf("index: rebuild: %w", err)
-	}
-	if err := tx.Commit(); err != nil {
-		return fmt.Errorf("index: rebuild: %w", err)
+	if err := x.clear(ctx, size); err != nil {
+		return &fileError{fmt.Errorf("index: rebuild: %w", err)}
 	}
 	x.next, x.last, x.erased = 0, "", size
 	x.fills++
@@ -162,10 +184,28 @@ func (x *Index) empty(ctx context.Context) error {
 	}
 	// What was erased must not stay readable in the write-ahead log. A reader can hold this up; then the
 	// next rebuild or close does it.
-	if _, err := x.db.Write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
-		return fmt.Errorf("index: rebuild: %w", err)
+	if _, err := x.db.Load().Write.ExecContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`); err != nil {
+		return &fileError{fmt.Errorf("index: rebuild: %w", err)}
 	}
 	return nil
+}
+
+// clear empties every table.
+func (x *Index) clear(ctx context.Context, size uint64) error {
+	tx, err := x.db.Load().Write.BeginTx(ctx, nil)
+	if err != nil {
+		return err
+	}
+	defer tx.Rollback()
+	for _, s := range emptying {
+		if _, err := tx.ExecContext(ctx, s); err != nil {
+			return err
+		}
+	}
+	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = 0, leaf = '', erased = ?`, size); err != nil {
+		return err
+	}
+	return tx.Commit()
 }
 
 // Status says how far the view has come.
@@ -173,6 +213,7 @@ type Status struct {
 	Indexed uint64 `json:"indexed"` // entries in the view
 	Log     uint64 `json:"log"`     // entries in the log
 	Fills   int    `json:"fills"`   // how often the view was emptied since it was opened
+	Problem string `json:"problem"` // why it does not come further; "" if nothing is wrong
 }
 
 // Status returns how far the view has come.
@@ -183,7 +224,11 @@ func (x *Index) Status(ctx context.Context) (Status, error) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	return Status{Indexed: x.next, Log: size, Fills: x.fills}, nil
+	s := Status{Indexed: x.next, Log: size, Fills: x.fills}
+	if x.problem != nil {
+		s.Problem = x.problem.Error()
+	}
+	return s, nil
 }
 
 // Wait returns when the entry at index is in the view, or with the error of ctx. Run must be running.
@@ -218,12 +263,12 @@ func (x *Index) Close() error {
 		x.stop()
 	}
 	close(x.changed)
-	return x.db.Close()
+	return x.db.Load().Close()
 }
 
 // read runs one query over the view.
 func (x *Index) read(ctx context.Context, query string, args ...any) (*sql.Rows, error) {
-	rows, err := x.db.Read.QueryContext(ctx, query, args...)
+	rows, err := x.db.Load().Read.QueryContext(ctx, query, args...)
 	if err != nil {
 		return nil, fmt.Errorf("index: query: %w", err)
 	}

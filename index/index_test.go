@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -98,7 +99,7 @@ func (l *fakeLog) follow(ctx context.Context, from uint64, fn func(Entry) error)
 }
 
 func (l *fakeLog) config(path string) Config {
-	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload}
+	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload, Retry: time.Millisecond}
 }
 
 // decision is what the fake policy says of a query: writes outside /home/ are denied, sends ask.
@@ -332,6 +333,63 @@ func TestViewOfAnotherLogIsEmptied(t *testing.T) {
 				t.Error("the view holds what the log does not")
 			}
 		})
+	}
+}
+
+func TestRunMakesADamagedFileAnew(t *testing.T) {
+	l := newLog()
+	story(t, l, 0, 20)
+	path := filepath.Join(t.TempDir(), "index.db")
+	x, stop := running(t, l, path)
+	caughtUp(t, x, l)
+	db, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := db.Exec(`DROP TABLE sessions`); err != nil {
+		t.Fatal(err)
+	}
+	db.Close()
+	story(t, l, 20, 20)
+	caughtUp(t, x, l)
+	p, err := x.Sessions(t.Context(), Filter{}, 0, "")
+	if err != nil || len(p.Items) != 6 {
+		t.Errorf("%d sessions, %v", len(p.Items), err)
+	}
+	if s, err := x.Status(t.Context()); err != nil || s.Problem != "" {
+		t.Errorf("status %+v, %v", s, err)
+	}
+	stop()
+	fresh := filepath.Join(t.TempDir(), "fresh.db")
+	x, stop = running(t, l, fresh)
+	caughtUp(t, x, l)
+	stop()
+	if dump(t, path) != dump(t, fresh) {
+		t.Error("the renewed view differs")
+	}
+}
+
+func TestRunEndsWithTheLog(t *testing.T) {
+	l := newLog()
+	story(t, l, 0, 3)
+	broken := errors.New("the log stopped")
+	for name, follow := range map[string]func(ctx context.Context, from uint64, fn func(Entry) error) error{
+		"it errs":            func(context.Context, uint64, func(Entry) error) error { return broken },
+		"it skips":           func(ctx context.Context, _ uint64, fn func(Entry) error) error { return fn(l.entry(ctx, 2)) },
+		"it gives no record": func(_ context.Context, from uint64, fn func(Entry) error) error { return fn(Entry{Index: from}) },
+	} {
+		c := l.config(filepath.Join(t.TempDir(), "index.db"))
+		c.Follow = follow
+		x, err := Open(t.Context(), c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := x.Run(t.Context()); err == nil {
+			t.Errorf("%s: the run ended without an error", name)
+		}
+		if err := x.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

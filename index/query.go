@@ -105,7 +105,7 @@ func (x *Index) Sessions(ctx context.Context, f Filter, limit int, cursor string
 // Session returns one session in numbers, or ErrNotFound.
 func (x *Index) Session(ctx context.Context, id string) (Session, error) {
 	var s Session
-	err := s.scan(x.db.Read.QueryRowContext(ctx, `SELECT * FROM sessions WHERE id = ?`, id))
+	err := s.scan(x.db.Load().Read.QueryRowContext(ctx, `SELECT * FROM sessions WHERE id = ?`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("%w: session %q", ErrNotFound, clean(id, 64))
 	}
@@ -201,6 +201,7 @@ func (x *Index) Counters(ctx context.Context, since, until int64) ([]Tally, erro
 
 // where collects conditions; every value is bound, every column is a word of this package.
 type where struct {
+	table string // before the columns of text and times; "" or an alias with its dot
 	conds []string
 	args  []any
 }
@@ -211,16 +212,16 @@ func (w *where) add(cond string, args ...any) {
 
 func (w *where) text(column, value string) {
 	if value != "" {
-		w.add(column+" = ?", value)
+		w.add(w.table+column+" = ?", value)
 	}
 }
 
 func (w *where) times(column string, f Filter) {
 	if f.Since > 0 {
-		w.add(column+" >= ?", f.Since)
+		w.add(w.table+column+" >= ?", f.Since)
 	}
 	if f.Until > 0 {
-		w.add(column+" < ?", f.Until)
+		w.add(w.table+column+" < ?", f.Until)
 	}
 }
 

@@ -12,6 +12,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
 )
 
 // Answer is what came of deciding a recorded input again.
@@ -124,6 +125,7 @@ func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Cont
 		r.Answer, r.Problem = NoEngine, clean(err.Error(), maxTextBytes)
 		return r, nil
 	}
+	r.Again = enforce.Reconcile(r.Again, r.Recorded)
 	if s.Verdict != r.Recorded.Verdict {
 		r.Differences = append(r.Differences, fmt.Sprintf("log and explanation: %s, %s", s.Verdict, clean(string(r.Recorded.Verdict), 32)))
 	}

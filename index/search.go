@@ -23,10 +23,12 @@ func (x *Index) Search(ctx context.Context, text string, f Filter, limit int, cu
 	if err != nil {
 		return Page[Step]{}, err
 	}
-	w := where{}
-	w.add("idx IN (SELECT rowid FROM words WHERE words MATCH ? ORDER BY rowid DESC)", match)
+	w := where{table: "r."}
+	w.add("words MATCH ?", match)
 	w.filter(f)
-	return x.steps(ctx, w, true, limit, cursor)
+	// The word table leads, in order of its rows: a page of a common word reads no more than the page.
+	return page(ctx, x, `SELECT r.* FROM words CROSS JOIN records AS r ON r.idx = words.rowid`, w, "words.rowid", true, limit, cursor,
+		func(s *Step) uint64 { return s.Index }, (*Step).scan)
 }
 
 // matchOf turns what a person typed into an FTS5 expression of quoted phrases, in which nothing but our
