@@ -3,7 +3,9 @@
 package gateway
 
 import (
+	"bufio"
 	"context"
+	"net"
 	"net/http"
 
 	"github.com/sallyport/sallyport/action"
@@ -104,6 +106,7 @@ type watched struct {
 	http.ResponseWriter
 	x     *exchange
 	wrote bool
+	taken bool // hijacked: there is nobody left to answer
 }
 
 func (w *watched) WriteHeader(status int) {
@@ -120,6 +123,15 @@ func (w *watched) Write(b []byte) (int, error) {
 
 // Unwrap gives http.ResponseController the connection's own writer.
 func (w *watched) Unwrap() http.ResponseWriter { return w.ResponseWriter }
+
+// Hijack hands the connection to the handler, which answers on it from then on.
+func (w *watched) Hijack() (net.Conn, *bufio.ReadWriter, error) {
+	c, rw, err := http.NewResponseController(w.ResponseWriter).Hijack()
+	if err == nil {
+		w.wrote, w.taken = true, true
+	}
+	return c, rw, err
+}
 
 // Flush sends what was written so far.
 func (w *watched) Flush() {

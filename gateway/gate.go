@@ -310,6 +310,9 @@ func (g *Gate) refuse(w *watched, r *http.Request, x *exchange, err error) {
 	if p.Recorded && !p.counted {
 		g.cfg.Malformed(context.WithoutCancel(r.Context()), x.door, x.source, string(p.Code))
 	}
+	if w.taken {
+		return
+	}
 	if w.wrote {
 		panic(http.ErrAbortHandler)
 	}

@@ -300,6 +300,40 @@ func TestAnAnswerThatHasBegunIsCut(t *testing.T) {
 	}
 }
 
+func TestConnectionCanBeTakenOver(t *testing.T) {
+	for _, fails := range []bool{false, true} {
+		left := make(chan struct{})
+		h, l := newHandler(t, Config{}, func(w http.ResponseWriter, _ *http.Request, _ *Caller) error {
+			conn, _, err := http.NewResponseController(w).Hijack()
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			_, _ = conn.Write([]byte("HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"))
+			if fails {
+				return errors.New("the other side went away")
+			}
+			return nil
+		})
+		srv := listen(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			defer close(left)
+			h.ServeHTTP(w, r)
+		}))
+		req, _ := http.NewRequest("GET", srv.URL+"/x", nil)
+		req.Header.Set("Authorization", "ann")
+		res, err := srv.Client().Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		body, err := io.ReadAll(res.Body)
+		res.Body.Close()
+		<-left
+		if string(body) != "hi" || err != nil || (l.String() != "") != fails {
+			t.Errorf("%q, %v, records %q", body, err, l)
+		}
+	}
+}
+
 func TestSilenceIsNotAnAnswer(t *testing.T) {
 	h, l := newHandler(t, Config{}, func(http.ResponseWriter, *http.Request, *Caller) error { return nil })
 	w := httptest.NewRecorder()

@@ -16,7 +16,7 @@ type Limits struct {
 	Rate           float64       // requests per second and principal; 2000
 	Burst          int           // 4000
 	Open           int           // requests in flight per principal; 256
-	Polls          int           // of them waiting: long polls and streams; 64
+	Polls          int           // of them waiting: long polls, streams and relays; 128
 	BodyBytes      int64         // of bodies held per principal; 128 MiB
 	TotalOpen      int           // requests in flight; 2048
 	TotalBodyBytes int64         // of bodies held; 512 MiB
@@ -29,7 +29,7 @@ func (l Limits) withDefaults() Limits {
 	def(&l.Rate, 2000)
 	def(&l.Burst, 4000)
 	def(&l.Open, 256)
-	def(&l.Polls, 64)
+	def(&l.Polls, 128)
 	def(&l.BodyBytes, 128<<20)
 	def(&l.TotalOpen, 2048)
 	def(&l.TotalBodyBytes, 512<<20)
