@@ -31,7 +31,9 @@ var mayNever = []struct {
 	{columns, func(from, p string) bool {
 		return slices.ContainsFunc(columns, func(c string) bool { return c != from && within(p, c) })
 	}, "columns are wired in the root, so that each can be replaced alone"},
-	{columns, func(_, p string) bool { return p == module || within(p, "admin") || within(p, "gateway") || within(p, "cmd") },
+	{columns, func(_, p string) bool {
+		return p == module || within(p, "admin") || within(p, "gateway") || within(p, "cmd")
+	},
 		"a column does not know its doors"},
 	{[]string{"store"}, func(_, p string) bool {
 		return strings.HasPrefix(p, module) && !within(p, "store") && !within(p, "action")

@@ -111,6 +111,7 @@ type Engine struct {
 type Obligation struct {
 	Type   ObligationType    `json:"type"`
 	Rule   string            `json:"rule"` // the rule that demands it
+	Done   bool              `json:"done"` // carried out already: the decision was taken on the bytes it led to
 	Params map[string]string `json:"params"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -68,6 +69,7 @@ type Enforcer struct {
 	sessMu    sync.Mutex // guards sessions
 	sessions  map[string]*sessionState
 	malformed malformedCounts
+	decisions [4]atomic.Int64 // by action.Verdict.Values
 }
 
 // New returns an Enforcer over cfg. It reads nothing; call Restore before the doors open.

@@ -170,7 +170,9 @@ func TestDoNeverActsUnrecorded(t *testing.T) {
 		{"a fact source states nothing", nil, source(enforcetest.Facts{}), "kernel.source"},
 		{"a fact source is late", nil, source(late), "kernel.source"},
 		{"a fact source panics", nil, source(enforcetest.Facts{Func: func(context.Context, *action.Query) (action.Part, error) { panic("boom") }}), "kernel.source"},
-		{"the decider errs", func(*action.Query) (action.Decision, error) { return action.Decision{Verdict: action.Allow}, errors.New("down") }, nil, "kernel.decider"},
+		{"the decider errs", func(*action.Query) (action.Decision, error) {
+			return action.Decision{Verdict: action.Allow}, errors.New("down")
+		}, nil, "kernel.decider"},
 		{"the decider panics", func(*action.Query) (action.Decision, error) { panic("boom") }, nil, "kernel.decider"},
 		{"the decider returns the zero decision", func(*action.Query) (action.Decision, error) { return action.Decision{}, nil }, nil, "kernel.verdict"},
 		{"the decider returns an unlisted verdict", allow(func(d *action.Decision) { d.Verdict = "sure" }), nil, "kernel.verdict"},

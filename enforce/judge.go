@@ -76,6 +76,7 @@ func (e *Enforcer) judgeRewritten(ctx context.Context, x *entry, q *action.Query
 	}
 	for _, o := range first.decision.Obligations {
 		if o.Type.Rewrites() {
+			o.Done = true
 			j.decision.Obligations = append(j.decision.Obligations, o)
 		}
 	}

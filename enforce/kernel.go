@@ -5,6 +5,8 @@ package enforce
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -20,6 +22,28 @@ func denial(d action.Decision, f fault) action.Decision {
 		ID: f.code, Verdict: action.Deny, Code: f.code, Reason: f.reason, Severity: "high", Always: true,
 		Hint: kernelHints[f.code],
 	}}})
+}
+
+// Reconcile adds to a decision that was taken again what its recorded form holds beyond the policy's own
+// answer: denials of the kernel and of approvers, and obligations that had been carried out. Those rest
+// on events, not on the input; the record proves them.
+func Reconcile(again, recorded action.Decision) action.Decision {
+	for _, m := range recorded.Matches {
+		if beyondPolicy(m.ID) && !slices.ContainsFunc(again.Matches, func(n action.Match) bool { return n.ID == m.ID }) {
+			again = again.Meet(action.Decision{Verdict: action.Deny, Mode: action.Enforce, Matches: []action.Match{m}})
+		}
+	}
+	for _, o := range recorded.Obligations {
+		if o.Done {
+			again.Obligations = append(slices.Clone(again.Obligations), o)
+		}
+	}
+	return again
+}
+
+// beyondPolicy reports whether a rule id is the kernel's or an approver's.
+func beyondPolicy(id string) bool {
+	return strings.HasPrefix(id, "kernel.") || strings.HasPrefix(id, "approval.")
 }
 
 // kernelHints are what an agent is told of a kernel denial; the others get the general sentence.

@@ -22,7 +22,19 @@ func (e *Enforcer) append(ctx context.Context, r *action.Record) (rec action.Rec
 	if err != nil {
 		return action.Receipt{}, fmt.Errorf("enforce: %s record: %w", r.Kind, errors.Join(ErrUnrecorded, err))
 	}
+	if i := slices.Index(r.Verdict.Values(), string(r.Verdict)); i >= 0 {
+		e.decisions[i].Add(1)
+	}
 	return rec, nil
+}
+
+// Decisions returns how many recorded decisions of either gate had the verdict, since the start.
+func (e *Enforcer) Decisions(v action.Verdict) int64 {
+	i := slices.Index(v.Values(), string(v))
+	if i < 0 {
+		return 0
+	}
+	return e.decisions[i].Load()
 }
 
 // record states x as it stands at gate one.
@@ -32,7 +44,8 @@ func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {
 		r.Round = x.round
 	}
 	if kind != action.KindDecision && kind != action.KindIntent {
-		return r.Record // the payload stands with the intent
+		r.Verdict = "" // nothing is decided here, and the payload stands with the intent
+		return r.Record
 	}
 	r.part(action.PartArguments, x.bytes)
 	r.part(action.PartReasoning, x.att.Reasoning)
@@ -162,7 +175,7 @@ func (e *Enforcer) settleAfter(ctx context.Context, x *entry, q *action.Query, s
 // abandon ends an intended action that may not be executed after all.
 func (e *Enforcer) abandon(ctx context.Context, x *entry, f fault) error {
 	r := e.record(x, action.KindOutcome)
-	r.Verdict, r.Status, r.Codes = action.Deny, action.StatusFailed, []string{f.code}
+	r.Status, r.Codes = action.StatusFailed, []string{f.code}
 	_, err := e.append(ctx, r)
 	e.settle(ctx, x, action.StatusFailed)
 	x.status = action.StatusFailed

@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"context"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/identity"
+)
+
+// operatorScopes are what the owner's own user may do over the socket: everything that people do. host
+// is not among them.
+var operatorScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover,
+	action.ScopeAuditor, action.ScopeToolAdmin, action.ScopeTenantData, action.ScopeAdmin}
+
+// bearer proves callers of the TCP listeners by their token.
+type bearer struct{ tokens *identity.Tokens }
+
+// Authenticate reads one Authorization header.
+func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	h := r.Header.Values("Authorization")
+	if len(h) != 1 || len(h[0]) < 7 || !strings.EqualFold(h[0][:7], "Bearer ") {
+		return nil, gateway.ErrUnauthenticated
+	}
+	p, err := b.tokens.Authenticate(ctx, h[0][7:])
+	if err != nil {
+		return nil, gateway.ErrUnauthenticated
+	}
+	p.Subject.Channel.Remote = action.TriOf(!loopback(r.RemoteAddr))
+	return &gateway.Caller{Subject: p.Subject, Name: p.Name}, nil
+}
+
+func loopback(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	ip := net.ParseIP(host)
+	return err == nil && ip != nil && ip.IsLoopback()
+}
+
+// peer proves callers of the socket by the kernel's word. As people they get the operator's scopes and
+// are no agent; as agents they get what Tokens.Peer gives.
+type peer struct {
+	tokens *identity.Tokens
+	people bool
+}
+
+// Authenticate reads the credentials that the listener took from the kernel.
+func (p peer) Authenticate(ctx context.Context, _ *http.Request) (*gateway.Caller, error) {
+	from, ok := gateway.PeerFrom(ctx)
+	if !ok {
+		return nil, gateway.ErrUnauthenticated
+	}
+	who, err := p.tokens.Peer(from.UID, from.PID)
+	if err != nil {
+		return nil, gateway.ErrUnauthenticated
+	}
+	if p.people {
+		if from.UID != int64(os.Geteuid()) {
+			return nil, gateway.ErrUnauthenticated // other users may act, not decide
+		}
+		who.Subject.ID, who.Subject.Scopes = "", operatorScopes
+	}
+	return &gateway.Caller{Subject: who.Subject, Name: who.Name}, nil
+}
+
+// separationOf is what keeps a caller from approving its own asks: over the socket, whether it runs under
+// the uid that may approve there; a token alone says nothing.
+func separationOf(c *gateway.Caller) action.Separation {
+	switch uid := c.Subject.Channel.UID; {
+	case uid < 0:
+		return action.SeparationUnknown
+	case uid == int64(os.Geteuid()):
+		return action.SeparationNone
+	}
+	return action.SeparationUID
+}

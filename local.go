@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"net/http"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/ledger"
+	"github.com/sallyport/sallyport/policy"
+)
+
+// localRoutes are for the owner's own user over the socket: what reads files by path or hands out a
+// whole log.
+func (s *Sallyport) localRoutes() []gateway.Route {
+	viewer, auditor := []action.Scope{action.ScopeViewer, action.ScopeAuditor}, []action.Scope{action.ScopeAuditor}
+	return []gateway.Route{
+		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},
+		{Pattern: "GET /v1/local/ledger", Scopes: viewer, Serve: s.ledgerStatus},
+		{Pattern: "GET /v1/local/ledger/proof/{index}", Scopes: auditor, Serve: s.ledgerProof},
+		{Pattern: "GET /v1/local/ledger/export", Scopes: auditor, Wait: -1, Serve: s.ledgerExport},
+		{Pattern: "POST /v1/local/ledger/rebuild", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerRebuild},
+	}
+}
+
+// ReplayAnswer is a session decided again.
+type ReplayAnswer struct {
+	Session string               `json:"session"`
+	Bundle  action.Bundle        `json:"bundle"` // that decided again
+	Counts  map[index.Answer]int `json:"counts"`
+	Steps   []index.Step         `json:"steps"`
+}
+
+// replay decides a recorded session again, under the active policy or under the bundle in a folder.
+// Nothing is executed, asked or recorded.
+func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	var body struct {
+		Policy string `json:"policy"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
+		return err
+	}
+	compiled := s.Policy.Active()
+	if body.Policy != "" {
+		if !filepath.IsAbs(body.Policy) {
+			return gateway.Refuse(gateway.CodeInvalid, "policy is no absolute path")
+		}
+		var err error
+		if compiled, err = policy.Load(policy.Config{Dir: body.Policy}); err != nil {
+			return gateway.Refuse(gateway.CodeInvalid, "policy: %v", err)
+		}
+	}
+	id := r.PathValue("session")
+	if err := s.indexed(r.Context()); err != nil {
+		return err
+	}
+	steps, err := s.Index.Replay(r.Context(), id, compiled.Redecide)
+	if err != nil {
+		return gateway.Refuse(gateway.CodeNotFound, "session %q: %v", action.Clip(id, 64), err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, ReplayAnswer{Session: id, Bundle: compiled.Bundle(), Counts: index.Count(steps), Steps: steps})
+}
+
+// indexed waits until the index has seen all of the log.
+func (s *Sallyport) indexed(ctx context.Context) error {
+	size := s.Ledger.Checkpoint().Size
+	if size == 0 {
+		return nil
+	}
+	return s.Index.Wait(ctx, size-1)
+}
+
+// LedgerStatus is how the log stands.
+type LedgerStatus struct {
+	ledger.Stats
+	Vkey       string `json:"vkey"`
+	Checkpoint string `json:"checkpoint"` // signed note
+}
+
+func (s *Sallyport) ledgerStatus(w http.ResponseWriter, _ *http.Request, _ *gateway.Caller) error {
+	return gateway.WriteJSON(w, http.StatusOK, LedgerStatus{Stats: s.Ledger.Stats(), Vkey: s.Ledger.Vkey(), Checkpoint: string(s.Ledger.Checkpoint().Note)})
+}
+
+// LedgerProof is a leaf with its proof in the .tlog-proof form.
+type LedgerProof struct {
+	Index uint64 `json:"index"`
+	Leaf  string `json:"leaf"` // base64 of its bytes
+	Proof string `json:"proof"`
+	Vkey  string `json:"vkey"`
+}
+
+func (s *Sallyport) ledgerProof(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	i, err := strconv.ParseUint(r.PathValue("index"), 10, 63)
+	if err != nil || i >= s.Ledger.Checkpoint().Size {
+		return gateway.Refuse(gateway.CodeNotFound, "the log has no such entry")
+	}
+	e, err := s.Ledger.Read(i)
+	if err != nil {
+		return err
+	}
+	p, err := s.Ledger.Prove(r.Context(), i)
+	if err != nil {
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, LedgerProof{Index: i, Leaf: base64.StdEncoding.EncodeToString(e.Raw), Proof: string(p.Marshal()), Vkey: s.Ledger.Vkey()})
+}
+
+// ledgerExport writes a bundle that verifies offline. It discloses no payload.
+func (s *Sallyport) ledgerExport(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	w.Header().Set("Content-Type", "application/x-tar")
+	if err := s.Ledger.Export(r.Context(), w, ledger.ExportOptions{}); err != nil {
+		return fmt.Errorf("export: %w", err)
+	}
+	return nil
+}
+
+// ledgerRebuild makes the followers' products anew out of the log.
+func (s *Sallyport) ledgerRebuild(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	if err := s.Ledger.Rebuild(r.Context()); err != nil {
+		return err
+	}
+	if err := s.Index.Rebuild(r.Context()); err != nil {
+		return err
+	}
+	if err := s.indexed(r.Context()); err != nil {
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, map[string]uint64{"size": s.Ledger.Checkpoint().Size})
+}

@@ -1,0 +1,46 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"net/http"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// metrics serves what the owner counts, in the Prometheus format. No label holds an agent's id, a tool's
+// name or an argument: those are unbounded, and people who read metrics need not see them.
+func (s *Sallyport) metrics() http.Handler {
+	reg := prometheus.NewRegistry()
+	gauge := func(name, help string, value func() float64) {
+		reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "sallyport_" + name, Help: help}, value))
+	}
+	counter := func(name, help string, value func() float64) {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_" + name, Help: help}, value))
+	}
+	counter("ledger_records_total", "Records in the log.", func() float64 { return float64(s.Ledger.Stats().Size) })
+	counter("ledger_batches_total", "Group commits since the start.", func() float64 { return float64(s.Ledger.Stats().Batches) })
+	counter("ledger_bytes_total", "Bytes written to the log since the start.", func() float64 { return float64(s.Ledger.Stats().Bytes) })
+	gauge("ledger_fdatasync_seconds", "Median fdatasync of the log's disk, measured at the start.", func() float64 { return float64(s.Ledger.Stats().FdatasyncUs) / 1e6 })
+	gauge("ledger_queue_bytes", "Bytes that wait for the disk.", func() float64 { return float64(s.Ledger.Stats().QueueBytes) })
+	gauge("ledger_room_bytes", "Preallocated bytes that are free.", func() float64 { return float64(s.Ledger.Stats().RoomBytes) })
+	gauge("ledger_unpublished", "Records that the tiles do not hold yet.", func() float64 {
+		st := s.Ledger.Stats()
+		return float64(st.Size - min(st.Size, st.Published))
+	})
+	gauge("ledger_stopped", "1 if the log accepts nothing.", func() float64 {
+		if s.Ledger.Stats().Stopped != "" {
+			return 1
+		}
+		return 0
+	})
+	gauge("kills_in_force", "Kill orders in force.", func() float64 { return float64(len(s.Kill.Orders())) })
+	for _, v := range action.Allow.Values() {
+		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_decisions_total", Help: "Recorded decisions of both gates.",
+			ConstLabels: prometheus.Labels{"verdict": v}}, func() float64 { return float64(s.Enforcer.Decisions(action.Verdict(v))) }))
+	}
+	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+}

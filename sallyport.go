@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/detect"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/flow"
+	"github.com/sallyport/sallyport/gateway/mcp"
+	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/ledger"
+	"github.com/sallyport/sallyport/monitor"
+	"github.com/sallyport/sallyport/policy"
+	"github.com/sallyport/sallyport/store/sqlite"
+	"github.com/sallyport/sallyport/tools"
+)
+
+// Sallyport is one owner process: every column over one data directory, and the path that joins them.
+// Its exported fields may be used, not replaced.
+type Sallyport struct {
+	Config   Config
+	Ledger   *ledger.Log
+	Store    *sqlite.Store
+	Tokens   *identity.Tokens
+	Kill     *identity.Switch
+	Tools    *tools.Registry
+	Detect   *detect.Detector
+	Flow     *flow.Flow
+	Monitor  *monitor.Counters
+	Policy   *policy.PDP
+	Approval *approval.Desk
+	Index    *index.Index
+	Enforcer *enforce.Enforcer
+	MCP      *mcp.Gate
+
+	mcpHTTP *mcp.HTTP
+	lock    *os.File
+	closers []func() error
+}
+
+// Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
+// with ErrOwned if another process owns the directory. Nothing listens until Serve.
+func Open(ctx context.Context, cfg Config) (s *Sallyport, err error) {
+	if err := cfg.check(); err != nil {
+		return nil, err
+	}
+	s = &Sallyport{Config: cfg}
+	if s.lock, err = own(cfg.Data); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, s.Close())
+			s = nil
+		}
+	}()
+	if err := s.wire(ctx); err != nil {
+		return s, err
+	}
+	if err := s.restore(ctx); err != nil {
+		return s, err
+	}
+	return s, s.recordStart(ctx)
+}
+
+// wire opens the columns, one line each but for their seams.
+func (s *Sallyport) wire(ctx context.Context) error {
+	c, d := &s.Config, layout(s.Config.Data)
+	var key []byte
+	return first(
+		func() (err error) { s.Ledger, err = opened(s, ledger.Open, s.ledgerConfig()); return err },
+		func() (err error) {
+			s.Store, err = opened(s, func(c sqlite.Config) (*sqlite.Store, error) { return sqlite.Open(ctx, c) }, sqlite.Config{Path: d.store})
+			return err
+		},
+		func() (err error) { key, err = secretKey(filepath.Join(d.keys, "identity")); return err },
+		func() (err error) {
+			s.Tokens, err = identity.Open(ctx, identity.Config{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past,
+				TokensDir: d.tokens, PeerUIDs: c.Identity.PeerUIDs, Now: s.Ledger.Now})
+			return err
+		},
+		func() (err error) {
+			s.Kill, err = identity.OpenSwitch(ctx, identity.SwitchConfig{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past,
+				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, Now: s.Ledger.Now})
+			return err
+		},
+		func() (err error) {
+			s.Detect, err = detect.New(detect.Config{Fingerprint: s.Ledger.Fingerprint})
+			return err
+		},
+		func() (err error) {
+			s.Tools, err = tools.Open(ctx, s.toolsConfig())
+			return err
+		},
+		func() (err error) {
+			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: c.declared})
+			return err
+		},
+		func() (err error) { s.Monitor, err = monitor.NewCounters(monitor.Config{}); return err },
+		func() (err error) { s.Policy, err = s.openPolicy(); return err },
+		func() (err error) {
+			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
+				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending})
+			return err
+		},
+		func() (err error) {
+			s.Index, err = opened(s, func(c index.Config) (*index.Index, error) { return index.Open(ctx, c) }, s.indexConfig())
+			return err
+		},
+		func() (err error) {
+			s.Enforcer, err = enforce.New(enforce.Config{
+				Stages: s.stages(), Decider: s.Policy, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
+				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
+				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, AskFor: c.Approval.TTL,
+			})
+			return err
+		},
+		func() (err error) {
+			s.MCP, err = mcp.New(mcp.Config{Enforcer: s.Enforcer, Observe: s.observe, Visible: s.visible, Answer: s.clientAnswer, Now: s.Ledger.Now})
+			return err
+		},
+		func() (err error) {
+			s.mcpHTTP, err = mcp.NewHTTP(mcp.HTTPConfig{Gate: s.MCP, Upstream: s.httpUpstream, Separation: separationOf})
+			return err
+		},
+	)
+}
+
+// stages are the fact sources in the order of the path.
+func (s *Sallyport) stages() [][]enforce.Source {
+	return [][]enforce.Source{
+		{
+			{Name: "tools", Informer: s.Tools},
+			{Name: "identity", Informer: s.Tokens.Facts()},
+			{Name: "attest", Informer: s.Tokens.Unattested()},
+		},
+		{
+			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},
+			{Name: "monitor", Informer: s.Monitor},
+		},
+		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},
+	}
+}
+
+// Run does what happens in the background until ctx ends, and returns the first failure.
+func (s *Sallyport) Run(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run}
+	errs := make(chan error, len(jobs))
+	var wg sync.WaitGroup
+	for _, job := range jobs {
+		wg.Go(func() {
+			errs <- job(ctx)
+			cancel() // one that ends takes the others along: an owner without its follower is half an owner
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil && !errors.Is(err, context.Canceled) {
+			return err
+		}
+	}
+	return nil
+}
+
+// Close releases the columns in reverse order and gives the data directory up.
+func (s *Sallyport) Close() error {
+	var errs []error
+	for i := len(s.closers) - 1; i >= 0; i-- {
+		errs = append(errs, s.closers[i]())
+	}
+	s.closers = nil
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+		s.lock = nil
+	}
+	return errors.Join(errs...)
+}
+
+// opened opens a column that must be closed again.
+func opened[C any, T interface{ Close() error }](s *Sallyport, open func(C) (T, error), cfg C) (T, error) {
+	t, err := open(cfg)
+	if err == nil {
+		s.closers = append(s.closers, t.Close)
+	}
+	return t, err
+}
+
+func first(steps ...func() error) error {
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordStart puts the policy in force and this build on record.
+func (s *Sallyport) recordStart(ctx context.Context) error {
+	b := s.Policy.Active().Bundle()
+	_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindPolicy, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
+		Bundle: b, Subject: b.Digest, Status: action.StatusNone, Codes: []string{"policy.in_force"}})
+	if err != nil {
+		return fmt.Errorf("record of the policy in force: %w", err)
+	}
+	return nil
+}

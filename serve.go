@@ -1,0 +1,229 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/gateway/api"
+	"github.com/sallyport/sallyport/gateway/mcp"
+)
+
+// Listeners are the open sockets of an owner.
+type Listeners struct {
+	Agents net.Listener // nil: agents reach us over the socket only
+	People net.Listener // nil: people reach us over the socket only
+	Socket net.Listener // the unix socket of thin clients
+
+	active atomic.Int64 // requests and relays under way
+	last   atomic.Int64 // unix nanoseconds of the last one
+}
+
+// Listen opens the sockets that the configuration names. An address "none" opens nothing.
+func (s *Sallyport) Listen() (*Listeners, error) {
+	l := &Listeners{}
+	var err error
+	if l.Agents, err = listen(s.Config.Gateway.Listen); err != nil {
+		return nil, fmt.Errorf("agents' address: %w", err)
+	}
+	if l.People, err = listen(s.Config.Admin.Listen); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("people's address: %w", err)
+	}
+	if l.Socket, err = listenSocket(SocketPath(s.Config.Data)); err != nil {
+		l.Close()
+		return nil, err
+	}
+	return l, nil
+}
+
+func listen(addr string) (net.Listener, error) {
+	if addr == "none" {
+		return nil, nil
+	}
+	return net.Listen("tcp", addr)
+}
+
+// listenSocket opens the socket of the data directory. The lock is held, so that a socket that is there
+// already is left over from an owner that died.
+func listenSocket(path string) (net.Listener, error) {
+	if len(path) > 100 {
+		return nil, fmt.Errorf("socket path %q is too long for the kernel (%d bytes); hint: choose a shorter --data", path, len(path))
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("socket: %w", err)
+	}
+	if err := os.Chmod(path, 0o600); err != nil { // the folder is 0700: nobody else got in before
+		return nil, errors.Join(err, l.Close())
+	}
+	return l, nil
+}
+
+// Close closes what is open.
+func (l *Listeners) Close() {
+	for _, x := range []net.Listener{l.Agents, l.People, l.Socket} {
+		if x != nil {
+			_ = x.Close()
+		}
+	}
+}
+
+// Idle returns for how long nothing was under way.
+func (l *Listeners) Idle(now time.Time) time.Duration {
+	if l.active.Load() > 0 {
+		return 0
+	}
+	return now.Sub(time.Unix(0, l.last.Load()))
+}
+
+func (l *Listeners) counted(h http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		l.active.Add(1)
+		defer func() {
+			l.last.Store(time.Now().UnixNano())
+			l.active.Add(-1)
+		}()
+		h.ServeHTTP(w, r)
+	})
+}
+
+// Serve answers on l until ctx ends, then lets running requests finish for a few seconds.
+func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
+	agents, err := s.agents(bearer{s.Tokens}, false)
+	if err != nil {
+		return err
+	}
+	people, err := s.people(bearer{s.Tokens}, false)
+	if err != nil {
+		return err
+	}
+	socketAgents, err := s.agents(peer{s.Tokens, false}, true)
+	if err != nil {
+		return err
+	}
+	socketPeople, err := s.people(peer{s.Tokens, true}, true)
+	if err != nil {
+		return err
+	}
+	socket := http.NewServeMux()
+	socket.Handle("/agents/", http.StripPrefix("/agents", socketAgents))
+	socket.Handle("/people/", http.StripPrefix("/people", socketPeople))
+	socket.Handle(mcp.RelayPath, socketAgents)
+	socket.Handle("GET /healthz", socketAgents)
+	socket.Handle("GET /readyz", socketAgents)
+
+	l.last.Store(time.Now().UnixNano())
+	errs := make(chan error, 3)
+	var servers []*http.Server
+	serve := func(ln net.Listener, h http.Handler) {
+		if ln == nil {
+			return
+		}
+		srv := gateway.Server(l.counted(h))
+		srv.ConnContext = gateway.ConnContext
+		srv.BaseContext = func(net.Listener) context.Context { return ctx }
+		servers = append(servers, srv)
+		go func() { errs <- srv.Serve(ln) }()
+	}
+	serve(l.Agents, agents)
+	serve(l.People, people)
+	serve(&gateway.PeerListener{Listener: l.Socket, Allow: s.admits}, socket)
+	select {
+	case <-ctx.Done():
+		err = nil
+	case err = <-errs:
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	for _, srv := range servers {
+		if srv.Shutdown(stop) != nil {
+			_ = srv.Close()
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		err = nil
+	}
+	return err
+}
+
+// admits says who may use the socket at all.
+func (s *Sallyport) admits(p gateway.Peer) bool {
+	if len(s.Config.Identity.PeerUIDs) == 0 {
+		return p.UID == int64(os.Geteuid())
+	}
+	for _, uid := range s.Config.Identity.PeerUIDs {
+		if uid == p.UID {
+			return true
+		}
+	}
+	return p.UID == int64(os.Geteuid())
+}
+
+// agents are the doors for agents: the action protocol, MCP over HTTP and, on the socket, the relay.
+func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handler, error) {
+	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorAPI,
+		Hosts: s.Config.Gateway.Hosts, Ready: s.ready})
+	if err != nil {
+		return nil, err
+	}
+	routes, err := api.Routes(api.Config{Enforcer: s.Enforcer, Gate: gate, Separation: separationOf})
+	if err != nil {
+		return nil, err
+	}
+	routes = append(routes, s.mcpHTTP.Routes()...)
+	if socket {
+		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.stdioUpstream, Separation: separationOf}
+		routes = append(routes, door.Route())
+	}
+	return gate.Handler(routes...)
+}
+
+// people is the door for people.
+func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handler, error) {
+	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorCLI,
+		Hosts: s.Config.Admin.Hosts, SameOrigin: true, Ready: s.ready})
+	if err != nil {
+		return nil, err
+	}
+	cfg := s.adminConfig()
+	cfg.Gate = gate
+	routes, err := admin.Routes(cfg)
+	if err != nil {
+		return nil, err
+	}
+	if socket {
+		routes = append(routes, s.localRoutes()...)
+	}
+	h, err := gate.Handler(routes...)
+	if err != nil {
+		return nil, err
+	}
+	return admin.Public(cfg, h), nil
+}
+
+func (s *Sallyport) ready() bool { return s.Ledger.Stats().Stopped == "" }
+
+func (s *Sallyport) adminConfig() admin.Config {
+	return admin.Config{
+		Approvals: s.Approval, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: s.Index,
+		Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(),
+		Policies: func(context.Context) ([]admin.Policy, error) {
+			b := s.Policy.Active().Bundle()
+			return []admin.Policy{{Name: b.Name, Digest: b.Digest, Sequence: b.Sequence, ExpiresMs: b.Expires, Mode: action.Enforce}}, nil
+		},
+	}
+}

@@ -1,0 +1,311 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/gateway/mcp"
+	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/ledger"
+	"github.com/sallyport/sallyport/policy"
+	"github.com/sallyport/sallyport/tools"
+)
+
+func (s *Sallyport) ledgerConfig() ledger.Config {
+	c, d := &s.Config.Ledger, layout(s.Config.Data)
+	head := c.Head
+	if head == "" {
+		head = filepath.Join(d.keys, "head")
+	}
+	return ledger.Config{Wal: d.wal, Keys: d.keys, Tiles: d.tiles, Head: head, Origin: c.Origin,
+		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes}
+}
+
+func (s *Sallyport) toolsConfig() tools.Config {
+	home, _ := os.UserHomeDir()
+	exe, _ := os.Executable()
+	return tools.Config{
+		Store: s.Store, DataDir: s.Config.Data, Home: home, Domains: s.Config.Tools.Domains, Executable: exe,
+		Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen},
+		Record:    s.Ledger.Append, Poisoned: s.Detect.Poisoned, Proved: s.proved, Now: s.Ledger.Now,
+	}
+}
+
+func (s *Sallyport) openPolicy() (*policy.PDP, error) {
+	cfg := policy.Config{Dir: s.Config.Policy.Dir}
+	if f := s.Config.Policy.Params; f != "" {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("policy: params: %w", err)
+		}
+		cfg.Params = b
+	}
+	return policy.Open(cfg)
+}
+
+// declared are the labels that results of a server carry at worst, as the configuration says.
+func (c *Config) declared(server, _ string) action.Labels {
+	for _, f := range c.Flow.Servers {
+		if f.Server == server {
+			return action.Labels{Untrusted: action.Tri(f.Untrusted), Secrecy: action.Secrecy(f.Secrecy)}
+		}
+	}
+	return action.Labels{}
+}
+
+// recordOf is a leaf as a record: identities are pseudonyms, and there are no parts.
+func recordOf(l *ledger.Leaf) *action.Record {
+	return &action.Record{
+		Kind: l.Kind, Tenant: l.Tenant, TimeMs: l.TimeMs, Action: l.Action, Round: int(l.Round), Session: l.Session,
+		Agent: l.Agent, User: l.User, Actor: l.Actor, Door: l.Door, Server: l.Server, Tool: l.Tool, Effect: l.Effect,
+		Phase: l.Phase, Verdict: l.Verdict, Enforced: l.Enforced, Status: l.Status, Rules: l.Rules, Codes: l.Codes,
+		Bundle: l.Bundle, Engines: l.Engines, Call: l.Call, Binding: l.Binding, Grant: l.Grant, Channel: l.Channel,
+		Grade: l.Grade, Separation: l.Separation, Observed: l.Observed, Assurance: int(l.Assurance), Model: int(l.Model),
+		Durability: l.Durability, Epoch: l.Epoch, Subject: l.Subject, Count: l.Count,
+	}
+}
+
+// past replays the log's records for columns that hold their stored rows against it.
+func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) error {
+	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
+}
+
+func (s *Sallyport) history(ctx context.Context, fn func(index uint64, r *action.Record) error) error {
+	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(e.Index, recordOf(e.Leaf)) })
+}
+
+// restore feeds the past to what keeps counts and labels, then lets enforce close what a crash left open.
+func (s *Sallyport) restore(ctx context.Context) error {
+	open := map[string]*action.Query{}
+	since := s.Ledger.Now().AddDate(0, -1, -1).UnixMilli() // the longest window of a counter is a month
+	err := s.Ledger.Records(ctx, func(e ledger.Entry) error {
+		l := e.Leaf
+		if l.TimeMs < since || l.Action == "" {
+			return nil
+		}
+		switch l.Kind {
+		case action.KindIntent:
+			q, err := recordedInput(e, action.PartInputBefore)
+			if err != nil || q == nil {
+				return err
+			}
+			open[l.Action] = q
+			return errors.Join(s.Monitor.Restore(ctx, q), s.Flow.Restore(ctx, q))
+		case action.KindDecision:
+			if q, err := recordedInput(e, action.PartInputBefore); err == nil && q != nil && l.Status == action.StatusRefused {
+				s.Monitor.Denied(q)
+			}
+		case action.KindOutcome, action.KindUnknown, action.KindLate:
+			q := open[l.Action]
+			if q == nil {
+				return nil
+			}
+			if after, err := recordedInput(e, action.PartInputAfter); err == nil && after != nil {
+				q = after
+			}
+			s.Monitor.Settle(ctx, q, l.Status)
+			s.Flow.Settle(ctx, q, l.Status)
+			delete(open, l.Action)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	s.Monitor.Ready()
+	if err := s.Enforcer.Restore(ctx); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
+	for _, q := range open { // enforce has made them unknown
+		s.Monitor.Settle(ctx, q, action.StatusUnknown)
+		s.Flow.Settle(ctx, q, action.StatusUnknown)
+	}
+	return nil
+}
+
+// recordedInput opens the query of an entry; nil where it was erased.
+func recordedInput(e ledger.Entry, part action.PartName) (*action.Query, error) {
+	b, err := e.Open(part)
+	if errors.Is(err, ledger.ErrErased) || errors.Is(err, ledger.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: %w", e.Index, err)
+	}
+	q, err := action.ReadQuery(b)
+	if err != nil {
+		return nil, fmt.Errorf("entry %d: recorded input: %w", e.Index, err)
+	}
+	return q, nil
+}
+
+// proved reports whether the ledger holds the approval of a definition.
+func (s *Sallyport) proved(_ context.Context, digest string, r action.Receipt) bool {
+	if r.Leaf == "" {
+		return false
+	}
+	e, err := s.Ledger.Read(r.Index)
+	return err == nil && e.Leaf.Kind == action.KindTool && e.Leaf.Subject == digest
+}
+
+func (s *Sallyport) indexConfig() index.Config {
+	return index.Config{
+		Path: layout(s.Config.Data).index,
+		Head: func(context.Context) (uint64, error) { return s.Ledger.Checkpoint().Size, nil },
+		Follow: func(ctx context.Context, from uint64, fn func(index.Entry) error) error {
+			return s.Ledger.Follow(ctx, from, func(e ledger.Entry) error { return fn(indexEntry(e)) })
+		},
+		Payload: func(ctx context.Context, i uint64, part action.PartName) ([]byte, error) {
+			b, err := s.Ledger.Payload(ctx, i, part)
+			switch {
+			case errors.Is(err, ledger.ErrErased):
+				return nil, index.ErrErased
+			case errors.Is(err, ledger.ErrNotFound):
+				return nil, nil
+			}
+			return b, err
+		},
+	}
+}
+
+func indexEntry(e ledger.Entry) index.Entry {
+	return index.Entry{Index: e.Index, Record: recordOf(e.Leaf), Sealed: true, Open: func(part action.PartName) ([]byte, error) {
+		b, err := e.Open(part)
+		if errors.Is(err, ledger.ErrNotFound) {
+			return nil, nil
+		}
+		return b, err
+	}}
+}
+
+// quarantine stops a session because a rule said so.
+func (s *Sallyport) quarantine(ctx context.Context, sub *action.Subject, session string, why []action.Match) {
+	reason := "policy"
+	if len(why) > 0 {
+		reason = why[0].ID
+	}
+	_, _ = s.Kill.Kill(context.WithoutCancel(ctx), identity.Actor{ID: "policy"},
+		identity.Target{Scope: identity.KillSession, Tenant: sub.Tenant, ID: session}, reason)
+}
+
+// kindOf is the pack that the configuration declares a server to be of.
+func (c *Config) kindOf(server string) string {
+	i := slices.IndexFunc(c.Tools.Kinds, func(k ToolKind) bool { return k.Server == server })
+	if i < 0 {
+		return ""
+	}
+	return c.Tools.Kinds[i].Kind
+}
+
+// observe pins what a server lists.
+func (s *Sallyport) observe(ctx context.Context, o mcp.Observation) error {
+	defs := make([]tools.Definition, 0, len(o.Tools))
+	for _, t := range o.Tools {
+		d, err := tools.ReadDefinition(t.Raw)
+		if err != nil {
+			return err
+		}
+		defs = append(defs, d)
+	}
+	_, err := s.Tools.Observe(ctx, s.upstream(o.Subject.Tenant, o.Upstream), defs)
+	return err
+}
+
+// upstream is a server as the registry knows it: kind and zone are the operator's word.
+func (s *Sallyport) upstream(tenant string, u mcp.Upstream) tools.Upstream {
+	up := tools.Upstream{Tenant: tenant, Server: u.Name, Transport: tools.Stdio, Command: u.Command, Roots: u.Roots,
+		URL: u.URL, Kind: s.Config.kindOf(u.Name), Zone: u.Zone}
+	if u.URL != "" {
+		up.Transport = tools.HTTP
+	}
+	return up
+}
+
+// stdioUpstream vets the server behind a relay: a process of this machine is inside, and its name must
+// not be one that the configuration gives to a remote server.
+func (s *Sallyport) stdioUpstream(ctx context.Context, c *gateway.Caller, up mcp.Upstream) (mcp.Upstream, error) {
+	for _, r := range s.Config.Gateway.Servers {
+		if r.Name == up.Name {
+			return up, fmt.Errorf("server %q: the name belongs to a remote server; hint: use --name", up.Name)
+		}
+	}
+	up.Zone = action.ZoneInside
+	_, err := s.Tools.Observe(ctx, s.upstream(c.Subject.Tenant, up), nil)
+	return up, err
+}
+
+// httpUpstream is the remote server of a name, with the credential that we present to it.
+func (s *Sallyport) httpUpstream(ctx context.Context, c *gateway.Caller, name string) (mcp.HTTPUpstream, bool) {
+	i := slices.IndexFunc(s.Config.Gateway.Servers, func(m MCPServer) bool { return m.Name == name })
+	if i < 0 {
+		return mcp.HTTPUpstream{}, false
+	}
+	m := s.Config.Gateway.Servers[i]
+	up := mcp.HTTPUpstream{Upstream: mcp.Upstream{Name: m.Name, URL: m.URL, Zone: action.ZoneOutside}}
+	if m.Zone == "inside" {
+		up.Zone = action.ZoneInside
+	}
+	if m.TokenFile != "" {
+		b, err := os.ReadFile(m.TokenFile)
+		if err != nil {
+			return mcp.HTTPUpstream{}, false // without its credential the server is not there
+		}
+		up.Header = http.Header{"Authorization": {"Bearer " + strings.TrimSpace(string(b))}}
+	}
+	_, err := s.Tools.Observe(ctx, s.upstream(c.Subject.Tenant, up.Upstream), nil)
+	return up, err == nil
+}
+
+// visible hides tools whose descriptions carry instructions: a model that reads them is attacked already.
+func (s *Sallyport) visible(_ context.Context, sub *action.Subject, server string, t mcp.Tool) bool {
+	f, ok := s.Tools.Lookup(sub.Tenant, server, t.Name)
+	return ok && f.Definition.Poisoned != action.Yes
+}
+
+// clientAnswer hands in what the user of the agent's own client said.
+func (s *Sallyport) clientAnswer(ctx context.Context, ticket string, accept bool, sub *action.Subject) error {
+	who := approval.Actor{ID: "client:" + sub.User.ID, Channel: action.RankClient, Agent: sub.ID, Credential: sub.Channel.CredID,
+		UID: sub.Channel.UID, HasUID: sub.Channel.UID >= 0}
+	if v, err := s.Approval.Show(ctx, ticket); err == nil {
+		who.Session = v.Session
+	}
+	answer := s.Approval.Deny
+	if accept {
+		answer = s.Approval.Approve
+	}
+	_, err := answer(ctx, ticket, who, "")
+	return err
+}
+
+// secretKey reads the 32-byte key at path, making it the first time.
+func secretKey(path string) ([]byte, error) {
+	b, err := os.ReadFile(path)
+	if err == nil {
+		if len(b) != 32 {
+			return nil, fmt.Errorf("key %q holds %d bytes, not 32", path, len(b))
+		}
+		return b, nil
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("key %q: %w", path, err)
+	}
+	b = make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return nil, err
+	}
+	return b, writeDurably(path, b)
+}
