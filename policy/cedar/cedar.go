@@ -45,6 +45,7 @@ import (
 	"github.com/cedar-policy/cedar-go"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/usage"
 )
 
 // Version is the exact version of cedar-go; it counts in the digest of each bundle that holds Cedar.
@@ -66,7 +67,7 @@ type Config struct {
 type Evaluator struct {
 	permits list
 	forbids list
-	params  cedar.Value
+	plan    *plan
 }
 
 // rule is one policy with what its annotations say.
@@ -98,10 +99,11 @@ func (l list) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 // an annotation that means nothing here.
 func New(cfg Config) (*Evaluator, error) {
 	e := &Evaluator{permits: list{byID: map[cedar.PolicyID]*rule{}}, forbids: list{byID: map[cedar.PolicyID]*rule{}}}
-	var err error
-	if e.params, err = convert(cfg.Params); err != nil {
+	params, err := convert(cfg.Params)
+	if err != nil {
 		return nil, err
 	}
+	seen := &usage.Tree{}
 	for _, f := range cfg.Files {
 		policies, err := cedar.NewPolicyListFromBytes(f.Name, f.Data)
 		if err != nil {
@@ -116,6 +118,9 @@ func New(cfg Config) (*Evaluator, error) {
 			if e.permits.byID[r.id] != nil || e.forbids.byID[r.id] != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: id %q stands for two policies", f.Name, p.Position().Line, r.id)
 			}
+			if err := used(seen, p); err != nil {
+				return nil, fmt.Errorf("cedar: %s:%d: %w", f.Name, p.Position().Line, err)
+			}
 			l := &e.permits
 			if p.Effect() == cedar.Forbid {
 				l = &e.forbids
@@ -123,6 +128,7 @@ func New(cfg Config) (*Evaluator, error) {
 			l.rules, l.byID[r.id] = append(l.rules, r), r
 		}
 	}
+	e.plan = newPlan(seen, params)
 	return e, nil
 }
 
@@ -154,7 +160,7 @@ func (e *Evaluator) Decide(ctx context.Context, q *action.Query) (action.Decisio
 	if err := ctx.Err(); err != nil {
 		return d, fmt.Errorf("cedar: %w", context.Cause(ctx))
 	}
-	env := newEnvironment(q, e.params)
+	env := e.plan.environment(q)
 	// Two passes, because one would keep from us the permits that a forbid overrides.
 	_, permits := cedar.Authorize(e.permits, env, env.request)
 	_, forbids := cedar.Authorize(e.forbids, env, env.request)

@@ -5,14 +5,71 @@ package cedar
 import (
 	"fmt"
 	"reflect"
-	"sync"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/usage"
 )
+
+// plan builds the context of a request for the facts that the policies can see.
+type plan struct {
+	seen   *usage.Tree
+	params cedar.Value
+	top    []part
+}
+
+// part is one attribute of the context.
+type part struct {
+	name   cedar.String
+	encode func(q *action.Query) cedar.Value
+}
+
+func newPlan(seen *usage.Tree, params cedar.Value) *plan {
+	p := &plan{seen: seen}
+	add := func(name string, encode func(q *action.Query) cedar.Value) {
+		if _, ok := seen.Field(name); ok {
+			p.top = append(p.top, part{cedar.String(name), encode})
+		}
+	}
+	add("version", func(q *action.Query) cedar.Value { return cedar.String(q.Version) })
+	add("phase", func(q *action.Query) cedar.Value { return cedar.String(word(q.Phase)) })
+	add("round", func(q *action.Query) cedar.Value { return cedar.Long(q.Round) })
+	add("params", func(*action.Query) cedar.Value { return params })
+	for _, whole := range []struct {
+		name string
+		of   func(q *action.Query) reflect.Value
+	}{
+		{"subject", func(q *action.Query) reflect.Value { return reflect.ValueOf(&q.Subject).Elem() }},
+		{"action", func(q *action.Query) reflect.Value { return reflect.ValueOf(&q.Action).Elem() }},
+		{"resource", func(q *action.Query) reflect.Value { return reflect.ValueOf(&q.Resource).Elem() }},
+	} {
+		below, _ := seen.Field(whole.name)
+		enc := encoderFor(whole.of(&action.Query{}).Type(), below)
+		add(whole.name, func(q *action.Query) cedar.Value { return enc(whole.of(q)) })
+	}
+	context := reflect.TypeFor[action.Context]()
+	for i := range context.NumField() {
+		name := context.Field(i).Tag.Get("json")
+		below, _ := seen.Field(name)
+		enc := encoderFor(context.Field(i).Type, below)
+		if name == "history" {
+			enc = history
+		}
+		add(name, func(q *action.Query) cedar.Value { return enc(reflect.ValueOf(&q.Context).Elem().Field(i)) })
+	}
+	return p
+}
+
+func (p *plan) record(q *action.Query) cedar.Record {
+	m := make(cedar.RecordMap, len(p.top))
+	for _, part := range p.top {
+		m[part.name] = part.encode(q)
+	}
+	return cedar.NewRecord(m)
+}
 
 // environment is one request with its entities, which are built when Cedar asks for them.
 type environment struct {
@@ -33,26 +90,12 @@ func word[T interface {
 	return "unknown"
 }
 
-func newEnvironment(q *action.Query, params cedar.Value) *environment {
-	record := cedar.RecordMap{
-		"version":  cedar.String(q.Version),
-		"phase":    cedar.String(word(q.Phase)),
-		"round":    cedar.Long(q.Round),
-		"subject":  value(&q.Subject),
-		"action":   value(&q.Action),
-		"resource": value(&q.Resource),
-		"params":   params,
-	}
-	context := reflect.ValueOf(&q.Context).Elem()
-	for _, f := range fieldsOf(context.Type()) {
-		record[f.name] = f.encode(context.Field(f.index))
-	}
-	record["history"] = history(&q.Context.History)
+func (p *plan) environment(q *action.Query) *environment {
 	return &environment{q: q, request: cedar.Request{
 		Principal: cedar.NewEntityUID("Agent", cedar.String(q.Subject.ID)),
 		Action:    cedar.NewEntityUID("Action", cedar.String(word(q.Action.Effect))),
 		Resource:  cedar.NewEntityUID("Tool", cedar.String(q.Resource.ID)),
-		Context:   cedar.NewRecord(record),
+		Context:   p.record(q),
 	}}
 }
 
@@ -74,7 +117,8 @@ func (e *environment) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 
 // history gives counters by name, because a column of values would lose which is which. A name that
 // stands twice keeps neither value: a rule that reads it errs, and a forbid that errs denies.
-func history(h *action.History) cedar.Value {
+func history(v reflect.Value) cedar.Value {
+	h := v.Addr().Interface().(*action.History)
 	counters, twice := cedar.RecordMap{}, map[string]bool{}
 	for i := range h.Counters {
 		c := &h.Counters[i]
@@ -98,21 +142,15 @@ type field struct {
 	encode encoder
 }
 
-var fieldCache sync.Map // reflect.Type -> []field
-
-// fieldsOf returns how the fields of struct type t are encoded; raw JSON is left out.
-func fieldsOf(t reflect.Type) []field {
-	if f, ok := fieldCache.Load(t); ok {
-		return f.([]field)
-	}
+// fieldsOf returns how the fields of struct type t that u sees are encoded; raw JSON is left out.
+func fieldsOf(t reflect.Type, u *usage.Tree) []field {
 	var out []field
 	for i := range t.NumField() {
-		ft := t.Field(i).Type
-		if ft != rawType {
-			out = append(out, field{cedar.String(t.Field(i).Tag.Get("json")), i, encoderFor(ft)})
+		name := t.Field(i).Tag.Get("json")
+		if below, ok := u.Field(name); ok && t.Field(i).Type != rawType {
+			out = append(out, field{cedar.String(name), i, encoderFor(t.Field(i).Type, below)})
 		}
 	}
-	fieldCache.Store(t, out)
 	return out
 }
 
@@ -123,7 +161,7 @@ var (
 	rawType  = reflect.TypeFor[jsontext.Value]()
 )
 
-func encoderFor(t reflect.Type) encoder {
+func encoderFor(t reflect.Type, u *usage.Tree) encoder {
 	if t.Implements(enumType) {
 		known := map[string]cedar.Value{}
 		for _, s := range reflect.Zero(t).Interface().(enumerated).Values() {
@@ -138,7 +176,7 @@ func encoderFor(t reflect.Type) encoder {
 	}
 	switch t.Kind() {
 	case reflect.Struct:
-		fields := fieldsOf(t)
+		fields := fieldsOf(t, u)
 		return func(v reflect.Value) cedar.Value {
 			m := make(cedar.RecordMap, len(fields))
 			for _, f := range fields {
@@ -148,9 +186,9 @@ func encoderFor(t reflect.Type) encoder {
 		}
 	case reflect.Slice:
 		if t.Elem().Kind() == reflect.Struct {
-			return columns(t.Elem())
+			return columns(t.Elem(), u)
 		}
-		enc := encoderFor(t.Elem())
+		enc := encoderFor(t.Elem(), nil)
 		return func(v reflect.Value) cedar.Value {
 			if v.Len() == 0 {
 				return types.Set{}
@@ -171,8 +209,8 @@ func encoderFor(t reflect.Type) encoder {
 
 // columns turns a list of structs into a record of sets, one for each field, and the count. A field that
 // is itself a list adds its elements.
-func columns(t reflect.Type) encoder {
-	fields := fieldsOf(t)
+func columns(t reflect.Type, u *usage.Tree) encoder {
+	fields := fieldsOf(t, u)
 	none := cedar.RecordMap{"count": cedar.Long(0)}
 	for _, f := range fields {
 		none[f.name] = types.Set{}
@@ -202,22 +240,6 @@ func columns(t reflect.Type) encoder {
 	}
 }
 
-func value[T any](p *T) cedar.Value {
-	v := reflect.ValueOf(p).Elem()
-	return encoderOf(v.Type())(v)
-}
-
-var encoderCache sync.Map // reflect.Type -> encoder
-
-func encoderOf(t reflect.Type) encoder {
-	if e, ok := encoderCache.Load(t); ok {
-		return e.(encoder)
-	}
-	e := encoderFor(t)
-	encoderCache.Store(t, e)
-	return e
-}
-
 // convert turns the parameters into a record.
 func convert(params any) (cedar.Value, error) {
 	v := reflect.ValueOf(params)
@@ -227,5 +249,5 @@ func convert(params any) (cedar.Value, error) {
 	if v.Kind() != reflect.Struct {
 		return nil, fmt.Errorf("cedar: params: a struct is wanted, not %T", params)
 	}
-	return encoderOf(v.Type())(v), nil
+	return encoderFor(v.Type(), nil)(v), nil
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/usage"
 )
 
 // plan turns a typed Query into OPA's own terms without passing through JSON or maps. It was made once
@@ -22,7 +23,7 @@ type plan struct{ root encoder }
 
 type encoder func(v reflect.Value) (*ast.Term, error)
 
-func newPlan(u *usage) *plan { return &plan{root: encoderFor(reflect.TypeFor[action.Query](), u)} }
+func newPlan(u *usage.Tree) *plan { return &plan{root: encoderFor(reflect.TypeFor[action.Query](), u)} }
 
 func (p *plan) term(q *action.Query) (*ast.Term, error) { return p.root(reflect.ValueOf(q).Elem()) }
 
@@ -35,7 +36,9 @@ var (
 	yes, no  = ast.BooleanTerm(true), ast.BooleanTerm(false)
 )
 
-func encoderFor(t reflect.Type, u *usage) encoder {
+// encoderFor encodes t as far as u sees it. Elements of lists are seen whole: references reach them through
+// an index, at which what u knows ends.
+func encoderFor(t reflect.Type, u *usage.Tree) encoder {
 	switch {
 	case t == rawType:
 		return encodeRaw
@@ -46,7 +49,7 @@ func encoderFor(t reflect.Type, u *usage) encoder {
 	case reflect.Struct:
 		return encodeStruct(t, u)
 	case reflect.Slice:
-		return encodeSlice(encoderFor(t.Elem(), u.elements()))
+		return encodeSlice(encoderFor(t.Elem(), nil))
 	case reflect.String:
 		return func(v reflect.Value) (*ast.Term, error) { return ast.StringTerm(v.String()), nil }
 	case reflect.Bool:
@@ -86,7 +89,7 @@ func encodeWord(t reflect.Type) encoder {
 	}
 }
 
-func encodeStruct(t reflect.Type, u *usage) encoder {
+func encodeStruct(t reflect.Type, u *usage.Tree) encoder {
 	type field struct {
 		index int
 		key   *ast.Term
@@ -95,7 +98,7 @@ func encodeStruct(t reflect.Type, u *usage) encoder {
 	var fields []field
 	for i := range t.NumField() {
 		name := t.Field(i).Tag.Get("json")
-		if sub, ok := u.field(name); ok {
+		if sub, ok := u.Field(name); ok {
 			fields = append(fields, field{i, ast.StringTerm(name), encoderFor(t.Field(i).Type, sub)})
 		}
 	}
