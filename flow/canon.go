@@ -27,23 +27,41 @@ func classify(l leaf) (kind, canon string) {
 	if kind, canon = token(t); kind != "text" {
 		return kind, canon
 	}
-	var b strings.Builder
-	for w := range words(t) {
-		if b.Len() > 0 {
-			b.WriteByte(' ')
-		}
-		b.WriteString(w)
+	if len(t) > maxText {
+		return "text", "" // prose: only what stands in it counts
 	}
-	return "text", b.String()
+	b := make([]byte, 0, len(t))
+	for w := range words(t) {
+		if len(b) > 0 {
+			b = append(b, ' ')
+		}
+		b = append(b, w...)
+	}
+	return "text", string(b)
+}
+
+// maxText is the longest text that is compared as a whole.
+const maxText = 256
+
+// bare reports whether t can only be a word: every typed token has a digit or one of "@./:~".
+func bare(t string) bool {
+	for i := range len(t) {
+		if c := t[i]; c >= '.' && c <= ':' || c == '@' || c == '~' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // token is the type and canonical form of one token without surrounding space or punctuation.
 func token(t string) (kind, canon string) {
-	if t == "" || len(t) > 2048 {
+	if t == "" || len(t) > 2048 || bare(t) {
 		return "text", strings.ToLower(t)
 	}
-	if c := compact(t); isIBAN(c) {
-		return "iban", c
+	if maybeIBAN(t) {
+		if c := compact(t); isIBAN(c) {
+			return "iban", c
+		}
 	}
 	if strings.IndexFunc(t, unicode.IsSpace) >= 0 {
 		return "text", strings.ToLower(t)
@@ -100,11 +118,12 @@ func hostOf(url string) string {
 }
 
 func isHost(s string) bool {
-	labels := strings.Split(s, ".")
-	if len(labels) < 2 || len(s) > 253 {
+	if len(s) > 253 || strings.IndexByte(s, '.') < 0 {
 		return false
 	}
-	for _, l := range labels {
+	last := ""
+	for l := range strings.SplitSeq(s, ".") {
+		last = l
 		if l == "" || len(l) > 63 || l[0] == '-' || l[len(l)-1] == '-' {
 			return false
 		}
@@ -114,7 +133,6 @@ func isHost(s string) bool {
 			}
 		}
 	}
-	last := labels[len(labels)-1]
 	return len(last) >= 2 && !strings.ContainsFunc(last, unicode.IsDigit)
 }
 
@@ -176,6 +194,12 @@ func compact(t string) string {
 	return strings.ToUpper(strings.ReplaceAll(t, " ", ""))
 }
 
+// maybeIBAN is a cheap look at the head of an account number.
+func maybeIBAN(t string) bool {
+	letter := func(c byte) bool { return c|0x20 >= 'a' && c|0x20 <= 'z' }
+	return len(t) >= 15 && letter(t[0]) && letter(t[1]) && t[2] >= '0' && t[2] <= '9'
+}
+
 // isIBAN checks shape and check digits (ISO 13616, modulo 97).
 func isIBAN(s string) bool {
 	if len(s) < 15 || len(s) > 34 {
@@ -198,50 +222,81 @@ func isIBAN(s string) bool {
 	return m == 1
 }
 
-// tokens calls fn with each typed token of text, and with the host of each URL and mail address, until fn
-// returns false.
+// separators are the ASCII characters that end a token.
+var separators = func() (t [utf8.RuneSelf]bool) {
+	for c := range ' ' + 1 {
+		t[c] = true
+	}
+	for _, c := range "\"'`<>|;,()[]{}" {
+		t[c] = true
+	}
+	return t
+}()
+
+// separates reports whether r ends a token.
+func separates(r rune) bool {
+	if r < utf8.RuneSelf {
+		return separators[r]
+	}
+	return unicode.IsSpace(r)
+}
+
+// tokens calls fn with each typed token of text, and with the host of each URL, until fn returns false.
+// Words are left out. The domain of a mail address is no value of its own: colleagues share it.
 func tokens(text string, fn func(kind, canon string) bool) {
-	for field := range strings.FieldsFuncSeq(text, func(r rune) bool {
-		return unicode.IsSpace(r) || strings.ContainsRune("\"'`<>|;,()[]{}", r)
-	}) {
+	for field := range strings.FieldsFuncSeq(text, separates) {
+		if bare(field) {
+			continue
+		}
 		t := strings.Trim(field, ".:!?*_#=&\\")
 		if k, v, ok := strings.Cut(t, "="); ok && !strings.Contains(k, "://") {
 			t = v
 		}
 		t = strings.TrimPrefix(t, "mailto:")
-		if t == "" {
+		kind, canon := token(t)
+		if kind == "text" {
 			continue
 		}
-		kind, canon := token(t)
-		if !fn(kind, canon) {
-			return
-		}
-		host := ""
-		switch kind {
-		case "url":
-			host = hostOf(canon)
-		case "email":
-			_, host, _ = strings.Cut(canon, "@")
-		}
-		if host != "" && !fn("host", host) {
+		if !fn(kind, canon) || kind == "url" && !fn("host", hostOf(canon)) {
 			return
 		}
 	}
 }
 
-// words yields the lower-case words of text: runs of letters and digits.
-func words(text string) iter.Seq[string] {
-	return func(yield func(string) bool) {
-		for w := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-			if !utf8.ValidString(w) || len(w) > 64 {
-				continue
+// words yields the words of text in lower case: runs of letters and digits. A word is only valid until
+// the next one.
+func words(text string) iter.Seq[[]byte] {
+	return func(yield func([]byte) bool) {
+		var buf [maxWord]byte
+		b := buf[:0]
+		for i := 0; i <= len(text); {
+			r, size := rune(' '), 1
+			if i < len(text) {
+				r, size = rune(text[i]), 1
+				if r >= utf8.RuneSelf {
+					r, size = utf8.DecodeRuneInString(text[i:])
+				}
 			}
-			if !yield(strings.ToLower(w)) {
-				return
+			i += size
+			switch {
+			case r >= 'a' && r <= 'z' || r >= '0' && r <= '9':
+				b = append(b, byte(r))
+			case r >= 'A' && r <= 'Z':
+				b = append(b, byte(r)+'a'-'A')
+			case r >= utf8.RuneSelf && r != utf8.RuneError && (unicode.IsLetter(r) || unicode.IsDigit(r)):
+				b = utf8.AppendRune(b, unicode.ToLower(r))
+			default:
+				if len(b) > 0 && len(b) <= maxWord && !yield(b) {
+					return
+				}
+				b = buf[:0]
 			}
 		}
 	}
 }
+
+// maxWord is the length of the longest word that counts.
+const maxWord = 64
 
 // sink says what an argument controls: by what the tools column parsed at its pointer, else by name.
 func sink(q *action.Query, l leaf) action.Sink {

@@ -26,10 +26,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
+	"reflect"
 	"sync"
 	"time"
-
-	"hash/maphash"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -133,12 +133,15 @@ func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	now, err := action.Canonical(f.state(s, q))
-	if err != nil {
-		return err
-	}
-	if then, err := action.Canonical(q.Context.Flow); err != nil || !bytes.Equal(now, then) {
-		return enforce.ErrStale
+	now := f.state(s, q)
+	if !reflect.DeepEqual(now, q.Context.Flow) { // nil and empty lists are the same statement
+		is, err := action.Canonical(now)
+		if err != nil {
+			return err
+		}
+		if was, err := action.Canonical(q.Context.Flow); err != nil || !bytes.Equal(is, was) {
+			return enforce.ErrStale
+		}
 	}
 	return f.book(ctx, s, q)
 }

@@ -73,13 +73,13 @@ func touchesCredentials(q *action.Query) bool {
 	}
 	found := false
 	leaves(q.Action.Arguments, 4*maxLeaves, func(l leaf) {
-		if l.kind != '"' || len(l.text) > 4096 || found {
+		if l.kind != '"' || len(l.text) > 64<<10 || found {
 			return
 		}
-		for _, w := range strings.FieldsFunc(l.text, func(r rune) bool {
-			return unicode.IsSpace(r) || strings.ContainsRune("\"'`;|&<>()=,@", r)
-		}) {
-			found = found || credentialPath(w)
+		for w := range strings.FieldsFuncSeq(l.text, func(r rune) bool { return separates(r) || r == '&' || r == '=' || r == '@' }) {
+			if found = credentialPath(w); found {
+				return
+			}
 		}
 	})
 	return found
@@ -93,6 +93,15 @@ var credentialNames = []string{".env", ".netrc", "_netrc", ".npmrc", ".pypirc", 
 	"kubeconfig", "master.key", "wallet.dat", "application_default_credentials.json", "service-account.json",
 	"service_account.json", "login data", "cookies.sqlite", "key4.db", "logins.json", ".password", "passwords.txt", "hosts.yml"}
 
+// plainCredentialName reports whether name is one of credentialNames without a dot.
+func plainCredentialName(name string) bool {
+	switch name[0] | 0x20 {
+	case 'c', 's', 'g', 'k':
+		return slices.Contains(credentialNames, strings.ToLower(name))
+	}
+	return false
+}
+
 var credentialExts = []string{".pem", ".key", ".p12", ".pfx", ".jks", ".keystore", ".kdbx", ".ppk", ".agekey"}
 
 var credentialDirs = []string{".ssh", ".gnupg", ".aws", ".azure", ".kube", ".docker", "gcloud", ".password-store", "keychains"}
@@ -102,7 +111,7 @@ var harmlessNames = []string{"known_hosts", "authorized_keys", ".env.example", "
 
 // credentialPath reports whether the name of a file says that it holds credentials.
 func credentialPath(path string) bool {
-	if len(path) > 4096 || path == "" {
+	if len(path) > 4096 || len(path) < 4 || !strings.ContainsAny(path, "./\\_ ") && !plainCredentialName(path) {
 		return false
 	}
 	parts := strings.FieldsFunc(strings.ToLower(path), func(r rune) bool { return r == '/' || r == '\\' })

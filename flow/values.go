@@ -85,31 +85,28 @@ func (s *session) untrusted(f *Flow, kind, canon, text string) (tool, match stri
 	}
 	var hit uint16
 	found := false
-	words := 0
 	tokens(text, func(kind, canon string) bool {
-		words++
-		if kind != "text" && !(kind == "number" && len(canon) < 5) {
-			if n, ok := s.index[f.hash(kind, canon)]; ok {
-				hit, found = n, true
-			}
+		if !(kind == "number" && len(canon) < 5) {
+			hit, found = s.index[f.hash(kind, canon)]
 		}
-		return !found && words < 4096
+		return !found
 	})
 	if found {
 		return s.toolName(hit), "partial"
 	}
-	if kind != "text" || words == 0 || words > 8 {
+	if kind != "text" || canon == "" || strings.Count(canon, " ") > 7 {
 		return "", ""
 	}
-	prev, all := "", true
-	for w := range strings.FieldsSeq(canon) {
-		n, ok := s.index[f.hash("text", w)]
-		if prev != "" {
-			n, ok = s.index[f.hash("pair", prev+" "+w)]
+	all, last := true, uint64(0)
+	for w := range words(canon) {
+		h := f.word(w)
+		n, ok := s.index[h]
+		if last != 0 {
+			n, ok = s.index[pair(last, h)]
 		}
-		hit, all, prev = n, all && ok, w
+		hit, all, last = n, all && ok, h
 	}
-	if all {
+	if all && last != 0 {
 		return s.toolName(hit), "exact"
 	}
 	return "", ""
@@ -122,13 +119,22 @@ func (s *session) toolName(n uint16) string {
 	return ""
 }
 
+// hash is the fingerprint of a typed value under the key of this process.
 func (f *Flow) hash(kind, canon string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(f.seed)
-	h.WriteString(kind)
-	h.WriteByte(0)
-	h.WriteString(canon)
-	return h.Sum64()
+	return pair(maphash.String(f.seed, kind), maphash.String(f.seed, canon))
+}
+
+// word is the fingerprint of one word.
+func (f *Flow) word(w []byte) uint64 { return maphash.Bytes(f.seed, w) }
+
+// pair mixes two keyed fingerprints in order (the finaliser of MurmurHash3).
+func pair(a, b uint64) uint64 {
+	h := a*0x9E3779B97F4A7C15 + b
+	h ^= h >> 33
+	h *= 0xFF51AFD7ED558CCD
+	h ^= h >> 33
+	h *= 0xC4CEB9FE1A85EC53
+	return h ^ h>>33
 }
 
 // hear adds the user's words. What does not fit gives no trust.
@@ -143,9 +149,7 @@ func (s *session) hear(f *Flow, text []byte) {
 	}
 	s.words = append(s.words, '\n', ' ') // no value spans two messages
 	tokens(string(text), func(kind, canon string) bool {
-		if kind != "text" {
-			s.request[f.hash(kind, canon)] = struct{}{}
-		}
+		s.request[f.hash(kind, canon)] = struct{}{}
 		return true
 	})
 	for w := range words(string(text)) {
@@ -167,11 +171,14 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels) {
 		leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
 			kind, canon := classify(l)
 			own[f.hash(kind, canon)] = true
+			tokens(l.text, func(kind, canon string) bool {
+				own[f.hash(kind, canon)] = true
+				return len(own) < 4096
+			})
 		})
 	}
 	tool := s.toolNumber(action.ToolKey(action.Clip(q.Resource.Server, 128), action.Clip(q.Resource.Name, 128)))
-	add := func(kind, canon string) {
-		h := f.hash(kind, canon)
+	add := func(h uint64) {
 		if _, ok := s.index[h]; ok || own[h] {
 			return
 		}
@@ -183,18 +190,24 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels) {
 	}
 	if !leaves(q.Context.Result.Content, 1<<16, func(l leaf) {
 		kind, canon := classify(l)
-		add(kind, canon)
-		prev := ""
+		if kind == "flag" {
+			return
+		}
+		if canon != "" {
+			add(f.hash(kind, canon))
+		}
 		tokens(l.text, func(kind, canon string) bool {
-			add(kind, canon)
+			add(f.hash(kind, canon))
 			return true
 		})
+		last := uint64(0)
 		for w := range words(l.text) {
-			add("text", w)
-			if prev != "" {
-				add("pair", prev+" "+w)
+			h := f.word(w)
+			add(h)
+			if last != 0 {
+				add(pair(last, h))
 			}
-			prev = w
+			last = h
 		}
 	}) {
 		s.truncated = true
