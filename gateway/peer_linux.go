@@ -33,19 +33,20 @@ func peerOf(c net.Conn) (Peer, error) {
 	return Peer{UID: int64(cred.Uid), PID: int64(cred.Pid), Start: startOf(int64(cred.Pid))}, nil
 }
 
-// startOf reads field 22 of /proc/PID/stat, clock ticks since boot, or returns 0. The second field holds
-// the command in brackets and may hold anything, so counting begins after the last bracket.
+// startOf returns the start of pid in clock ticks since boot, or 0.
 func startOf(pid int64) uint64 {
 	b, err := os.ReadFile("/proc/" + itoa(pid) + "/stat")
 	if err != nil {
 		return 0
 	}
-	i := bytes.LastIndexByte(b, ')')
-	if i < 0 {
-		return 0
-	}
-	fields := bytes.Fields(b[i+1:])
-	if len(fields) < 20 {
+	return startField(b)
+}
+
+// startField returns field 22 of a stat file, or 0. The second field holds the command in brackets, which
+// the process chooses, so counting begins after the last bracket.
+func startField(stat []byte) uint64 {
+	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
+	if len(fields) < 20 || !bytes.Contains(stat, []byte(") ")) {
 		return 0
 	}
 	n, err := strconv.ParseUint(string(fields[19]), 10, 64)
