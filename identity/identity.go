@@ -224,7 +224,8 @@ func (t *Tokens) hold(ctx context.Context) error {
 		return fmt.Errorf("identity: read the ledger: %w", err)
 	}
 	maps.DeleteFunc(t.tokens, func(id string, r tokenRow) bool {
-		return !hmac.Equal([]byte(issued[id]), []byte(t.binding(r)))
+		b, ok := issued[id]
+		return !ok || b == "" || !hmac.Equal([]byte(b), []byte(t.binding(r)))
 	})
 	for id, ms := range withdrawn {
 		if r, ok := t.tokens[id]; ok && r.RevokedMs == 0 {

@@ -399,6 +399,60 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
+func FuzzUnseal(f *testing.F) {
+	key := bytes.Repeat([]byte("k"), 32)
+	good, err := seal(key, "default/identity/token/a", Token{ID: "a", Scopes: []action.Scope{action.ScopeViewer}})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte(`{"format":1,"row":{},"mac":""}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		row, err := unseal(key, store.Entry{Key: "default/identity/token/a", Value: b})
+		if err != nil {
+			return
+		}
+		if want, _ := unseal(key, store.Entry{Key: "default/identity/token/a", Value: good}); !bytes.Equal(row, want) {
+			t.Errorf("%q was taken for one of ours", b)
+		}
+	})
+}
+
+func TestTokensHoldUnderLoad(t *testing.T) {
+	d := newDesk(t)
+	var wg sync.WaitGroup
+	for i := range 50 {
+		wg.Go(func() {
+			secret, tok, err := d.Issue(context.Background(), agentSpec())
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := d.Authenticate(context.Background(), secret); err != nil {
+				t.Error(err)
+			}
+			if i%2 == 0 {
+				if _, err := d.Revoke(context.Background(), tok.ID, "root"); err != nil {
+					t.Error(err)
+				}
+				if _, err := d.Authenticate(context.Background(), secret); err == nil {
+					t.Error("a withdrawn token works")
+				}
+			}
+			if _, err := d.CreateAgent(context.Background(), AgentSpec{ID: "same"}); err != nil && !errors.Is(err, ErrExists) {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := len(d.Both(action.ScopeAgent, action.ScopeHost)); n != 25 {
+		t.Errorf("%d live tokens, want 25", n)
+	}
+	if n := strings.Count(d.book.codes(), CodeAgentCreated); n != 3 {
+		t.Errorf("%d agents were recorded, want 3", n)
+	}
+}
+
 func BenchmarkAuthenticate(b *testing.B) {
 	d := newDesk(b)
 	secret, _ := d.issue(b, agentSpec())

@@ -20,20 +20,13 @@ func (s *Switch) Standing(_ context.Context, sub *action.Subject, session string
 	}
 	k.State, k.Revoked = action.StateKnown, s.revoked(sub)
 	k.Owned = action.TriOf(s.c.Owns == nil || s.c.Owns(sub.Tenant, sub.ID))
-	targets := []Target{{Scope: KillAll}, {Scope: KillTenant, Tenant: sub.Tenant}, {Scope: KillAgent, Tenant: sub.Tenant, ID: sub.ID}}
-	for _, d := range sub.Delegation {
-		targets = append(targets, Target{Scope: KillAgent, Tenant: sub.Tenant, ID: d.ID})
-	}
-	if session != "" {
-		targets = append(targets, Target{Scope: KillSession, Tenant: sub.Tenant, ID: session})
-	}
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	k.Epoch, k.Killed = s.epoch, action.No
 	if len(s.orders) == 0 && len(s.hidden) == 0 {
 		return k
 	}
-	for _, t := range targets {
+	for _, t := range targets(sub, session) {
 		key := t.key()
 		if _, ok := s.orders[key]; ok || (len(s.hidden) > 0 && s.hidden[s.mac(key)]) {
 			k.Killed, k.Scope = action.Yes, t.Scope
@@ -41,6 +34,19 @@ func (s *Switch) Standing(_ context.Context, sub *action.Subject, session string
 		}
 	}
 	return k
+}
+
+// targets lists every kill that would stop the subject, widest first. An agent that acts for another one
+// stops with it.
+func targets(sub *action.Subject, session string) []Target {
+	out := []Target{{Scope: KillAll}, {Scope: KillTenant, Tenant: sub.Tenant}, {Scope: KillAgent, Tenant: sub.Tenant, ID: sub.ID}}
+	for _, d := range sub.Delegation {
+		out = append(out, Target{Scope: KillAgent, Tenant: sub.Tenant, ID: d.ID})
+	}
+	if session != "" {
+		out = append(out, Target{Scope: KillSession, Tenant: sub.Tenant, ID: session})
+	}
+	return out
 }
 
 func (s *Switch) revoked(sub *action.Subject) action.Tri {

@@ -18,7 +18,8 @@ type Entry struct {
 	Revision uint64 // grows with every write to the store; never 0 for a stored entry
 }
 
-// Event is a change of one key. Deleted is true, and Value nil, when the key is gone.
+// Event is a change of one key. Deleted is true, and Value nil, when the key is gone. Readers share Value
+// and must not change it.
 type Event struct {
 	Entry
 	Deleted bool

@@ -5,6 +5,7 @@ package hub
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync"
 
@@ -52,18 +53,20 @@ func (h *Hub) Watch(ctx context.Context, prefix string) (<-chan store.Event, err
 }
 
 // Publish sends e to every watch whose prefix fits. The caller keeps order by publishing one event after
-// the other, and must not change e.Value later.
+// the other. The watches share one copy of the value.
 func (h *Hub) Publish(e store.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	copied := false
 	for w := range h.open {
 		if !strings.HasPrefix(e.Key, w.prefix) {
 			continue
 		}
-		own := e
-		own.Value = clone(e.Value)
+		if !copied {
+			e.Value, copied = slices.Clone(e.Value), true
+		}
 		select {
-		case w.events <- own:
+		case w.events <- e:
 		default:
 			h.end(w)
 		}
@@ -88,11 +91,4 @@ func (h *Hub) end(w *watch) {
 	delete(h.open, w)
 	w.stop()
 	close(w.events)
-}
-
-func clone(b []byte) []byte {
-	if b == nil {
-		return nil
-	}
-	return append(make([]byte, 0, len(b)), b...)
 }
