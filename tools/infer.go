@@ -194,6 +194,10 @@ func correct(v verb, at int, name []string, d *Definition) verb {
 		return verbAdmin
 	case v == verbConfirm && !onlyCode(d):
 		return verbWrite
+	case head == "verify" && onlyCode(d):
+		return verbConfirm
+	case takesCode(d) && v.effect().Severity() < action.EffectExecute.Severity():
+		return verbExecute
 	case takesURL(d) && v == verbRead:
 		return verbFetch
 	case takesURL(d) && v == verbWrite && cloneWords[head]:
@@ -223,6 +227,16 @@ func onlyCode(d *Definition) bool {
 		}
 	}
 	return len(props) > 0
+}
+
+// takesCode reports whether an argument says what runs: a "query" that takes SQL is no read.
+func takesCode(d *Definition) bool {
+	for name := range properties(d.InputSchema) {
+		if ro := roleOf(name, verbNone); ro == roleSQL || ro == roleCommand {
+			return true
+		}
+	}
+	return false
 }
 
 func takesURL(d *Definition) bool {

@@ -209,7 +209,11 @@ func (c *call) role(pattern []byte, name string) (role, bool) {
 func (c *call) str(pointer, s string, ro role, sure bool) {
 	switch ro {
 	case rolePath:
-		c.path(pointer, s, access(c.plan.effect), false)
+		a := access(c.plan.effect)
+		if a == action.EffectRead && saves(pointer) {
+			a = action.EffectWrite
+		}
+		c.path(pointer, s, a, false)
 	case rolePathRead:
 		c.path(pointer, s, action.EffectRead, false)
 	case rolePathList:
@@ -350,6 +354,12 @@ func (c *call) finish() {
 	}
 	if c.plan.reversible == "new" {
 		f.Reversible = action.TriOf(onlyNew(f.Paths))
+	}
+	for _, p := range f.Paths {
+		// What a hook or a setting lets run later is not undone by restoring the file.
+		if f.Reversible == action.Yes && p.Access != action.EffectRead && (control(p.Resolved) || control(p.Raw)) {
+			f.Reversible = action.TriUnknown
+		}
 	}
 	if c.typed {
 		f.Typed = action.StateKnown

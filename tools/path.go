@@ -236,7 +236,10 @@ func (r *Registry) path(pointer, raw string, access action.Effect, at around, sh
 	p.Root = rootOf(pl.physical, at.roots)
 	p.Inside = action.TriOf(p.Root != "")
 	a, _ := r.private(pl.physical, shallow)
-	b, _ := r.private(pl.lexical, shallow)
+	b := a
+	if pl.lexical != pl.physical {
+		b, _ = r.private(pl.lexical, shallow)
+	}
 	p.Private = worse(a, b)
 	if p.Traverse != action.Yes {
 		p.Traverse = traverses(s, pl, at.roots)
@@ -323,6 +326,9 @@ func (r *Registry) spelling(raw string) (string, bool) {
 // hiddenDots reports whether raw climbs if a program undoes percent encoding, compatibility characters or
 // backslashes that the file system would take literally.
 func hiddenDots(raw string) bool {
+	if !strings.ContainsFunc(raw, func(c rune) bool { return c == '%' || c == '\\' || c >= 0x80 }) {
+		return false
+	}
 	plain := climbs(raw)
 	s := raw
 	for range 3 {

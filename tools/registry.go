@@ -126,7 +126,8 @@ func (r *Registry) observe(ctx context.Context, next *snapshot, up *Upstream, id
 	s := Seen{First: old == nil, Previous: action.DefinitionUnknown}
 	if old != nil {
 		pin, s.Previous = old.pin, old.pin.State
-		if pin.Digest == digest && pin.Upstream == identity && pin.Kind == up.Kind && pin.Zone == up.zone() {
+		same := pin.Digest == digest && pin.Upstream == identity && pin.Kind == up.Kind && pin.Zone == up.zone()
+		if same && !r.owed(&pin, d) {
 			s.Pin = pin
 			return s, nil
 		}
@@ -136,11 +137,12 @@ func (r *Registry) observe(ctx context.Context, next *snapshot, up *Upstream, id
 	pin.Poisoned = r.poisoned(d)
 	r.judge(&pin, d)
 	if pin.State != s.Previous {
-		pin.ChangedMs = now
+		pin.ChangedMs, pin.Receipt = now, action.Receipt{}
 	}
 	s.Changed = pin.State == action.DefinitionChanged && s.Previous != action.DefinitionChanged
 	var failed error
-	if s.Changed || (pin.State == action.DefinitionApproved && pin.State != s.Previous) {
+	owed := pin.State == action.DefinitionChanged && pin.Receipt == (action.Receipt{}) && r.cfg.Record != nil
+	if s.Changed || owed || (pin.State == action.DefinitionApproved && pin.State != s.Previous) {
 		pin.Receipt, failed = r.record(ctx, k.tenant, &pin, pin.ApprovedBy)
 	}
 	if failed != nil && pin.State == action.DefinitionApproved {
@@ -156,6 +158,19 @@ func (r *Registry) observe(ctx context.Context, next *snapshot, up *Upstream, id
 	}
 	next.tools[k] = e
 	return s, failed
+}
+
+// owed reports whether an earlier observation could not be recorded: a change without receipt, or a
+// definition that a pack would approve and that is still pending.
+func (r *Registry) owed(pin *Pin, d *Definition) bool {
+	switch pin.State {
+	case action.DefinitionChanged:
+		return r.cfg.Record != nil && pin.Receipt == (action.Receipt{})
+	case action.DefinitionPending:
+		p := r.speaker(pin, d)
+		return p != nil && p.approves(pin, d)
+	}
+	return false
 }
 
 // judge sets State from the definition that pin now holds.

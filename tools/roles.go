@@ -41,15 +41,19 @@ var declarable = set(`content neutral selector flag code credential path.read pa
 	recipient payee amount currency command argv cwd program sql glob`)
 
 var (
-	contentNames  = set(`content contents body text message messages subject title description comment comments note notes html markdown summary caption review reason details detail bio story prompt instructions feedback input_ids inputs answer question data payload document old_string new_string oldtext newtext attachments snippet diff patch`)
+	contentNames  = set(`content contents body text message messages subject title description comment comments note notes html markdown summary caption review reason details detail bio story prompt instructions feedback input_ids inputs values answer question data payload document old_string new_string oldtext newtext attachments snippet diff patch input_values`)
 	neutralNames  = set(`limit offset page per cursor count size max min top k n width height depth order sort sortby direction format mode type kind language lang locale timezone unit units verbose head tail timeout duration steps level priority status color theme encoding start end date time day month year from_date to_date since until rating guests category interval frequency number index line lines context temperature seed version`)
 	selectorNames = set(`id ids uuid guid query q search pattern regex keyword keywords term terms filter name names label labels tag tags topic symbol ticker city country state region folder_id project repo repository repo_name branch ref issue pull pr sha commit entity key field fields column columns table product item items hotel hotels restaurant company airline flight section slug location address_line room exclude_patterns excludepatterns include glob`)
+	userNames     = set(`user users username sender author owner who`)
+	measures      = set(`time date day days month year min max count limit size index format mode type offset seconds minutes hours ms`)
+	selecting     = set(`names city country brand category region state`)
+	savingNames   = set(`save output out dest destination target to write`)
 	urlNames      = set(`url urls uri uris link links href website webhook endpoint host hostname hosts domain origin server callback base_url image_url`)
-	recipientName = set(`recipient recipients to cc bcc participants participant attendees attendee email emails mail channel channels group groups new_owner reviewer reviewers assignee assignees invitee invitees user_email member members collaborator contact phone phone_number chat chat_id destination_email`)
+	recipientName = set(`recipient recipients to cc bcc participants participant attendees attendee email emails mail channel channels group groups new_owner reviewer reviewers assignee assignees invitee invitees user_email member members collaborator contact phone phone_number chat chat_id destination_email email_address email_addresses to_email to_address`)
 	payeeNames    = set(`iban payee beneficiary recipient_iban account_number wallet wallet_address`)
 	commandNames  = set(`command commands cmd shell bash shell_command commandline command_line`)
 	programNames  = set(`code script source_code javascript python expression function snippet_code`)
-	pathNames     = set(`path paths file files filename filenames file_path filepath file_paths filepaths dir directory directories folder folders source destination dest src dst target_path source_path destination_path notebook_path cwd root output_path input_file output_file outfile absolute_path relative_path workspace working_directory workdir working_dir`)
+	pathNames     = set(`path paths file files filename filenames file_name file_names file_path filepath file_paths filepaths dir directory directories folder folders source destination dest src dst target_path source_path destination_path notebook_path cwd root output_path input_file output_file outfile absolute_path relative_path workspace working_directory workdir working_dir`)
 	amountNames   = set(`amount price total cost fee sum value_amount budget balance tip payment_amount`)
 	flagSuffixes  = set(`enabled force recursive overwrite dry dryrun public private urgent recurring flag`)
 	secretNames   = set(`password passwd passphrase secret token api_key apikey access_token ssh_key private_key pin credential credentials auth authorization client_secret new_password old_password`)
@@ -100,9 +104,11 @@ func roleOf(name string, v verb) role {
 		return roleAmount
 	case low == "currency":
 		return roleCurrency
-	case neutralNames[low] || neutralNames[last]:
+	case neutralNames[low] || measures[last]:
 		return roleNeutral
-	case selectorNames[low]:
+	case userNames[low] && (v == verbAdmin || v == verbSend || v == verbSpend):
+		return roleRecipient
+	case selectorNames[low] || userNames[low] || selecting[last]:
 		return roleSelector
 	case last == "name" && v != verbWrite:
 		return roleSelector
@@ -115,6 +121,16 @@ func roleOf(name string, v verb) role {
 func containsWord(ws []string, w string) bool {
 	for _, x := range ws {
 		if x == w {
+			return true
+		}
+	}
+	return false
+}
+
+// saves reports whether a path argument names where something is put, whatever the tool's own effect.
+func saves(pointer string) bool {
+	for _, w := range words(pointer[strings.LastIndexByte(pointer, '/')+1:]) {
+		if savingNames[w] {
 			return true
 		}
 	}

@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tools
+
+import (
+	"testing"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+func TestEffectIsInferredFromWords(t *testing.T) {
+	r := open(t, testConfig())
+	for _, tt := range []struct {
+		name, props string
+		description string
+		annotations string
+		want        action.Effect
+	}{
+		{name: "get_user", want: "read"},
+		{name: "listFiles", want: "read"},
+		{name: "HTTPGet", want: "read"},
+		{name: "send_email", want: "send"},
+		{name: "send_money", want: "spend"},
+		{name: "create_payment", want: "spend"},
+		{name: "place_order", want: "spend"},
+		{name: "make_booking", want: "spend"},
+		{name: "schedule_transaction", want: "spend"},
+		{name: "reserve_table", want: "spend"},
+		{name: "deleteAccount", want: "destroy"},
+		{name: "removes_all", want: "destroy"},
+		{name: "update_password", want: "admin"},
+		{name: "reset_password", want: "admin"},
+		{name: "add_user_to_channel", want: "admin"},
+		{name: "remove_user", want: "destroy"},
+		{name: "set_role", want: "admin"},
+		{name: "get_and_delete", want: "destroy"},
+		{name: "read_or_send_message", want: "send"},
+		{name: "run_report", want: "execute"},
+		{name: "query", props: `"sql":{"type":"string"}`, want: "execute"},
+		{name: "get_output", props: `"command":{"type":"string"}`, want: "execute"},
+		{name: "fetch", props: `"url":{"type":"string"}`, want: "read"},
+		{name: "write_page", props: `"url":{"type":"string"}`, want: "send"},
+		{name: "zorble", want: "unknown"},
+		{name: "zorble", description: "Deletes the zorbles.", want: "destroy"},
+		{name: "zorble", description: "This tool can fetch zorbles.", want: "read"},
+		{name: "zorble", description: "Zorbles delete the world.", want: "unknown"},
+		{name: "get_x", annotations: `"destructiveHint":true`, want: "destroy"},
+		{name: "delete_x", annotations: `"readOnlyHint":true,"destructiveHint":false`, want: "destroy"},
+		{name: "zorble", annotations: `"readOnlyHint":true`, want: "unknown"},
+		{name: "confirm", props: `"code":{"type":"string"}`, want: "write"},
+		{name: "login", props: `"password":{"type":"string"}`, want: "admin"},
+	} {
+		t.Run(tt.name+" "+tt.description+tt.annotations, func(t *testing.T) {
+			raw := `{"name":"` + tt.name + `","description":"` + tt.description + `","annotations":{` + tt.annotations +
+				`},"inputSchema":{"type":"object","properties":{` + tt.props + `}}}`
+			up := local
+			up.Server = "s"
+			s := observe(t, r, up, define(t, raw))
+			if s[0].Effect != tt.want || s[0].Source != action.EffectInferred {
+				t.Errorf("effect %s from %s", s[0].Effect, s[0].Source)
+			}
+		})
+	}
+}
+
+func TestRolesAreReadInOrder(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		verb verb
+		want role
+	}{
+		{"input_ids", verbWrite, roleContent}, {"email_id", verbRead, roleSelector}, {"emailAddress", verbSend, roleRecipient},
+		{"to", verbSend, roleRecipient}, {"recipient", verbSpend, rolePayee}, {"recipient", verbSend, roleRecipient},
+		{"iban", verbRead, rolePayee}, {"new_password", verbWrite, roleCredential}, {"file_path", verbRead, rolePath},
+		{"fileName", verbRead, rolePath}, {"callbackUrl", verbWrite, roleURL}, {"command", verbExecute, roleCommand},
+		{"code", verbExecute, roleProgram}, {"code", verbConfirm, roleCode}, {"is_public", verbWrite, roleFlag},
+		{"amount", verbSpend, roleAmount}, {"key", verbRead, roleSelector}, {"xyz", verbRead, roleNone},
+	} {
+		if got := roleOf(tt.name, tt.verb); got != tt.want {
+			t.Errorf("%s under %s: %q, want %q", tt.name, tt.verb, got, tt.want)
+		}
+	}
+}
+
+func TestTypedIsKnownOnlyIfAllWasUnderstood(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local, define(t, `{"name":"get_thing","inputSchema":{"type":"object","properties":{
+		"path":{"type":"string"},"xyzzy":{"type":"string"},"where":{"enum":["a","b"]},"link":{"type":"string","format":"uri"},
+		"deep":{"$ref":"#/$defs/d"}},"$defs":{"d":{"type":"object","properties":{"q1":{"type":"string","format":"email"}}}}}}`))
+	observe(t, r, Upstream{Server: "fs", Transport: Stdio, Command: []string{"x"}, Kind: "server-filesystem"},
+		define(t, `{"name":"write_file","inputSchema":{"type":"object"}}`))
+	for _, tt := range []struct {
+		name, server, tool, args string
+		want                     action.State
+	}{
+		{"a known role", "files", "get_thing", `{"path":"a.go"}`, action.StateKnown},
+		{"an unknown word", "files", "get_thing", `{"xyzzy":"x"}`, action.StateUnknown},
+		{"a closed choice", "files", "get_thing", `{"where":"a"}`, action.StateKnown},
+		{"a format", "files", "get_thing", `{"link":"https://a.example/"}`, action.StateKnown},
+		{"a format behind a reference", "files", "get_thing", `{"deep":{"q1":"a@b.example"}}`, action.StateKnown},
+		{"a URL that two readers read as two", "files", "get_thing", `{"link":"https://a.example\\@b.example/"}`, action.StateUnknown},
+		{"an unresolved path", "files", "get_thing", `{"path":"a\u0000b"}`, action.StateUnknown},
+		{"no arguments", "files", "get_thing", `{}`, action.StateKnown},
+		{"an argument that the pack does not declare", "fs", "write_file", `{"path":"a","content":"b","target":"/etc/x"}`, action.StateUnknown},
+		{"a declared path that is an object", "fs", "write_file", `{"path":{"kind":"secret"},"content":"b"}`, action.StateUnknown},
+		{"all that the pack declares", "fs", "write_file", `{"path":"a","content":"/etc/passwd"}`, action.StateKnown},
+		{"a tool that was never listed", "files", "zorble", `{"xyzzy":"x"}`, action.StateUnknown},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if f := inform(t, r, ask(tt.server, tt.tool, tt.args)); f.Typed != tt.want {
+				t.Errorf("typed %s: %s", f.Typed, show(f))
+			}
+		})
+	}
+}
+
+func TestUndeclaredArgumentsStillShowTheirPlaces(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local, define(t, `{"name":"get_thing","inputSchema":{"type":"object"}}`))
+	f := inform(t, r, ask("files", "get_thing", `{"xyzzy":["../../etc/passwd","https://evil.example/?d=1","eve@evil.example","~/.ssh/id_rsa","/etc/passwd"]}`))
+	if len(f.Paths) != 3 || len(f.URLs) != 1 || len(f.Recipients) != 1 || f.Zone != action.ZoneOutside || f.Typed != action.StateUnknown {
+		t.Errorf("%s %+v", show(f), f.Recipients)
+	}
+	if f.Recipients[0].Outside != action.Yes || f.Recipients[0].Domain != "evil.example" || f.URLs[0].Query != action.Yes {
+		t.Errorf("%+v %+v", f.Recipients, f.URLs)
+	}
+}
+
+func TestReversibleWritesAreThoseOfNewFiles(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, Upstream{Server: "fs", Transport: Stdio, Command: []string{"x"}, Kind: "server-filesystem"},
+		define(t, `{"name":"write_file","inputSchema":{"type":"object"}}`))
+	for path, want := range map[string]action.Tri{"new.go": action.Yes, "a.go": action.No, "locked/x": action.No,
+		".git/hooks/pre-commit": action.TriUnknown, "src/../.mcp.json": action.TriUnknown} {
+		if f := inform(t, r, ask("fs", "write_file", `{"path":"`+path+`","content":""}`)); f.Reversible != want {
+			t.Errorf("%s: reversible %s", path, f.Reversible)
+		}
+	}
+	if f := inform(t, r, ask("claude-code", "Write", `{"file_path":"/work/repo/.git/config","content":""}`)); f.Reversible != action.TriUnknown {
+		t.Errorf("a git configuration counts as reversible: %s", f.Reversible)
+	}
+}
