@@ -181,12 +181,12 @@ type Filter struct {
 	Agent   string
 	Session string
 	After   string // id; the list goes on behind it
-	Limit   int    // 0 means 200, which is also the most
+	Limit   int    // 0 means 200
 }
 
 // List returns asks in order of their ids.
 func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
-	if f.Limit <= 0 || f.Limit > 200 {
+	if f.Limit <= 0 {
 		f.Limit = 200
 	}
 	d.mu.Lock()

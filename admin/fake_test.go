@@ -1,0 +1,290 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/store/memory"
+	"github.com/sallyport/sallyport/tools"
+)
+
+// book is a ledger in memory, with the view of it.
+type book struct {
+	mu      sync.Mutex
+	records []*action.Record
+	changed chan struct{}
+}
+
+func (b *book) append(_ context.Context, r *action.Record) (action.Receipt, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	c := *r
+	b.records = append(b.records, &c)
+	close(b.changed)
+	b.changed = make(chan struct{})
+	return action.Receipt{Index: uint64(len(b.records) - 1)}, nil
+}
+
+func (b *book) past(_ context.Context, fn func(r *action.Record) error) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, r := range b.records {
+		if err := fn(r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (b *book) Follow(ctx context.Context, from uint64, fn func(index.Entry) error) error {
+	for at := from; ; at++ {
+		for {
+			b.mu.Lock()
+			changed, size := b.changed, uint64(len(b.records))
+			b.mu.Unlock()
+			if size > at {
+				break
+			}
+			select {
+			case <-changed:
+			case <-ctx.Done():
+				return ctx.Err()
+			}
+		}
+		b.mu.Lock()
+		r := b.records[at]
+		b.mu.Unlock()
+		if err := fn(index.Entry{Index: at, Leaf: "sha256:00", Record: r}); err != nil {
+			return err
+		}
+	}
+}
+
+// view answers like an index that holds the book's records.
+type view struct{ *book }
+
+func (v view) all(f index.Filter, limit int, cursor string) (index.Page[index.Step], error) {
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	out := index.Page[index.Step]{Items: []index.Step{}}
+	from := len(v.records) - 1
+	if cursor != "" {
+		if _, err := fmt.Sscanf(cursor, "c%d", &from); err != nil {
+			return out, fmt.Errorf("%w: cursor", index.ErrQuery)
+		}
+	}
+	for i := from; i >= 0; i-- {
+		r := v.records[i]
+		if f.Kind != "" && r.Kind != f.Kind || f.Session != "" && r.Session != f.Session {
+			continue
+		}
+		if len(out.Items) == limit {
+			out.Next = fmt.Sprintf("c%d", i)
+			break
+		}
+		out.Items = append(out.Items, index.Step{Index: uint64(i), Leaf: "sha256:00", Kind: r.Kind, Session: r.Session, Agent: r.Agent,
+			Status: r.Status, Codes: r.Codes, TimeMs: r.TimeMs, Rules: r.Rules})
+	}
+	return out, nil
+}
+
+func (v view) Sessions(_ context.Context, _ index.Filter, _ int, _ string) (index.Page[index.Session], error) {
+	return index.Page[index.Session]{Items: []index.Session{{ID: "s1", Agent: "bot", Door: action.DoorAPI}}}, nil
+}
+
+func (v view) Session(_ context.Context, id string) (index.Session, error) {
+	if id != "s1" {
+		return index.Session{}, index.ErrNotFound
+	}
+	return index.Session{ID: "s1", Agent: "bot", Door: action.DoorAPI}, nil
+}
+
+func (v view) Steps(_ context.Context, session string, limit int, cursor string) (index.Page[index.Step], error) {
+	return v.all(index.Filter{Session: session}, limit, cursor)
+}
+
+func (v view) Records(_ context.Context, f index.Filter, limit int, cursor string) (index.Page[index.Step], error) {
+	return v.all(f, limit, cursor)
+}
+
+func (v view) Search(_ context.Context, text string, f index.Filter, limit int, cursor string) (index.Page[index.Step], error) {
+	if strings.Trim(text, "-* ") == "" {
+		return index.Page[index.Step]{}, fmt.Errorf("%w: no word", index.ErrQuery)
+	}
+	return v.all(f, limit, cursor)
+}
+
+func (v view) Alerts(_ context.Context, f index.Filter, limit int, cursor string) (index.Page[index.Step], error) {
+	f.Kind = action.KindAlert
+	return v.all(f, limit, cursor)
+}
+
+// tokens reads bearer tokens; the header X-Peer plays the uid that a unix socket would prove.
+type tokens struct{ *identity.Tokens }
+
+func (a tokens) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return nil, gateway.ErrUnauthenticated
+	}
+	p, err := a.Tokens.Authenticate(ctx, secret)
+	if err != nil {
+		return nil, gateway.ErrUnauthenticated
+	}
+	return &gateway.Caller{Subject: p.Subject, Name: p.Name}, nil
+}
+
+// bench is a listener over real columns in memory.
+type bench struct {
+	*httptest.Server
+	t      testing.TB
+	cfg    Config
+	desk   *approval.Desk
+	ids    *identity.Tokens
+	book   *book
+	secret map[string]string // by scope, "" for none, "operator" for all that people may hold
+	bad    []string          // codes of refused attempts
+	mu     sync.Mutex
+}
+
+func start(t testing.TB, change ...func(*Config)) *bench {
+	t.Helper()
+	ctx := context.Background()
+	b := &bench{t: t, book: &book{changed: make(chan struct{})}, secret: map[string]string{}}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	st, key := memory.Open(memory.Config{}), bytes.Repeat([]byte{7}, 32)
+	var err error
+	b.ids, err = identity.Open(ctx, identity.Config{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tenants: []string{"default", "other"}})
+	must(err)
+	sw, err := identity.OpenSwitch(ctx, identity.SwitchConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tokens: b.ids})
+	must(err)
+	b.desk, err = approval.Open(ctx, approval.Config{Store: st, Record: b.book.append, Past: b.book.past})
+	must(err)
+	reg, err := tools.Open(ctx, tools.Config{Store: st, Record: b.book.append})
+	must(err)
+	_, err = b.ids.CreateAgent(ctx, identity.AgentSpec{ID: "bot", By: "test"})
+	must(err)
+	everything := []action.Scope{action.ScopeViewer, action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover,
+		action.ScopeAuditor, action.ScopeAdmin, action.ScopeToolAdmin}
+	for _, s := range everything {
+		b.token(string(s), identity.TokenSpec{Name: string(s), Scopes: []action.Scope{s}})
+	}
+	b.token("operator", identity.TokenSpec{Name: "olga", Scopes: everything})
+	b.token("second", identity.TokenSpec{Name: "otto", Scopes: everything})
+	b.token("stranger", identity.TokenSpec{Name: "eve", Tenant: "other", Scopes: everything})
+	b.token("agent", identity.TokenSpec{Name: "bot", Agent: "bot", Scopes: []action.Scope{action.ScopeAgent}})
+	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
+	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
+	b.cfg = Config{Approvals: b.desk, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
+		Log: file, Metrics: file,
+		Policies: func(context.Context) ([]Policy, error) {
+			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
+		},
+		Actor: func(c *gateway.Caller) approval.Actor { // as over the socket
+			a := ActorOf(c)
+			if a.ID == "olga" || a.ID == "otto" {
+				a.Channel, a.UID, a.HasUID = action.RankOperator, 2000, true
+			}
+			return a
+		},
+	}
+	for _, c := range change {
+		c(&b.cfg)
+	}
+	b.cfg.Gate, err = gateway.New(gateway.Config{Auth: tokens{b.ids}, SameOrigin: true, Log: slog.New(slog.DiscardHandler),
+		Malformed: func(_ context.Context, _ action.Door, _, code string) {
+			b.mu.Lock()
+			defer b.mu.Unlock()
+			b.bad = append(b.bad, code)
+		}})
+	must(err)
+	h, err := New(b.cfg)
+	must(err)
+	b.Server = httptest.NewServer(h)
+	t.Cleanup(b.Close)
+	return b
+}
+
+func (b *bench) token(as string, s identity.TokenSpec) {
+	b.t.Helper()
+	secret, _, err := b.ids.Issue(context.Background(), s)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.secret[as] = secret
+}
+
+// call sends one request; header holds names and values in turn.
+func (b *bench) call(as, method, target, body string, header ...string) (int, string, *http.Response) {
+	b.t.Helper()
+	req, err := http.NewRequest(method, b.URL+target, strings.NewReader(body))
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	if as != "" {
+		req.Header.Set("Authorization", "Bearer "+b.secret[as])
+	}
+	if body != "" {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	for pair := range slices.Chunk(header, 2) {
+		req.Header.Set(pair[0], pair[1])
+	}
+	res, err := b.Client().Do(req)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	defer res.Body.Close()
+	answer, err := io.ReadAll(res.Body)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return res.StatusCode, string(answer), res
+}
+
+// want calls and checks the status.
+func (b *bench) want(status int, as, method, target, body string, header ...string) string {
+	b.t.Helper()
+	got, answer, _ := b.call(as, method, target, body, header...)
+	if got != status {
+		b.t.Fatalf("%s %s as %q: %d %s, want %d", method, target, as, got, answer, status)
+	}
+	return answer
+}
+
+// ask opens an approval of agent bot in session s1 and returns its id.
+func (b *bench) ask(id string, quorum int) string {
+	b.t.Helper()
+	q := action.NewQuery(action.Before)
+	q.Subject.ID, q.Context.Session.ID, q.Resource.ID = "bot", "s1", "mail/send"
+	ans, err := b.desk.Ask(context.Background(), enforce.Request{Action: id, Query: q, Binding: id, Bytes: []byte(`{"to":"<b>x</b>"}`),
+		Decision: action.Decision{Verdict: action.Ask, Matches: []action.Match{{ID: "r", Verdict: action.Ask,
+			Approver: action.Approver{Quorum: quorum}}}}, Expires: time.Now().Add(time.Hour)})
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return ans.Ticket
+}

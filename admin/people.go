@@ -1,0 +1,328 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/identity"
+)
+
+func (d *desk) listApprovals(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	q, p, err := params(r, c, "state", "agent", "session")
+	if err != nil {
+		return err
+	}
+	state := approval.State(q.Get("state"))
+	if q.Has("state") && !slices.Contains([]approval.State{approval.Pending, approval.Granted, approval.Used, approval.Refused,
+		approval.Revoked, approval.Expired}, state) {
+		return gateway.Refuse(gateway.CodeMalformed, "state is not one of pending, granted, used, refused, revoked, expired")
+	}
+	views, err := d.cfg.Approvals.List(r.Context(), approval.Filter{State: state, Agent: q.Get("agent"),
+		Session: q.Get("session"), After: p.After, Limit: p.Limit + 1})
+	if err != nil {
+		return translate(err)
+	}
+	return page(w, views, p.Limit, func(v approval.View) string { return v.ID })
+}
+
+func (d *desk) showApproval(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	v, err := d.cfg.Approvals.Show(r.Context(), r.PathValue("id"))
+	if err != nil {
+		return translate(err)
+	}
+	etag(w, v.Revision)
+	return gateway.WriteJSON(w, http.StatusOK, v)
+}
+
+// answer serves an answer to an approval. 202 means that it was recorded and that more is needed.
+func (d *desk) answer(do func(context.Context, string, approval.Actor, string) (approval.View, error)) gateway.Handler {
+	return func(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+		if err := plain(r); err != nil {
+			return err
+		}
+		rev, err := ifMatch(r)
+		if err != nil {
+			return err
+		}
+		var body struct {
+			Comment string `json:"comment"`
+		}
+		if err := gateway.ReadJSON(w, r, &body, maxBodyBytes); err != nil {
+			return err
+		}
+		who := d.cfg.Actor(c)
+		who.Seen = rev
+		v, err := do(r.Context(), r.PathValue("id"), who, body.Comment)
+		status := http.StatusOK
+		if errors.Is(err, approval.ErrMore) {
+			status, err = http.StatusAccepted, nil
+		}
+		if err != nil {
+			return translate(err)
+		}
+		etag(w, v.Revision)
+		return gateway.WriteJSON(w, status, v)
+	}
+}
+
+func (d *desk) listAgents(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	_, p, err := params(r, c)
+	if err != nil {
+		return err
+	}
+	return page(w, d.cfg.Identities.Agents(p.Tenant, p.After, p.Limit+1), p.Limit, func(a identity.Agent) string { return a.ID })
+}
+
+func (d *desk) showAgent(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	a, err := d.cfg.Identities.Agent(c.Subject.Tenant, r.PathValue("id"))
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, a)
+}
+
+func (d *desk) createAgent(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	var body struct {
+		ID    string `json:"id"`
+		Owner string `json:"owner"`
+		Lease bool   `json:"lease"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, maxBodyBytes); err != nil {
+		return err
+	}
+	a, err := d.cfg.Identities.CreateAgent(r.Context(), identity.AgentSpec{ID: body.ID, Tenant: c.Subject.Tenant,
+		Owner: body.Owner, Lease: body.Lease, By: nameOf(c)})
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, a)
+}
+
+func (d *desk) listTokens(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	_, p, err := params(r, c)
+	if err != nil {
+		return err
+	}
+	return page(w, d.cfg.Identities.List(p.Tenant, p.After, p.Limit+1), p.Limit, func(t identity.Token) string { return t.ID })
+}
+
+// issued is a new token with its secret, which is told once.
+type issued struct {
+	Secret string `json:"token"`
+	identity.Token
+}
+
+// commands are the scopes that an agent's own token must not hold: it could decide about itself.
+var commands = []action.Scope{action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover, action.ScopeAdmin}
+
+func (d *desk) issueToken(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	var body struct {
+		Name   string         `json:"name"`
+		Agent  string         `json:"agent"`
+		User   string         `json:"user"`
+		Scopes []action.Scope `json:"scopes"`
+		TTL    jsontext.Value `json:"ttl"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, maxBodyBytes); err != nil {
+		return err
+	}
+	ttl, err := duration(body.TTL)
+	if err != nil {
+		return err
+	}
+	for _, s := range body.Scopes {
+		if !slices.Contains(s.Values()[1:], string(s)) {
+			return gateway.Refuse(gateway.CodeInvalid, "unknown scope %q", action.Clip(string(s), 32))
+		}
+		if body.Agent != "" && slices.Contains(commands, s) {
+			return gateway.Refuse(gateway.CodeInvalid, "the token of an agent must not hold %q", s)
+		}
+	}
+	secret, t, err := d.cfg.Identities.Issue(r.Context(), identity.TokenSpec{Name: body.Name, Tenant: c.Subject.Tenant,
+		Agent: body.Agent, User: body.User, Scopes: body.Scopes, TTL: ttl, By: nameOf(c)})
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, issued{secret, t})
+}
+
+// duration reads a number of seconds or a text such as "90m", "12h" or "30d". Nothing means the default.
+func duration(v jsontext.Value) (time.Duration, error) {
+	bad := gateway.Refuse(gateway.CodeInvalid, `ttl is not a number of seconds or a text such as "90m", "12h" or "30d"`)
+	switch v.Kind() {
+	case 0, 'n':
+		return 0, nil
+	case '0':
+		d, err := time.ParseDuration(string(v) + "s")
+		if err != nil || d < time.Second {
+			return 0, bad
+		}
+		return d, nil
+	case '"':
+		s, err := jsontext.AppendUnquote(nil, v)
+		if err != nil {
+			return 0, bad
+		}
+		text, unit := string(s), time.Duration(1)
+		if days, ok := strings.CutSuffix(text, "d"); ok {
+			text, unit = days+"h", 24
+		}
+		d, err := time.ParseDuration(text)
+		if err != nil || d < time.Second || d > identity.MaxTTL {
+			return 0, bad
+		}
+		return d * unit, nil
+	}
+	return 0, bad
+}
+
+// revokeToken is final and may be repeated, so it needs no revision.
+func (d *desk) revokeToken(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	id := r.PathValue("id")
+	if !d.ownToken(c.Subject.Tenant, id) {
+		return gateway.Refuse(gateway.CodeNotFound, "")
+	}
+	t, err := d.cfg.Identities.Revoke(r.Context(), id, nameOf(c))
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, t)
+}
+
+// ownToken reports whether the tenant has a token id.
+func (d *desk) ownToken(tenant, id string) bool {
+	for after := ""; ; {
+		page := d.cfg.Identities.List(tenant, after, maxLimit)
+		for _, t := range page {
+			if t.ID == id {
+				return true
+			}
+			after = t.ID
+		}
+		if len(page) == 0 {
+			return false
+		}
+	}
+}
+
+// order is the body of kills and releases.
+type order struct {
+	Scope  string `json:"scope"`
+	ID     string `json:"id"`
+	Agent  string `json:"agent"`
+	Reason string `json:"reason"`
+}
+
+func (d *desk) readOrder(w http.ResponseWriter, r *http.Request, c *gateway.Caller) (order, identity.Target, error) {
+	var o order
+	if err := plain(r); err != nil {
+		return o, identity.Target{}, err
+	}
+	if err := gateway.ReadJSON(w, r, &o, maxBodyBytes); err != nil {
+		return o, identity.Target{}, err
+	}
+	t := identity.Target{Scope: o.Scope, ID: o.ID, Tenant: c.Subject.Tenant, Agent: o.Agent}
+	named := o.Scope == identity.KillSession || o.Scope == identity.KillAgent
+	switch {
+	case !named && o.Scope != identity.KillTenant && o.Scope != identity.KillAll:
+		return o, t, gateway.Refuse(gateway.CodeInvalid, "scope is not one of session, agent, tenant, all")
+	case named != (o.ID != ""):
+		return o, t, gateway.Refuse(gateway.CodeInvalid, "session and agent need an id, tenant and all take none")
+	case o.Agent != "" && o.Scope != identity.KillSession:
+		return o, t, gateway.Refuse(gateway.CodeInvalid, "agent goes with a session only")
+	}
+	if o.Scope == identity.KillAll {
+		t.Tenant = ""
+	}
+	return o, t, nil
+}
+
+// killed is the answer to a kill.
+type killed struct {
+	identity.Order
+	Revoked int `json:"revoked"` // open approvals and unused grants that it ended
+}
+
+// kill stops first and tidies up afterwards: what the kernel denies is denied whatever fails here.
+func (d *desk) kill(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	o, t, err := d.readOrder(w, r, c)
+	if err != nil {
+		return err
+	}
+	ctx := context.WithoutCancel(r.Context()) // whoever hangs up still meant it
+	done, err := d.cfg.Switch.Kill(ctx, d.by(c), t, o.Reason)
+	f := approval.Filter{}
+	switch o.Scope {
+	case identity.KillSession:
+		f.Session = o.ID
+	case identity.KillAgent:
+		f.Agent = o.ID
+	}
+	n, rerr := d.cfg.Approvals.RevokeAll(ctx, f, d.cfg.Actor(c), "stopped by an operator")
+	if err = errors.Join(err, rerr); err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, killed{done, n})
+}
+
+// release answers 202 where a second person has to confirm.
+func (d *desk) release(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	o, t, err := d.readOrder(w, r, c)
+	if err != nil {
+		return err
+	}
+	status, word := http.StatusOK, "released"
+	err = d.cfg.Switch.Release(r.Context(), d.by(c), t, o.Reason)
+	if errors.Is(err, identity.ErrSecond) {
+		status, word, err = http.StatusAccepted, "second", nil
+	}
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, status, struct {
+		Status string `json:"status"`
+	}{word})
+}
+
+func (d *desk) by(c *gateway.Caller) identity.Actor {
+	return identity.Actor{ID: nameOf(c), Credential: c.Subject.Channel.CredID}
+}
+
+func (d *desk) listKills(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	out := list[identity.Order]{Items: []identity.Order{}}
+	for _, o := range d.cfg.Switch.Orders() {
+		if o.Scope == identity.KillAll || o.Tenant == c.Subject.Tenant {
+			out.Items = append(out.Items, o)
+		}
+	}
+	return gateway.WriteJSON(w, http.StatusOK, out)
+}
