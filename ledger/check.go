@@ -23,6 +23,7 @@ type checker struct {
 	tree     tree
 	watch    map[uint64]*hash // roots to remember, by size
 	held     []heldCheckpoint
+	cell     uint64     // size in the head cell
 	head     Checkpoint // the log's own newest
 	sessions map[string]*chainEnd
 	open     map[string]uint64 // intents without outcome, by action

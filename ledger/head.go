@@ -23,22 +23,23 @@ type headCell struct {
 	turn  int64
 	dirty chan struct{} // one token while there is something to make durable
 	known Checkpoint    // when opened
+
+	missing bool // there was none when opened
 }
 
 const headSlotBytes = 1024
 
-// openHead reads the cell at path, or makes one. missing reports that there was none.
-func openHead(d disk, path string, v note.Verifier) (h *headCell, missing bool, err error) {
+// openHead reads the cell at path, or makes one.
+func openHead(d disk, path string, v note.Verifier) (*headCell, error) {
 	if err := d.MkdirAll(filepath.Dir(path)); err != nil {
-		return nil, false, fmt.Errorf("ledger: head cell: %w", err)
+		return nil, fmt.Errorf("ledger: head cell: %w", err)
 	}
 	old, err := readFile(d, path, 1<<20)
-	if errors.Is(err, fs.ErrNotExist) || err == nil && len(old) == 0 {
-		missing = true // or made by a process that was killed before it wrote anything
-	} else if err != nil {
-		return nil, false, fmt.Errorf("ledger: head cell: %w", err)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("ledger: head cell: %w", err)
 	}
-	h = &headCell{dirty: make(chan struct{}, 1)}
+	h := &headCell{dirty: make(chan struct{}, 1)}
+	h.missing = len(old) == 0 // a process may have been killed before it wrote anything
 	found := false
 	for slot := int64(0); slot < 2; slot++ {
 		cp, ok := headSlot(old, slot, v)
@@ -46,13 +47,13 @@ func openHead(d disk, path string, v note.Verifier) (h *headCell, missing bool, 
 			h.known, h.turn, found = cp, slot+1, true
 		}
 	}
-	if !missing && !found {
-		return nil, false, fmt.Errorf("%w: head cell %q holds no checkpoint of %q", ErrBehind, path, v.Name())
+	if !h.missing && !found {
+		return nil, fmt.Errorf("%w: head cell %q holds no checkpoint of %q", ErrBehind, path, v.Name())
 	}
 	if h.file, err = d.Open(path, openCreate); err != nil {
-		return nil, false, fmt.Errorf("ledger: head cell: %w", err)
+		return nil, fmt.Errorf("ledger: head cell: %w", err)
 	}
-	return h, missing, nil
+	return h, nil
 }
 
 func headSlot(b []byte, slot int64, v note.Verifier) (Checkpoint, bool) {

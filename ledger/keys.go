@@ -20,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 
 	"github.com/sallyport/sallyport/action"
 	"golang.org/x/mod/sumdb/note"
@@ -228,6 +229,9 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 		if err == nil {
 			key, err = k.loadSealKey(name, owner+"/"+class)
 		}
+	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return nil, fmt.Errorf("%w: seal key: %w", ErrFull, err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("ledger: seal key: %w", err)

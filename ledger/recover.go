@@ -16,7 +16,7 @@ const maxSegmentBytes = 2 << 30
 // very end is an interrupted write that nobody was told of: it is cut. Damage with a signed checkpoint
 // anywhere after it is corruption, which is left as it is.
 func (l *Log) recover(numbers []uint64) error {
-	head, tiles, err := l.guards(len(numbers) == 0)
+	head, tiles, err := l.guards()
 	if err != nil {
 		return err
 	}
@@ -47,6 +47,9 @@ func (l *Log) recover(numbers []uint64) error {
 			return fmt.Errorf("%w: segment %d before byte %d: %w", ErrCorrupt, s.at.segment, s.at.offset, err)
 		}
 	}
+	if l.head.missing && s.tree.size > 0 && !l.cfg.NewHead {
+		return fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
+	}
 	for _, g := range []struct {
 		name string
 		cp   Checkpoint
@@ -64,15 +67,12 @@ func (l *Log) recover(numbers []uint64) error {
 }
 
 // guards reads the newest checkpoints that stand outside the segments. A zero Checkpoint guards nothing.
-func (l *Log) guards(empty bool) (head, tiles Checkpoint, err error) {
-	cell, missing, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
+func (l *Log) guards() (head, tiles Checkpoint, err error) {
+	cell, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
 	if err != nil {
 		return head, tiles, err
 	}
 	l.head, head = cell, cell.known
-	if missing && !empty && !l.cfg.NewHead {
-		return head, tiles, fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
-	}
 	if l.cfg.Tiles == "" {
 		return head, tiles, nil
 	}
@@ -110,13 +110,14 @@ func (l *Log) recoverSegment(s *scanner, numbers []uint64, i int, data []byte) (
 	case errors.Is(err, ErrFormat):
 		return false, fmt.Errorf("ledger: %w", err)
 	}
-	if at := findCheckpoint(data[min(d.offset, int64(len(data))):], l.keys.verifier, s.cp.Size); at >= 0 {
-		return false, fmt.Errorf("%w: %w; a signed checkpoint follows at byte %d", ErrCorrupt, d, d.offset+at)
+	from := min(d.offset, int64(len(data)))
+	if f := findCheckpoints(data[from:], l.keys.verifier, s.cp.Size); !f.interrupted(l.head.known.Size) {
+		return false, fmt.Errorf("%w: %w; a signed checkpoint follows at byte %d", ErrCorrupt, d, from+f.first)
 	}
 	if err := l.nothingAfter(s, numbers[i+1:], d.place, d.err); err != nil {
 		return false, err
 	}
-	from := int64(0)
+	from = 0
 	if s.at.segment == n {
 		from = s.at.offset
 	}
@@ -140,9 +141,9 @@ func (l *Log) nothingAfter(s *scanner, numbers []uint64, at place, cause error) 
 		if err != nil {
 			return fmt.Errorf("ledger: open: %w", err)
 		}
-		if found := findCheckpoint(data, l.keys.verifier, s.cp.Size); found >= 0 {
+		if f := findCheckpoints(data, l.keys.verifier, s.cp.Size); f.checkpoints > 0 {
 			return fmt.Errorf("%w: segment %d at byte %d: %w; a signed checkpoint follows in segment %d at byte %d",
-				ErrCorrupt, at.segment, at.offset, cause, n, found)
+				ErrCorrupt, at.segment, at.offset, cause, n, f.first)
 		}
 	}
 	return nil

@@ -138,25 +138,46 @@ func (s *scanner) header(number uint64, f frame, size int64) error {
 	return nil
 }
 
-// findCheckpoint returns the offset of a signed checkpoint larger than size in data, or -1. It decides
-// whether damage is the end of an interrupted write or the loss of something acknowledged.
-func findCheckpoint(data []byte, v note.Verifier, size uint64) int64 {
+// follow is what stands after damage.
+type follow struct {
+	checkpoints int    // signed ones above the size in question
+	first       int64  // offset of the first
+	size        uint64 // of the last
+}
+
+// interrupted reports whether damage before f is the rest of a write that nobody was told of, when
+// acknowledged is the head cell's size. One batch is in flight at a time: a power failure may leave its
+// checkpoint without a sector before it, but no second checkpoint, and none that the cell knows.
+func (f follow) interrupted(acknowledged uint64) bool {
+	return f.checkpoints == 0 || f.checkpoints == 1 && f.size > acknowledged
+}
+
+// findCheckpoints looks in data, frame or not, for checkpoints by v above size.
+func findCheckpoints(data []byte, v note.Verifier, size uint64) follow {
 	pattern := []byte(v.Name() + "\n")
-	for at := 0; ; {
+	var out follow
+	for at := 0; ; at += len(pattern) {
 		i := bytes.Index(data[at:], pattern)
 		if i < 0 {
-			return -1
+			return out
 		}
-		at += i
-		if at >= frameHeadBytes {
-			f, err := parseFrame(data[at-frameHeadBytes:])
-			if err == nil && f.kind == frameCheckpoint {
-				if cp, err := ParseCheckpoint(f.body, v); err == nil && cp.Size > size {
-					return int64(at - frameHeadBytes)
-				}
+		if at += i; at < frameHeadBytes {
+			continue
+		}
+		f, err := parseFrame(data[at-frameHeadBytes:])
+		if err != nil || f.kind != frameCheckpoint {
+			continue
+		}
+		if cp, err := ParseCheckpoint(f.body, v); err == nil && cp.Size > size {
+			if out.checkpoints == 0 {
+				out.first = int64(at - frameHeadBytes)
 			}
+			out.checkpoints++
+			out.size = max(out.size, cp.Size)
 		}
-		at += len(pattern)
+		if out.checkpoints > 1 {
+			return out // enough to know
+		}
 	}
 }
 

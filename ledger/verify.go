@@ -123,7 +123,7 @@ func (c *checker) dir(ctx context.Context, src Source) error {
 	}
 	switch cp, err := ReadHead(head, c.verifier); {
 	case err == nil:
-		c.held = append(c.held, heldCheckpoint{"head cell", cp})
+		c.held, c.cell = append(c.held, heldCheckpoint{"head cell", cp}), cp.Size
 		c.watch[cp.Size] = nil
 	case errors.Is(err, fs.ErrNotExist) && c.opt.Head == "":
 		c.note("no head cell: a restored older copy would not be noticed without an older checkpoint")
@@ -230,9 +230,9 @@ func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done
 			return false, err
 		}
 		time.Sleep(20 * time.Millisecond)
-		if follows, err := c.follows(s, wal, rest, d); err != nil {
+		if lost, err := c.lost(s, wal, rest, d); err != nil {
 			return false, err
-		} else if !follows && d.torn {
+		} else if !lost && d.torn {
 			c.note(fmt.Sprintf("%s: an interrupted write that nobody was told of, or one in progress", d))
 			return true, nil
 		}
@@ -242,8 +242,8 @@ func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done
 	return true, nil
 }
 
-// follows reports whether a signed checkpoint stands after the damage.
-func (c *checker) follows(s *scanner, wal string, rest []uint64, d *damage) (bool, error) {
+// lost reports whether something acknowledged stands after the damage.
+func (c *checker) lost(s *scanner, wal string, rest []uint64, d *damage) (bool, error) {
 	for i, n := range rest {
 		data, err := readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes)
 		if err != nil {
@@ -252,7 +252,8 @@ func (c *checker) follows(s *scanner, wal string, rest []uint64, d *damage) (boo
 		if i == 0 {
 			data = data[min(d.offset, int64(len(data))):]
 		}
-		if findCheckpoint(data, c.verifier, s.cp.Size) >= 0 {
+		f := findCheckpoints(data, c.verifier, s.cp.Size)
+		if i == 0 && !f.interrupted(c.cell) || i > 0 && f.checkpoints > 0 {
 			return true, nil
 		}
 	}

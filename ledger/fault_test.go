@@ -1,0 +1,536 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package ledger
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// memDisk is a disk in memory that loses what was not synced when it crashes, and fails when told to.
+type memDisk struct {
+	mu    sync.Mutex
+	files map[string]*memFile
+	free  int64
+	ops   int                                // changing operations so far
+	fault func(n int, op, name string) fault // nil injects nothing
+}
+
+// fault is how an operation fails.
+type fault int
+
+const (
+	healthy   fault = iota
+	failed          // with an error, and nothing happened
+	persisted       // with an error, though it happened
+	half            // with an error, after half of it
+	noSpace         // ENOSPC, and nothing happened
+)
+
+var errInjected = errors.New("injected: input/output error")
+
+type memFile struct {
+	data   []byte // what readers see
+	stable []byte // what a crash leaves for sure
+	dirty  []write
+	locked bool
+}
+
+type write struct {
+	at   int64
+	data []byte
+}
+
+func newMemDisk() *memDisk { return &memDisk{files: map[string]*memFile{}, free: 1 << 30} }
+
+// step counts an operation and says how it goes. mu is held.
+func (d *memDisk) step(op, name string) (fault, error) {
+	n := d.ops
+	d.ops++
+	if d.fault == nil {
+		return healthy, nil
+	}
+	f := d.fault(n, op, name)
+	switch f {
+	case healthy:
+		return f, nil
+	case noSpace:
+		return f, syscall.ENOSPC
+	}
+	return f, fmt.Errorf("%s %s: %w", op, filepath.Base(name), errInjected)
+}
+
+func (d *memDisk) Open(name string, flag int) (file, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f := d.files[name]
+	if f == nil {
+		if flag&os.O_CREATE == 0 {
+			return nil, fs.ErrNotExist
+		}
+		if _, err := d.step("create", name); err != nil {
+			return nil, err
+		}
+		f = &memFile{}
+		d.files[name] = f
+	}
+	if flag&os.O_TRUNC != 0 {
+		d.free += int64(len(f.data))
+		f.data, f.stable, f.dirty = nil, nil, nil
+	}
+	return &memHandle{d, f, name}, nil
+}
+
+func (d *memDisk) List(dir string) ([]string, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	var out []string
+	for name := range d.files {
+		if filepath.Dir(name) == dir {
+			out = append(out, filepath.Base(name))
+		}
+	}
+	slices.Sort(out)
+	return out, nil
+}
+
+func (d *memDisk) MkdirAll(string) error { return nil }
+
+func (d *memDisk) Rename(from, to string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, err := d.step("rename", to)
+	if f == healthy || f == persisted {
+		d.files[to] = d.files[from]
+		delete(d.files, from)
+	}
+	return err
+}
+
+func (d *memDisk) Remove(name string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, err := d.step("remove", name)
+	if f == healthy || f == persisted {
+		if d.files[name] == nil {
+			return fs.ErrNotExist
+		}
+		d.free += int64(len(d.files[name].data))
+		delete(d.files, name)
+	}
+	return err
+}
+
+func (d *memDisk) SyncDir(dir string) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	_, err := d.step("syncdir", dir)
+	return err
+}
+
+func (d *memDisk) Free(string) (int64, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.free, nil
+}
+
+type memHandle struct {
+	d    *memDisk
+	f    *memFile
+	name string
+}
+
+func (h *memHandle) ReadAt(b []byte, at int64) (int, error) {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	if at >= int64(len(h.f.data)) {
+		return 0, io.EOF
+	}
+	n := copy(b, h.f.data[at:])
+	if n < len(b) {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (h *memHandle) WriteAt(b []byte, at int64) (int, error) {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	f, err := h.d.step("write", h.name)
+	switch f {
+	case failed, noSpace:
+		return 0, err
+	case half:
+		b = b[:len(b)/2]
+	}
+	if grow := at + int64(len(b)) - int64(len(h.f.data)); grow > 0 {
+		if grow > h.d.free {
+			return 0, syscall.ENOSPC
+		}
+		h.d.free -= grow
+		h.f.data = append(h.f.data, make([]byte, grow)...)
+	}
+	copy(h.f.data[at:], b)
+	h.f.dirty = append(h.f.dirty, write{at, slices.Clone(b)})
+	return len(b), err
+}
+
+func (h *memHandle) Sync() error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	f, err := h.d.step("sync", h.name)
+	switch f {
+	case healthy, persisted:
+		h.f.stable, h.f.dirty = slices.Clone(h.f.data), nil
+	case failed, half:
+		// As Linux does: the pages count as clean, readers see them, the device does not have them.
+		h.f.dirty = nil
+	}
+	return err
+}
+
+func (h *memHandle) Size() (int64, error) {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	return int64(len(h.f.data)), nil
+}
+
+func (h *memHandle) Truncate(int64) error { return nil }
+
+func (h *memHandle) Lock() error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	if h.f.locked {
+		return errors.New("locked")
+	}
+	h.f.locked = true
+	return nil
+}
+
+func (h *memHandle) Close() error {
+	h.d.mu.Lock()
+	defer h.d.mu.Unlock()
+	h.f.locked = false
+	return nil
+}
+
+// crash returns the disk as another process finds it: after a power failure with what was synced and, of
+// the rest, the sectors that random chooses; with a nil random after a killed process, where everything
+// can be read but what was not synced is still at risk.
+func (d *memDisk) crash(random *rand.Rand) *memDisk {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	out := newMemDisk()
+	out.free = d.free
+	for name, f := range d.files {
+		g := &memFile{data: slices.Clone(f.data), stable: slices.Clone(f.stable), dirty: slices.Clone(f.dirty)}
+		if random != nil {
+			g.data = slices.Clone(f.stable)
+			for _, w := range f.dirty {
+				for at := 0; at < len(w.data); at += 512 {
+					if part := w.data[at:min(at+512, len(w.data))]; random.IntN(2) == 0 {
+						end := int(w.at) + at + len(part)
+						if end > len(g.data) {
+							g.data = append(g.data, make([]byte, end-len(g.data))...)
+						}
+						copy(g.data[int(w.at)+at:], part)
+					}
+				}
+			}
+			g.stable, g.dirty = slices.Clone(g.data), nil
+		}
+		out.files[name] = g
+	}
+	return out
+}
+
+func memConfig(d *memDisk) Config {
+	return Config{Wal: "/log/wal", Keys: "/log/keys", Head: "/state/head", Origin: "test.example/log",
+		SegmentBytes: 64 << 10, MinFreeBytes: 1, disk: d}
+}
+
+// bigRecord fills segments quickly.
+func bigRecord(n int) *action.Record {
+	r := testRecord("s", n)
+	r.Parts[0].Data = make([]byte, 9000)
+	return r
+}
+
+// TestFaultsLoseNoAcknowledgedRecord makes every operation on the disk fail once, in every way, crashes,
+// and looks at what the next process finds.
+func TestFaultsLoseNoAcknowledgedRecord(t *testing.T) {
+	const records = 12
+	run := func(d *memDisk) (acked map[int]action.Receipt, opened bool) {
+		acked = map[int]action.Receipt{}
+		l, err := Open(memConfig(d))
+		if err != nil {
+			return acked, false
+		}
+		for i := range records {
+			if r, err := l.Append(context.Background(), bigRecord(i)); err == nil {
+				acked[i] = r
+			} else if !errors.Is(err, ErrStopped) && !errors.Is(err, ErrFull) && !strings.Contains(err.Error(), "injected") {
+				t.Fatalf("record %d: %v", i, err)
+			}
+		}
+		_ = l.Close()
+		return acked, true
+	}
+	probe := func(op, name string) bool { return strings.HasSuffix(name, "/probe") || op == "remove" }
+	clean := newMemDisk()
+	if acked, _ := run(clean); len(acked) != records {
+		t.Fatal("the scenario does not run without faults")
+	}
+	for _, mode := range []fault{failed, persisted, half, noSpace} {
+		for n := range clean.ops {
+			d := newMemDisk()
+			hit := ""
+			d.fault = func(i int, op, name string) fault {
+				if i != n || probe(op, name) {
+					return healthy
+				}
+				hit = op + " " + filepath.Base(name)
+				return mode
+			}
+			acked, _ := run(d)
+			if hit == "" {
+				continue
+			}
+			for _, random := range []*rand.Rand{nil, rand.New(rand.NewPCG(uint64(n), uint64(mode)))} {
+				after := d.crash(random)
+				l, err := Open(memConfig(after))
+				if err != nil {
+					t.Fatalf("fault %d at operation %d (%s), crash %v: %v", mode, n, hit, random != nil, err)
+				}
+				checkAcked(t, l, acked, fmt.Sprintf("fault %d at operation %d (%s), crash %v", mode, n, hit, random != nil))
+				for i := range records {
+					r, err := l.Append(context.Background(), bigRecord(i))
+					if first, ok := acked[i]; ok && (!errors.Is(err, ErrDuplicate) || r.Index != first.Index) {
+						t.Fatalf("operation %d (%s): record %d again: %v %v", n, hit, i, r, err)
+					} else if err != nil && !errors.Is(err, ErrDuplicate) {
+						t.Fatalf("operation %d (%s): record %d: %v", n, hit, i, err)
+					}
+				}
+				mustClose(t, l)
+				// What the second process acknowledged must outlive a power failure, also where it stands
+				// behind pages whose fsync had failed in the first.
+				l = mustOpen(t, memConfig(after.crash(rand.New(rand.NewPCG(1, uint64(n))))))
+				checkAcked(t, l, acked, "after a second crash: "+hit)
+				if l.Checkpoint().Size < records {
+					t.Fatalf("operation %d (%s): %d records after a second crash", n, hit, l.Checkpoint().Size)
+				}
+				mustClose(t, l)
+			}
+		}
+	}
+}
+
+func checkAcked(t *testing.T, l *Log, acked map[int]action.Receipt, what string) {
+	t.Helper()
+	for i, r := range acked {
+		e, err := l.Read(r.Index)
+		if err != nil || e.Leaf.Action != bigRecord(i).Action || digest(leafHash(e.Raw)) != r.Leaf {
+			t.Fatalf("%s: acknowledged record %d is lost: %v", what, i, err)
+		}
+		if b, err := e.Open(action.PartArguments); err != nil || len(b) != 9000 {
+			t.Fatalf("%s: payload of record %d: %v", what, i, err)
+		}
+	}
+}
+
+// TestStoppedLogStaysStopped holds that a failed fsync is never tried again.
+func TestStoppedLogStaysStopped(t *testing.T) {
+	for name, mode := range map[string]fault{"failed": failed, "failed but persisted": persisted} {
+		for _, op := range []string{"write", "sync"} {
+			t.Run(op+" "+name, func(t *testing.T) {
+				d := newMemDisk()
+				l := mustOpen(t, memConfig(d))
+				mustAppend(t, l, testRecord("s", 0))
+				syncs, broken := 0, false
+				d.fault = func(_ int, o, name string) fault {
+					if !strings.HasSuffix(name, suffixWal) {
+						return healthy
+					}
+					if o == "sync" {
+						syncs++
+					}
+					if o == op && !broken {
+						broken = true
+						return mode
+					}
+					return healthy
+				}
+				if _, err := l.Append(context.Background(), testRecord("s", 1)); !errors.Is(err, ErrStopped) {
+					t.Fatal(err)
+				}
+				before := syncs
+				for range 3 {
+					if _, err := l.Append(context.Background(), testRecord("s", 2)); !errors.Is(err, ErrStopped) {
+						t.Fatal(err)
+					}
+				}
+				if syncs != before || l.Stats().Stopped == "" || l.Checkpoint().Size != 1 {
+					t.Fatalf("%d syncs after the failure, size %d", syncs-before, l.Checkpoint().Size)
+				}
+				_ = l.Close()
+				d.fault = nil
+				again := mustOpen(t, memConfig(d.crash(nil)))
+				defer mustClose(t, again)
+				if size := again.Checkpoint().Size; size < 1 || size > 2 {
+					t.Fatal(size)
+				}
+				mustAppend(t, again, testRecord("s", 2))
+			})
+		}
+	}
+}
+
+// TestFullDiskKeepsRoomForRefusals fills the disk with intents.
+func TestFullDiskKeepsRoomForRefusals(t *testing.T) {
+	d := newMemDisk()
+	d.free = 400 << 10
+	now := time.Unix(1700000000, 0)
+	cfg := memConfig(d)
+	cfg.MinFreeBytes, cfg.ReserveBytes = 64<<10, 32<<10
+	cfg.Now = func() time.Time { return now }
+	l := mustOpen(t, cfg)
+	defer mustClose(t, l)
+	n := 0
+	for ; ; n++ {
+		_, err := l.Append(context.Background(), testRecord("s", n))
+		if errors.Is(err, ErrFull) {
+			break
+		}
+		if err != nil || n > 2000 {
+			t.Fatal(n, err)
+		}
+	}
+	if n < 50 || d.free < 64<<10 {
+		t.Fatalf("full after %d records with %d bytes free", n, d.free)
+	}
+	refused := 0
+	for ; ; refused++ {
+		r := testRecord("s", n+refused)
+		r.Kind, r.Verdict = action.KindDecision, action.Deny
+		if _, err := l.Append(context.Background(), r); errors.Is(err, ErrFull) {
+			break
+		} else if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if refused < 12 {
+		t.Fatalf("only %d refusals fitted", refused)
+	}
+	d.mu.Lock()
+	d.free += 1 << 20
+	d.mu.Unlock()
+	now = now.Add(2 * time.Second)
+	mustAppend(t, l, testRecord("s", n+refused+1))
+}
+
+// TestOpenRefusesWhatIsNotATornTail holds the difference between a crash and damage.
+func TestOpenRefusesWhatIsNotATornTail(t *testing.T) {
+	build := func() *memDisk {
+		d := newMemDisk()
+		l := mustOpen(t, memConfig(d))
+		for i := range 20 {
+			mustAppend(t, l, bigRecord(i))
+		}
+		mustClose(t, l)
+		return d.crash(nil)
+	}
+	base := build()
+	name := func(n uint64) string { return segmentName("/log/wal", n) }
+	end := func(d *memDisk) int {
+		b := d.files[name(uint64(len(mustList(t, d))))].data
+		for i := len(b); ; i-- {
+			if b[i-1] != 0 {
+				return i
+			}
+		}
+	}
+	for title, c := range map[string]struct {
+		change func(d *memDisk)
+		want   error // nil: it opens, with all 20 records
+	}{
+		"garbage after the end": {func(d *memDisk) {
+			b := d.files[name(uint64(len(mustList(t, d))))].data
+			copy(b[end(d):], "garbage that is no frame at all")
+		}, nil},
+		"a valid frame after the end without a checkpoint": {func(d *memDisk) {
+			b := d.files[name(uint64(len(mustList(t, d))))].data
+			copy(b[end(d):], appendFrame(nil, frameLeaf, []byte("{}")))
+		}, nil},
+		"a bit in the first segment": {func(d *memDisk) { d.files[name(1)].data[3000] ^= 4 }, ErrCorrupt},
+		"a bit in the last batch":    {func(d *memDisk) { b := d.files[name(uint64(len(mustList(t, d))))].data; b[end(d)-30] ^= 4 }, ErrBehind},
+		"the first segment is gone":  {func(d *memDisk) { delete(d.files, name(1)) }, ErrCorrupt},
+		"the last segment is gone":   {func(d *memDisk) { delete(d.files, name(uint64(len(mustList(t, d))))) }, ErrBehind},
+		"all segments are gone": {func(d *memDisk) {
+			for _, n := range mustList(t, d) {
+				delete(d.files, name(n))
+			}
+		}, ErrBehind},
+		"the first segment is shorter": {func(d *memDisk) { f := d.files[name(1)]; f.data = f.data[:len(f.data)-100] }, ErrCorrupt},
+		"the last segment is shorter":  {func(d *memDisk) { f := d.files[name(uint64(len(mustList(t, d))))]; f.data = f.data[:end(d)] }, ErrCorrupt},
+		"the head cell is missing":     {func(d *memDisk) { delete(d.files, "/state/head") }, ErrBehind},
+		"the head cell is damaged": {func(d *memDisk) {
+			f := d.files["/state/head"]
+			f.data[100] ^= 1
+			f.data[headSlotBytes+100] ^= 1
+		}, ErrBehind},
+		"one slot of the head cell is torn": {func(d *memDisk) { d.files["/state/head"].data[100] ^= 1 }, nil},
+		"the signing key is gone":           {func(d *memDisk) { delete(d.files, "/log/keys/log.key") }, fs.ErrNotExist},
+		"an unknown frame format": {func(d *memDisk) {
+			b := d.files[name(2)].data
+			b[5] = 9
+			f, _ := frameLength(b, int64(len(b)))
+			putCRC(b[:f])
+		}, ErrFormat},
+	} {
+		t.Run(title, func(t *testing.T) {
+			d := base.crash(nil)
+			c.change(d)
+			l, err := Open(memConfig(d))
+			if !errors.Is(err, c.want) {
+				t.Fatalf("%v, want %v", err, c.want)
+			}
+			if err == nil {
+				if l.Checkpoint().Size != 20 {
+					t.Fatal(l.Checkpoint().Size)
+				}
+				mustAppend(t, l, bigRecord(20))
+				mustClose(t, l)
+			}
+		})
+	}
+}
+
+func putCRC(f []byte) {
+	n := frameCRC(f)
+	f[8], f[9], f[10], f[11] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24)
+}
+
+func mustList(t testing.TB, d *memDisk) []uint64 {
+	t.Helper()
+	var last []uint64
+	for n := uint64(1); d.files[segmentName("/log/wal", n)] != nil; n++ {
+		if firstByte(d.files[segmentName("/log/wal", n)].data) >= 0 {
+			last = append(last, n)
+		}
+	}
+	return last
+}
