@@ -25,8 +25,24 @@ var keywords = []keyword{
 	{"client_secret", false, false}, {"signing", true, false}, {"key", true, false}, {"auth", true, false}, {"creds", true, false},
 }
 
+// The characters of values.
+var (
+	valueBytes = setOf(wide)
+	passBytes  = setOf(wide + "!@#$^&*?")
+)
+
+// lane bounds what the search for values costs in one text: a text made of keywords must not cost more
+// than its length allows.
+type lane struct {
+	work int    // bytes that may still be looked at
+	ends [2]int // of the last value, by whether a person chose it
+}
+
+// maxJudged is how much of a long value is looked at.
+const maxJudged = 256
+
 // assigned looks for a value that is assigned to the keyword which ends at text[:end].
-func (k *keyword) assigned(text string, end int) (hit, bool) {
+func (k *keyword) assigned(text string, end int, ln *lane) (hit, bool) {
 	i := end
 	for n := 0; i < len(text) && n < 24 && (isWord(text[i]) || text[i] == '-' || text[i] == '.'); n++ {
 		i++
@@ -39,21 +55,28 @@ func (k *keyword) assigned(text string, end int) (hit, bool) {
 	if !ok {
 		return hit{}, false
 	}
-	stop := at
-	for stop < len(text) && stop-at <= 1024 && (strings.IndexByte(wide, text[stop]) >= 0 || k.pass && passByte(text[stop])) {
+	in, last := &valueBytes, &ln.ends[0]
+	if k.pass {
+		in, last = &passBytes, &ln.ends[1]
+	}
+	stop := max(at, *last) // a keyword within the last value: its own value ends there too
+	for stop < len(text) && in[text[stop]] {
 		stop++
 	}
-	value := strings.TrimRight(text[at:stop], ".:%=")
-	if pad := text[at+len(value) : stop]; strings.HasPrefix(pad, "=") {
-		value = text[at : at+len(value)+len(pad)-len(strings.TrimLeft(pad, "="))]
+	*last = stop
+	ln.work -= min(stop-at, maxJudged)
+	value := text[at:stop]
+	if len(value) <= maxJudged {
+		value = strings.TrimRight(value, ".:%=")
+		for len(value) < stop-at && text[at+len(value)] == '=' { // padding belongs to it
+			value = text[at : at+len(value)+1]
+		}
 	}
 	if stop < len(text) && (text[stop] == '(' || text[stop] == '[' || text[stop] == '{') {
 		return hit{}, false // code that computes the value
 	}
 	return k.judge(value, at)
 }
-
-func passByte(c byte) bool { return strings.IndexByte("!@#$^&*?", c) >= 0 }
 
 // aboutSecrets are last words of names that say something about a secret instead of holding it.
 var aboutSecrets = []string{"id", "ids", "name", "length", "len", "type", "count", "size", "url", "uri", "path", "file", "expires",
@@ -144,10 +167,13 @@ func isMarker(value string) bool {
 // judge decides whether value, which stands at at, looks like a secret in the context of k.
 func (k *keyword) judge(value string, at int) (hit, bool) {
 	h := hit{class: classSecret, kind: "generic", start: at, end: at + len(value), score: 800}
-	if isMarker(value) || strings.Contains(value, "://") {
-		return hit{}, false
+	if len(value) > maxJudged {
+		value = value[:maxJudged]
 	}
 	m := mixOf(value)
+	if m.digit == 0 && !k.pass || isMarker(value) || strings.Contains(value, "://") {
+		return hit{}, false
+	}
 	if k.pass && len(value) >= 6 && len(value) <= 64 && plausible(value, 2) {
 		classes := 0
 		for _, n := range []int{m.lower, m.upper, m.digit, m.other} {
@@ -164,10 +190,7 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 	if k.weak {
 		minLen, bits = 16, 3.3
 	}
-	if len(value) < minLen || !plausible(value, bits) || m.digit < 2 {
-		return hit{}, false
-	}
-	if m.letters() == 0 { // only numbers: a date, a count, an id
+	if len(value) < minLen || m.digit < 2 || m.letters() == 0 { // only digits: a date, a count, an id
 		return hit{}, false
 	}
 	// A name or a version in code has few turns between letters and digits and long runs of letters.
@@ -177,7 +200,7 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 	if k.weak && m.turns < 4 {
 		return hit{}, false
 	}
-	return h, true
+	return h, plausible(value, bits)
 }
 
 // keywordIn returns the strongest keyword that a member's name ends with or holds, or nil.

@@ -153,7 +153,7 @@ func suspect(text string, places []place) suspicion {
 func (p *pattern) holds(text string, places []place, j int) bool {
 	at := places[j].at
 	if p.first == sigImage {
-		return carriesData(text[at:min(len(text), at+600)])
+		return carriesData(text[at:min(len(text), at+300)])
 	}
 	if p.second == sigNone {
 		return true

@@ -52,7 +52,6 @@ var (
 	maxPlaces     = 512
 	maxHits       = 256
 	maxLayerHits  = 64
-	maxRuns       = 256
 	minDecodeRoom = 64 << 10
 )
 
@@ -103,21 +102,30 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	if hidden >= 4 {
 		places = append(places, place{sigHidden, 0})
 	}
+	ln := lane{work: 8*len(t) + 64<<10}
 	prefilter.each(t, func(l uint16, end int) {
 		n := int(l)
 		if n >= firstStem {
-			if s.injection && len(places) < maxPlaces {
-				if at := end - len(literals[n]); at == 0 || !isAlnum(t[at]) || !isAlnum(t[at-1]) {
-					places = append(places, place{stems[n-firstStem], at})
-				}
+			at := end - len(literals[n])
+			if !s.injection || at > 0 && isAlnum(t[at]) && isAlnum(t[at-1]) {
+				return
 			}
+			if len(places) == maxPlaces { // weigh what there is; what comes next may belong to the last of it
+				hits = append(hits, s.suspicions(t, places, layer)...)
+				places = append(places[:0], places[maxPlaces-64:]...)
+			}
+			places = append(places, place{stems[n-firstStem], at})
 			return
 		}
-		if !s.secrets || len(hits) >= maxHits {
-			s.truncated = s.truncated || len(hits) >= maxHits
+		if !s.secrets {
 			return
 		}
-		if h, ok := find(t, n, end); ok {
+		// Findings are bounded. What is only replaced is not: a secret must not hide behind others.
+		if s.injection && len(hits) >= maxHits || n >= firstKeyword && ln.work <= 0 {
+			s.truncated = true
+			return
+		}
+		if h, ok := find(t, n, end, &ln); ok {
 			hits = append(hits, h)
 		}
 	})
@@ -146,17 +154,17 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 }
 
 // find asks the rule of a literal.
-func find(t string, n, end int) (hit, bool) {
+func find(t string, n, end int, ln *lane) (hit, bool) {
 	switch {
 	case n < firstSpecial:
-		if start, stop, ok := shapes[n].match(t, end); ok {
+		if start, stop, ok := shapes[n].match(t, end, bodies[n]); ok {
 			return secretHit(shapes[n].kind, start, stop), true
 		}
 		return hit{}, false
 	case n < firstKeyword:
 		return specials[n-firstSpecial].find(t, end)
 	}
-	return keywords[n-firstKeyword].assigned(t, end)
+	return keywords[n-firstKeyword].assigned(t, end, ln)
 }
 
 // whole looks at a text as the value of the member name.
@@ -176,7 +184,7 @@ func (s *scanner) whole(t, name string) []hit {
 
 // runs finds numbers with check digits and encoded runs in one pass.
 func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
-	run, tried, cardEnd := -1, 0, 0
+	run, cardEnd := -1, 0
 	for i := 0; i <= len(t); i++ {
 		c := byte(0)
 		if i < len(t) {
@@ -188,11 +196,7 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 			}
 		} else if run >= 0 {
 			if i-run >= minEncoded && depth < maxDepth {
-				if tried++; tried > maxRuns {
-					s.truncated = true
-				} else {
-					hits = append(hits, s.encoded(t, run, i, depth, layer)...)
-				}
+				hits = append(hits, s.encoded(t, run, i, depth, layer)...)
 			}
 			run = -1
 		}

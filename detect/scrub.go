@@ -23,7 +23,7 @@ type replacement struct {
 	start, end int
 }
 
-// find returns the secrets in v by pointer.
+// find returns the secrets in v by pointer. It errs if it could not look everywhere.
 func (d *Detector) find(v []byte) (map[string][]replacement, error) {
 	s := scanner{secrets: true, room: 4*len(v) + minDecodeRoom}
 	out := map[string][]replacement{}
@@ -34,6 +34,9 @@ func (d *Detector) find(v []byte) (map[string][]replacement, error) {
 			}
 		}
 	})
+	if err == nil && s.truncated {
+		err = errors.New("detect: the content encodes too much to be searched for secrets")
+	}
 	return out, err
 }
 

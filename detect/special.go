@@ -17,17 +17,21 @@ func secretHit(kind string, start, end int) hit {
 	return hit{class: classSecret, kind: kind, start: start, end: end, score: 1000}
 }
 
-// pemKey takes a private key up to its end line, or to the end of the text.
+// maxPEM is the longest private key that is looked for; larger RSA keys than 16,384 bits do not exist in
+// practice.
+const maxPEM = 16 << 10
+
+// pemKey takes a private key up to its end line, or as much of it as there is.
 func pemKey(text string, end int) (hit, bool) {
 	start := end - len("-----begin ")
 	head := text[end:min(end+60, len(text))]
 	if i := strings.Index(head, "-----"); i < 0 || !strings.Contains(head[:i], "PRIVATE KEY") {
 		return hit{}, false
 	}
-	stop := len(text)
-	if i := strings.Index(text[end:], "-----END "); i >= 0 {
+	stop := min(len(text), start+maxPEM)
+	if i := strings.Index(text[end:stop], "-----END "); i >= 0 {
 		stop = end + i + len("-----END ")
-		if j := strings.Index(text[stop:], "-----"); j >= 0 && j < 60 {
+		if j := strings.Index(text[stop:min(len(text), stop+60)], "-----"); j >= 0 {
 			stop += j + 5
 		}
 	}
@@ -43,11 +47,11 @@ func puttyKey(text string, end int) (hit, bool) {
 // jwt takes a signed token: three base64url parts, of which the first two are JSON objects.
 func jwt(text string, end int) (hit, bool) {
 	start := end - 2
-	if text[start:end] != "ey" || start > 0 && (isWord(text[start-1]) || text[start-1] == '.') {
+	if text[start:end] != "ey" || start > 0 && (isWord(text[start-1]) || text[start-1] == '.' || text[start-1] == '-') {
 		return hit{}, false
 	}
 	part := func(i int) int {
-		for i < len(text) && (isWord(text[i]) || text[i] == '-') {
+		for i < len(text) && i-start < maxPEM && (isWord(text[i]) || text[i] == '-') {
 			i++
 		}
 		return i
@@ -89,7 +93,7 @@ func urlPassword(text string, end int) (hit, bool) {
 func botToken(text string, end int) (hit, bool) {
 	colon := end - 2
 	start := colon
-	for start > 0 && text[start-1] >= '0' && text[start-1] <= '9' {
+	for start > 0 && colon-start <= 16 && text[start-1] >= '0' && text[start-1] <= '9' {
 		start--
 	}
 	if n := colon - start; n < 5 || n > 16 || text[end-1] != 'A' || start > 0 && isWord(text[start-1]) {
@@ -182,18 +186,20 @@ const ibanLengths = "AD24AE23AL28AT20AZ28BA20BE16BG22BH22BR29BY28CH21CR22CY28CZ2
 	"GI23GL18GR27GT28HR21HU28IE22IL23IQ23IS26IT27JO30KW30KZ20LB28LC32LI21LT20LU20LV21MC27MD24ME22MK19MR27MT31MU30NL18" +
 	"NO15PK24PL28PS29PT25QA29RO24RS22SA24SC31SE24SI19SK24SM27ST25SV28TL23TN24TR26UA29VA22VG24XK20"
 
+// ibanLength is ibanLengths by country.
+var ibanLength = func() (t [26 * 26]byte) {
+	for s := ibanLengths; s != ""; s = s[4:] {
+		t[int(s[0]-'A')*26+int(s[1]-'A')] = (s[2]-'0')*10 + s[3] - '0'
+	}
+	return t
+}()
+
 // ibanAt takes an account number whose country stands at text[i:i+2], in groups or not.
 func ibanAt(text string, i int) (hit, bool) {
-	at := -1
-	for k := 0; k < len(ibanLengths); k += 4 {
-		if ibanLengths[k:k+2] == text[i:i+2] {
-			at = k
-		}
-	}
-	if at < 0 {
+	want := int(ibanLength[int(text[i]-'A')*26+int(text[i+1]-'A')])
+	if want == 0 {
 		return hit{}, false
 	}
-	want := int(ibanLengths[at+2]-'0')*10 + int(ibanLengths[at+3]-'0')
 	var b [34]byte
 	n, j := 0, i
 	for ; j < len(text) && n < want; j++ {

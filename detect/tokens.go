@@ -2,8 +2,6 @@
 
 package detect
 
-import "strings"
-
 // The characters that the body of a token may hold.
 const (
 	digits = "0123456789"
@@ -26,6 +24,30 @@ type shape struct {
 	min, max int    // length of the body
 	anywhere bool   // the prefix may follow a letter or digit
 }
+
+// set is a set of bytes.
+type set [256]bool
+
+func setOf(s string) (t set) {
+	for i := range len(s) {
+		t[s[i]] = true
+	}
+	return t
+}
+
+// bodies holds the characters of each shape's body.
+var bodies = func() (out []*set) {
+	by := map[string]*set{}
+	for i := range shapes {
+		b := shapes[i].body
+		if by[b] == nil {
+			t := setOf(b)
+			by[b] = &t
+		}
+		out = append(out, by[b])
+	}
+	return out
+}()
 
 var shapes = []shape{
 	{"aws-access-key", "AKIA", upper, 16, 16, false}, {"aws-access-key", "ASIA", upper, 16, 16, false},
@@ -106,13 +128,13 @@ var shapes = []shape{
 }
 
 // match reports where the secret of shape s ends whose prefix ends at text[:end], or false.
-func (s *shape) match(text string, end int) (start, stop int, ok bool) {
+func (s *shape) match(text string, end int, body *set) (start, stop int, ok bool) {
 	start = end - len(s.prefix)
 	if text[start:end] != s.prefix || !s.anywhere && start > 0 && isWord(text[start-1]) {
 		return 0, 0, false
 	}
 	stop = end
-	for stop < len(text) && stop-end <= s.max && strings.IndexByte(s.body, text[stop]) >= 0 {
+	for stop < len(text) && stop-end <= s.max && body[text[stop]] {
 		stop++
 	}
 	for stop > end && (text[stop-1] == '.' || text[stop-1] == '-') {

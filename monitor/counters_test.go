@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/enforce/enforcetest"
 )
 
 const start = int64(1_790_000_000_000)
@@ -295,4 +296,19 @@ func BenchmarkInformReserveSettle(b *testing.B) {
 		}
 		m.Settle(ctx, q, action.StatusFailed)
 	}
+}
+
+func TestCountersConform(t *testing.T) {
+	m := open(t, Config{Fresh: true})
+	enforcetest.TestInformer(t, m, payment("x", "a", start, 500, "EUR"))
+	enforcetest.TestReserver(t, open(t, Config{Fresh: true}), func(i int) *action.Query {
+		return payment(fmt.Sprint("p", i), "a", start, 10_00, "EUR")
+	}, func(q *action.Query) bool {
+		for _, c := range q.Context.History.Counters {
+			if c.Name == "spend_day" {
+				return c.State == action.StateKnown && c.Value+10_00 <= 100_00
+			}
+		}
+		return false
+	}, 50, 10)
 }
