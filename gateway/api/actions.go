@@ -41,7 +41,8 @@ func (d *door) before(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 		Arguments: b.Arguments, Reasoning: []byte(b.Reasoning),
 		Grade: action.GradeHook, Separation: d.cfg.Separation(c), Claimed: true,
 	}
-	adm, err := d.cfg.Enforcer.Before(r.Context(), att)
+	// A caller that leaves half-way repeats its call id, and must not find a refusal that its leaving made.
+	adm, err := d.cfg.Enforcer.Before(context.WithoutCancel(r.Context()), att)
 	if err != nil {
 		return err
 	}
@@ -169,7 +170,8 @@ func (d *door) after(w http.ResponseWriter, r *http.Request, c *gateway.Caller) 
 	if err != nil {
 		return err
 	}
-	rel, err := d.cfg.Enforcer.After(r.Context(), s, id, o)
+	// What was executed is recorded, whether or not somebody waits for the answer.
+	rel, err := d.cfg.Enforcer.After(context.WithoutCancel(r.Context()), s, id, o)
 	if err != nil {
 		return err
 	}

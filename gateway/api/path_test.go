@@ -3,10 +3,13 @@
 package api
 
 import (
+	"context"
 	"fmt"
+	"net/http"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -219,5 +222,51 @@ func TestRealPathCapHoldsAgainstParallelCalls(t *testing.T) {
 	wg.Wait()
 	if allowed != 10 {
 		t.Errorf("%d payments of 10 passed a cap of 100", allowed)
+	}
+}
+
+func TestRealPathOutlivesACallerThatLeaves(t *testing.T) {
+	inside, left := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	r := startReal(t, func(c *enforce.Config) {
+		c.InformDeadline = time.Minute
+		c.Stages = [][]enforce.Source{{{Name: "monitor", Informer: enforcetest.Facts{Func: func(ctx context.Context, _ *action.Query) (action.Part, error) {
+			once.Do(func() {
+				close(inside)
+				<-left
+			})
+			return action.UnknownMonitor(), ctx.Err()
+		}}}}}
+	})
+	served := make(chan struct{})
+	watch := func(w http.ResponseWriter, req *http.Request, h http.Handler) {
+		go func() {
+			<-req.Context().Done()
+			close(left)
+		}()
+		h.ServeHTTP(w, req)
+		close(served)
+	}
+	r.around.Store(&watch)
+	ctx, leave := context.WithCancel(t.Context())
+	go func() {
+		<-inside
+		leave()
+	}()
+	req, _ := http.NewRequestWithContext(ctx, "POST", r.URL+"/v1/actions", strings.NewReader(act("c", "read", `{}`)))
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer agent")
+	if res, err := r.Client().Do(req); err == nil {
+		res.Body.Close()
+		t.Fatal("the caller did not leave")
+	}
+	<-served
+	r.around.Store(nil)
+	code, body, _ := r.call(t, "agent", "POST", "/v1/actions", act("c", "read", `{}`))
+	if a := decode[actionAnswer](t, body); code != 200 || a.Decision.Effect != action.Allow {
+		t.Error(code, body)
+	}
+	if n := len(r.log.Of(action.KindIntent)); n != 1 {
+		t.Errorf("%d intents", n)
 	}
 }

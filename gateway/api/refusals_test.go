@@ -84,6 +84,7 @@ func TestBodyWithoutLengthIsBoundedToo(t *testing.T) {
 	b := start(t, nil)
 	body := io.MultiReader(strings.NewReader(`{"call_id":"`), io.LimitReader(endless('x'), 20<<20))
 	req, _ := http.NewRequest("POST", b.URL+"/v1/actions", body)
+	req.ContentLength = -1
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("Authorization", "Bearer agent")
 	if code, got, _ := b.do(t, req); code != 413 {
