@@ -5,9 +5,11 @@ package rego
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/open-policy-agent/opa/v1/ast"
 
 	"github.com/sallyport/sallyport/action"
@@ -49,7 +51,12 @@ func (e *Evaluator) Document(ctx context.Context, name string, input any) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("rego: document %q: %w", name, err)
 	}
-	return action.Canonical(out)
+	// OPA's numbers are encoding/json's own type, which other encoders take for text.
+	text, err := json.Marshal(out)
+	if err != nil {
+		return nil, fmt.Errorf("rego: document %q: %w", name, err)
+	}
+	return action.Canonical(jsontext.Value(text))
 }
 
 func (e *Evaluator) hasDocument(name string) bool {

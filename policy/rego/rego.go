@@ -30,6 +30,10 @@
 // could answer differently tomorrow. Paths into input that agent.v1 does not have are refused at load,
 // so a misspelt fact is no rule that never fires. Packages document.<name> are evaluated by Document
 // only, over any input, and take part in no decision.
+//
+// Raw arguments (input.action.arguments, input.context.result.content) are typed by nobody: a comparison
+// with one that is absent or of another type does not fire. Refuse on typed facts, or put "not" around
+// the good case, which fires also when nothing is there.
 package rego
 
 import (
