@@ -88,7 +88,8 @@ func (d *door) answer(w http.ResponseWriter, r *http.Request, s *action.Subject,
 	if adm.Release != nil {
 		var rel enforce.Release
 		err := gateway.Fetch(r.Context(), func() (n int, err error) {
-			rel, err = d.cfg.Enforcer.Held(r.Context(), s, adm.ID)
+			// A release burns its grant first: once begun, it ends.
+			rel, err = d.cfg.Enforcer.Held(context.WithoutCancel(r.Context()), s, adm.ID)
 			return len(rel.Content), err
 		})
 		if err != nil {
