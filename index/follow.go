@@ -110,6 +110,7 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 		}
 		wrote <- err
 	}()
+	names := &learner{pseudonym: x.c.Pseudonym, known: map[named]bool{}}
 	next := from
 	check := from > 0 && last != ""
 	if check {
@@ -128,7 +129,7 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 			return nil
 		}
 		select {
-		case steps <- stepOf(e):
+		case steps <- stepOf(e, names):
 			return nil
 		case <-ctx.Done():
 			return ctx.Err()
@@ -216,7 +217,7 @@ func (x *Index) put(ctx context.Context, batch []Step) error {
 }
 
 // fold is the writing side of the view: the same entries in the same order always give the same tables.
-type fold struct{ record, seen, names, session, agent, tally, words *sql.Stmt }
+type fold struct{ record, seen, name, named, session, agent, tally, words *sql.Stmt }
 
 func newFold(ctx context.Context, tx *sql.Tx) (*fold, error) {
 	f := &fold{}
@@ -226,7 +227,8 @@ func newFold(ctx context.Context, tx *sql.Tx) (*fold, error) {
 	}{
 		{&f.record, `INSERT INTO records (` + columns + `) VALUES (?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)`},
 		{&f.seen, `SELECT EXISTS (SELECT 1 FROM records WHERE action = ? AND action <> ''), EXISTS (SELECT 1 FROM sessions WHERE id = ?)`},
-		{&f.names, `SELECT agent, user, server, tool FROM records WHERE action = ? AND action <> '' ORDER BY idx LIMIT 1`},
+		{&f.name, `INSERT OR IGNORE INTO names VALUES (?,?,?)`},
+		{&f.named, `SELECT name FROM names WHERE kind = ? AND pseudonym = ?`},
 		{&f.session, `INSERT INTO sessions VALUES (?1,?2,?3,?4,?5,?5,?6,?6,?7,?8,?9,?10,?11,?12,?13) ON CONFLICT (id) DO UPDATE SET
 			agent = CASE agent WHEN '' THEN ?2 ELSE agent END, user = CASE user WHEN '' THEN ?3 ELSE user END,
 			last_idx = ?5, last_ms = max(last_ms, ?6), actions = actions + ?7, allowed = allowed + ?8, asked = asked + ?9,
@@ -251,8 +253,8 @@ func (f *fold) add(ctx context.Context, s *Step) error {
 	if err := f.seen.QueryRowContext(ctx, s.Action, s.Session).Scan(&seen, &open); err != nil {
 		return err
 	}
-	if seen && s.unread {
-		if err := f.names.QueryRowContext(ctx, s.Action).Scan(&s.Agent, &s.User, &s.Server, &s.Tool); err != nil {
+	for _, n := range s.learned {
+		if _, err := f.name.ExecContext(ctx, n.kind, n.pseudonym, n.name); err != nil {
 			return err
 		}
 	}
@@ -283,8 +285,28 @@ func (f *fold) add(ctx context.Context, s *Step) error {
 			return err
 		}
 	}
-	_, err := f.words.ExecContext(ctx, s.Index, string(s.Kind), s.ToolKey(), join(s.Rules), string(s.Verdict), join(s.Codes), s.Session, s.Reason)
+	key, err := f.toolKey(ctx, s)
+	if err != nil {
+		return err
+	}
+	_, err = f.words.ExecContext(ctx, s.Index, string(s.Kind), key, join(s.Rules), string(s.Verdict), join(s.Codes), s.Session, s.Reason)
 	return err
+}
+
+// toolKey names the step's tool in readable words where they are known.
+func (f *fold) toolKey(ctx context.Context, s *Step) (string, error) {
+	r := *s
+	if s.sealed {
+		for _, n := range []struct {
+			kind string
+			p    *string
+		}{{nameServer, &r.Server}, {nameTool, &r.Tool}} {
+			if err := f.named.QueryRowContext(ctx, n.kind, *n.p).Scan(n.p); err != nil && !errors.Is(err, sql.ErrNoRows) {
+				return "", err
+			}
+		}
+	}
+	return r.ToolKey(), nil
 }
 
 func count(b bool) int {

@@ -39,6 +39,9 @@ type Config struct {
 	// Payload opens one part of an entry: ErrErased if its key is gone, nil bytes if the entry has no such
 	// part. Only Replay needs it.
 	Payload func(ctx context.Context, index uint64, part action.PartName) ([]byte, error)
+	// Pseudonym returns what the log writes for a name of kind "agent", "user", "actor", "server" or "tool"
+	// (whose name is its key). With it names are checked, and also found in details; nil believes inputs.
+	Pseudonym func(tenant, kind, name string) (string, error)
 
 	Retry time.Duration // how long Run waits after the file could not be written; 0 means 1 s
 }

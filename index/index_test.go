@@ -4,6 +4,7 @@ package index
 
 import (
 	"context"
+	"crypto/sha256"
 	"database/sql"
 	"errors"
 	"fmt"
@@ -64,14 +65,22 @@ func (l *fakeLog) entry(ctx context.Context, i uint64) Entry {
 	r := l.records[i]
 	r.Parts = nil
 	if l.sealed {
-		for _, s := range []*string{&r.Agent, &r.User, &r.Server, &r.Tool} {
-			if *s != "" {
-				*s = "p-" + fmt.Sprint(len(*s))
-			}
+		r.Agent, r.User, r.Actor = pseudonym("agent", r.Agent), pseudonym("user", r.User), pseudonym("actor", r.Actor)
+		if r.Tool != "" {
+			r.Tool = pseudonym("tool", action.ToolKey(r.Server, r.Tool))
 		}
+		r.Server = pseudonym("server", r.Server)
 	}
 	return Entry{Index: i, Leaf: fmt.Sprintf("sha256:%s%d", l.salt, i), Record: &r, Sealed: l.sealed,
 		Open: func(part action.PartName) ([]byte, error) { return l.payload(ctx, i, part) }}
+}
+
+// pseudonym is one-way enough for a test.
+func pseudonym(kind, name string) string {
+	if name == "" {
+		return ""
+	}
+	return fmt.Sprintf("p%x", sha256.Sum256([]byte(kind+"/"+name)))[:20]
 }
 
 func (l *fakeLog) follow(ctx context.Context, from uint64, fn func(Entry) error) error {
@@ -99,7 +108,8 @@ func (l *fakeLog) follow(ctx context.Context, from uint64, fn func(Entry) error)
 }
 
 func (l *fakeLog) config(path string) Config {
-	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload, Retry: time.Millisecond}
+	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload, Retry: time.Millisecond,
+		Pseudonym: func(_, kind, name string) (string, error) { return pseudonym(kind, name), nil }}
 }
 
 // decision is what the fake policy says of a query: writes outside /home/ are denied, sends ask.
@@ -183,7 +193,12 @@ func story(t testing.TB, l *fakeLog, from, n int) {
 // running opens an index at path and runs it until the test ends or stop is called.
 func running(t testing.TB, l *fakeLog, path string) (x *Index, stop func()) {
 	t.Helper()
-	x, err := Open(t.Context(), l.config(path))
+	return runningWith(t, l.config(path))
+}
+
+func runningWith(t testing.TB, c Config) (x *Index, stop func()) {
+	t.Helper()
+	x, err := Open(t.Context(), c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -221,7 +236,7 @@ func dump(t testing.TB, path string) string {
 	defer db.Close()
 	var b strings.Builder
 	for _, query := range []string{"SELECT next, leaf FROM head", "SELECT * FROM records ORDER BY idx", "SELECT * FROM sessions ORDER BY id",
-		"SELECT * FROM agents ORDER BY id", "SELECT * FROM tally ORDER BY day, phase, verdict, effect, enforced",
+		"SELECT * FROM agents ORDER BY id", "SELECT * FROM names ORDER BY kind, pseudonym", "SELECT * FROM tally ORDER BY day, phase, verdict, effect, enforced",
 		"SELECT rowid FROM words WHERE words MATCH 'write OR read OR deny OR send' ORDER BY rowid"} {
 		rows, err := db.Query(query)
 		if err != nil {
@@ -446,20 +461,65 @@ func TestErasureReachesTheView(t *testing.T) {
 	}
 }
 
-func TestSealedNamesComeFromTheInput(t *testing.T) {
+func TestPseudonymsAreReadWhereTheyCanBe(t *testing.T) {
 	l := newLog()
 	l.sealed = true
+	// Its names are learnt only from what comes after it, its actor from its own detail, one from nowhere.
+	l.append(action.Record{Kind: action.KindSession, Session: "ses-1", Agent: "agent-1", User: "user-of-agent-1"},
+		action.Record{Kind: action.KindKill, Agent: "agent-1", Actor: "bob", Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "bob",
+			Data: []byte(`{"bob":"x","by":["eve",{"who":"bob"}],"n":1}`)}}},
+		action.Record{Kind: action.KindKill, Actor: "carol", Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "bob", Data: []byte(`{"carol":1}`)}}})
 	story(t, l, 0, 12)
+	for _, checked := range []bool{true, false} {
+		c := l.config(filepath.Join(t.TempDir(), "index.db"))
+		if !checked {
+			c.Pseudonym = nil
+		}
+		x, _ := runningWith(t, c)
+		caughtUp(t, x, l)
+		p, err := x.Records(t.Context(), Filter{}, 200, "")
+		if err != nil || len(p.Items) != len(l.records) {
+			t.Fatal(len(p.Items), err)
+		}
+		for _, s := range p.Items {
+			r := l.records[s.Index]
+			if s.Agent != r.Agent || s.User != r.User || s.Server != r.Server || s.Tool != r.Tool {
+				t.Errorf("checked=%v: entry %d reads %q %q %q/%q, want %q %q %q/%q", checked, s.Index, s.Agent, s.User, s.Server, s.Tool, r.Agent, r.User, r.Server, r.Tool)
+			}
+			if want := map[bool]string{true: r.Actor, false: pseudonym("actor", r.Actor)}[checked && r.Actor != "carol"]; s.Actor != want {
+				t.Errorf("checked=%v: entry %d has actor %q, want %q", checked, s.Index, s.Actor, want)
+			}
+		}
+		s, err := x.Session(t.Context(), "ses-1")
+		if err != nil || s.Agent != "agent-1" || s.User != "user-of-agent-1" {
+			t.Errorf("session %+v, %v", s, err)
+		}
+		agents, err := x.Agents(t.Context(), 0, "")
+		if err != nil || len(agents.Items) != 3 || !strings.HasPrefix(agents.Items[0].ID, "agent-") {
+			t.Errorf("agents %+v, %v", agents, err)
+		}
+		for _, f := range []Filter{{Agent: "agent-1"}, {Agent: pseudonym("agent", "agent-1")}} {
+			if p, err := x.Sessions(t.Context(), f, 0, ""); err != nil || len(p.Items) != 2 {
+				t.Errorf("sessions of %+v: %d, %v", f, len(p.Items), err)
+			}
+		}
+		if p, err := x.Search(t.Context(), "fs/write_file", Filter{Tool: "write_file", Kind: action.KindRelease}, 0, ""); err != nil || len(p.Items) != 2 {
+			t.Errorf("a release found by its tool: %d, %v", len(p.Items), err)
+		}
+	}
+}
+
+func TestNamesThatDoNotFitAreNotBelieved(t *testing.T) {
+	l := newLog()
+	l.sealed = true
+	rs := act(t, 1, "ses-1", "agent-1", "read_file", action.EffectRead, `{}`)
+	rs[0].Agent = "agent-2" // the leaf says another agent than the input beside it
+	l.append(rs...)
 	x, _ := running(t, l, filepath.Join(t.TempDir(), "index.db"))
 	caughtUp(t, x, l)
-	p, err := x.Records(t.Context(), Filter{Kind: action.KindRelease}, 0, "")
-	if err != nil || len(p.Items) == 0 {
-		t.Fatal(err)
-	}
-	for _, s := range p.Items {
-		if !strings.HasPrefix(s.Agent, "agent-") || s.Server != "fs" || !strings.HasSuffix(s.Tool, "_file") {
-			t.Errorf("a record without its own input has the names %q %q/%q", s.Agent, s.Server, s.Tool)
-		}
+	p, err := x.Records(t.Context(), Filter{Kind: action.KindIntent}, 0, "")
+	if err != nil || len(p.Items) != 1 || p.Items[0].Agent != pseudonym("agent", "agent-2") {
+		t.Errorf("%+v, %v", p.Items, err)
 	}
 }
 

@@ -85,8 +85,8 @@ func (a *Agent) scan(row interface{ Scan(...any) error }) error {
 // decision), Since and Until (of the last use) of f narrow it; other fields are ErrQuery.
 func (x *Index) Sessions(ctx context.Context, f Filter, limit int, cursor string) (Page[Session], error) {
 	w := where{}
-	w.text("agent", f.Agent)
-	w.text("user", f.User)
+	w.name(nameAgent, f.Agent)
+	w.name(nameUser, f.User)
 	w.times("last_ms", f)
 	if f.Verdict != "" {
 		column, ok := map[action.Verdict]string{action.Allow: "allowed", action.Ask: "asked", action.Deny: "denied", action.Quarantine: "quarantined"}[f.Verdict]
@@ -99,7 +99,7 @@ func (x *Index) Sessions(ctx context.Context, f Filter, limit int, cursor string
 		return Page[Session]{}, fmt.Errorf("%w: sessions are not listed by session, tool or kind", ErrQuery)
 	}
 	return page(ctx, x, `SELECT * FROM sessions`, w, "last_idx", true, limit, cursor,
-		func(s *Session) uint64 { return s.Last }, (*Session).scan)
+		func(s *Session) uint64 { return s.Last }, (*Session).scan, (*Session).named)
 }
 
 // Session returns one session in numbers, or ErrNotFound.
@@ -112,7 +112,7 @@ func (x *Index) Session(ctx context.Context, id string) (Session, error) {
 	if err != nil {
 		return s, fmt.Errorf("index: session: %w", err)
 	}
-	return s, nil
+	return s, s.named(x.reader(ctx))
 }
 
 // Steps lists what happened in a session, in the order of the ledger. An unknown session has none.
@@ -156,13 +156,13 @@ func (x *Index) Alerts(ctx context.Context, f Filter, limit int, cursor string) 
 
 func (x *Index) steps(ctx context.Context, w where, down bool, limit int, cursor string) (Page[Step], error) {
 	return page(ctx, x, `SELECT `+columns+` FROM records`, w, "idx", down, limit, cursor,
-		func(s *Step) uint64 { return s.Index }, (*Step).scan)
+		func(s *Step) uint64 { return s.Index }, (*Step).scan, (*Step).named)
 }
 
 // Agents lists agents, the latest seen first.
 func (x *Index) Agents(ctx context.Context, limit int, cursor string) (Page[Agent], error) {
 	return page(ctx, x, `SELECT * FROM agents`, where{}, "last_idx", true, limit, cursor,
-		func(a *Agent) uint64 { return a.Last }, (*Agent).scan)
+		func(a *Agent) uint64 { return a.Last }, (*Agent).scan, (*Agent).named)
 }
 
 // Tally is how many decisions of one sort were recorded.
@@ -216,6 +216,13 @@ func (w *where) text(column, value string) {
 	}
 }
 
+// name compares a column that holds names or pseudonyms; kind is also the column's name.
+func (w *where) name(kind, value string) {
+	if value != "" {
+		w.add(w.table+kind+" IN (SELECT ? UNION ALL SELECT pseudonym FROM names WHERE kind = ? AND name = ?)", value, kind, value)
+	}
+}
+
 func (w *where) times(column string, f Filter) {
 	if f.Since > 0 {
 		w.add(w.table+column+" >= ?", f.Since)
@@ -227,10 +234,10 @@ func (w *where) times(column string, f Filter) {
 
 func (w *where) filter(f Filter) {
 	w.text("session", f.Session)
-	w.text("agent", f.Agent)
-	w.text("user", f.User)
-	w.text("server", f.Server)
-	w.text("tool", f.Tool)
+	w.name(nameAgent, f.Agent)
+	w.name(nameUser, f.User)
+	w.name(nameServer, f.Server)
+	w.name(nameTool, f.Tool)
 	w.text("kind", string(f.Kind))
 	w.text("verdict", string(f.Verdict))
 	w.times("time_ms", f)
@@ -238,7 +245,7 @@ func (w *where) filter(f Filter) {
 
 // page runs one query for a page. A cursor is the key of the last item of the page before.
 func page[T any](ctx context.Context, x *Index, query string, w where, key string, down bool, limit int, cursor string,
-	keyOf func(*T) uint64, scan func(*T, interface{ Scan(...any) error }) error) (Page[T], error) {
+	keyOf func(*T) uint64, scan func(*T, interface{ Scan(...any) error }) error, names func(*T, *reader) error) (Page[T], error) {
 	p := Page[T]{Items: []T{}}
 	limit, err := checkLimit(limit)
 	if err != nil {
@@ -274,8 +281,14 @@ func page[T any](ctx context.Context, x *Index, query string, w where, key strin
 		}
 		p.Items = append(p.Items, item)
 	}
-	if err := rows.Err(); err != nil {
+	if err := errors.Join(rows.Err(), rows.Close()); err != nil {
 		return p, fmt.Errorf("index: query: %w", err)
+	}
+	r := x.reader(ctx)
+	for i := range p.Items {
+		if err := names(&p.Items[i], r); err != nil {
+			return p, err
+		}
 	}
 	return p, nil
 }

@@ -4,11 +4,12 @@ package index
 
 const (
 	application = 0x53504958 // "SPIX"
-	format      = 1
+	format      = 2
 )
 
 // schema makes an empty view. head.erased is the length of the log when the view was last empty: erasures
 // before it were in effect when parts were opened, one at or after it makes what was opened stale. Lists (rules, codes) are joined by line breaks, which no cleaned text holds.
+// Other tables hold pseudonyms where the log does; names puts the name to each that could be opened.
 // The word table keeps no content of its own: a hit is read from records.
 const schema = `
 CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), next INTEGER NOT NULL, leaf TEXT NOT NULL,
@@ -26,6 +27,8 @@ CREATE TABLE records (
 CREATE INDEX records_action ON records (action, idx) WHERE action <> '';
 CREATE INDEX records_session ON records (session, idx) WHERE session <> '';
 CREATE INDEX records_kind ON records (kind, idx);
+CREATE TABLE names (kind TEXT NOT NULL, pseudonym TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, pseudonym)) STRICT;
+CREATE INDEX names_name ON names (kind, name);
 CREATE TABLE sessions (
 	id TEXT PRIMARY KEY, agent TEXT NOT NULL, user TEXT NOT NULL, door TEXT NOT NULL,
 	first_idx INTEGER NOT NULL, last_idx INTEGER NOT NULL, first_ms INTEGER NOT NULL, last_ms INTEGER NOT NULL,
@@ -45,7 +48,7 @@ CREATE VIRTUAL TABLE words USING fts5 (kind, tool, rules, verdict, codes, sessio
 
 // emptying makes any view an empty one.
 var emptying = []string{
-	`DELETE FROM records`, `DELETE FROM sessions`, `DELETE FROM agents`,
+	`DELETE FROM records`, `DELETE FROM sessions`, `DELETE FROM agents`, `DELETE FROM names`,
 	`DELETE FROM tally`, `INSERT INTO words (words) VALUES ('delete-all')`,
 }
 

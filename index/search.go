@@ -28,7 +28,7 @@ func (x *Index) Search(ctx context.Context, text string, f Filter, limit int, cu
 	w.filter(f)
 	// The word table leads, in order of its rows: a page of a common word reads no more than the page.
 	return page(ctx, x, `SELECT r.* FROM words CROSS JOIN records AS r ON r.idx = words.rowid`, w, "words.rowid", true, limit, cursor,
-		func(s *Step) uint64 { return s.Index }, (*Step).scan)
+		func(s *Step) uint64 { return s.Index }, (*Step).scan, (*Step).named)
 }
 
 // matchOf turns what a person typed into an FTS5 expression of quoted phrases, in which nothing but our

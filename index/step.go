@@ -46,7 +46,8 @@ type Step struct {
 	Reason     string            `json:"reason"` // for people; "" if it could not be opened
 	Hint       string            `json:"hint"`   // what the agent was told
 	Replay     *Replayed         `json:"replay,omitempty"`
-	unread     bool              // the names are pseudonyms; those of the action's first record may do
+	sealed     bool              // the names are pseudonyms
+	learned    []named           // what some of them stand for
 }
 
 // The bounds of what one record puts into the view.
@@ -58,7 +59,7 @@ const (
 )
 
 // stepOf makes a step of e, opening what people need to read it.
-func stepOf(e Entry) Step {
+func stepOf(e Entry, l *learner) Step {
 	r := e.Record
 	s := Step{
 		Index: e.Index, Leaf: clean(e.Leaf, maxNameBytes), TimeMs: r.TimeMs, Kind: word(r.Kind), Action: clean(r.Action, maxNameBytes),
@@ -70,7 +71,7 @@ func stepOf(e Entry) Step {
 		Observed: word(r.Observed), Durability: word(r.Durability), Subject: clean(r.Subject, maxNameBytes), Count: r.Count,
 	}
 	if e.Sealed {
-		s.readNames(e)
+		s.sealed, s.learned = true, l.learn(e)
 	}
 	if r.Verdict != "" {
 		s.readReason(e)
@@ -89,31 +90,6 @@ func open(e Entry, part action.PartName) []byte {
 		return nil
 	}
 	return b
-}
-
-// readNames takes the names from the recorded input.
-func (s *Step) readNames(e Entry) {
-	b := open(e, action.PartInputBefore)
-	if b == nil {
-		b = open(e, action.PartInputAfter)
-	}
-	var q struct {
-		Subject struct {
-			ID   string `json:"id"`
-			User struct {
-				ID string `json:"id"`
-			} `json:"user"`
-		} `json:"subject"`
-		Resource struct {
-			Server string `json:"server"`
-			Name   string `json:"name"`
-		} `json:"resource"`
-	}
-	if s.unread = b == nil || json.Unmarshal(b, &q) != nil; s.unread {
-		return
-	}
-	s.Agent, s.User = clean(q.Subject.ID, maxNameBytes), clean(q.Subject.User.ID, maxNameBytes)
-	s.Server, s.Tool = clean(q.Resource.Server, maxNameBytes), clean(q.Resource.Name, maxNameBytes)
 }
 
 // readReason takes reason and hint from the recorded explanation.
