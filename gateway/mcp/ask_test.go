@@ -211,3 +211,11 @@ func TestQuestionThatAServerMayNotAskEndsTheCall(t *testing.T) {
 		t.Fatalf("released %s", step.Forward)
 	}
 }
+
+func TestInputThatNobodyAskedForGoesNoFurther(t *testing.T) {
+	c := newGate(t, newPath(), nil).Conn(testPeer, testUpstream)
+	step := c.FromClient(context.Background(), []byte(modern("1", "tools/call", `"name":"x","inputResponses":{"q":{"a":"SECRET"}},`)))
+	if step.Forward == nil || strings.Contains(string(step.Forward), "SECRET") {
+		t.Fatalf("forward %s reply %s", step.Forward, step.Reply)
+	}
+}

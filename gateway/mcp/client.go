@@ -15,6 +15,9 @@ import (
 
 // FromClient judges one message of the client. It never blocks on people.
 func (c *Conn) FromClient(ctx context.Context, raw []byte) Step {
+	if c.gate.blind {
+		return Step{Forward: raw}
+	}
 	m, err := readClient(raw, c.gate.cfg.MessageBytes)
 	if err != nil {
 		return c.unreadable(ctx, err)
@@ -24,6 +27,9 @@ func (c *Conn) FromClient(ctx context.Context, raw []byte) Step {
 
 // message is FromClient for a message that was read.
 func (c *Conn) message(ctx context.Context, m *message) Step {
+	if c.gate.blind {
+		return Step{Forward: m.raw}
+	}
 	switch m.kind {
 	case kindRequest:
 		return c.request(ctx, m)
@@ -45,7 +51,7 @@ func (c *Conn) unreadable(ctx context.Context, err error) Step {
 }
 
 func (c *Conn) request(ctx context.Context, m *message) Step {
-	if clientRequests[m.method] == classUnknown {
+	if clientRequests[m.method] == classUnknown || slices.Contains(removed, m.method) && metaRevision(m) >= stateless {
 		c.malformed(ctx, "method")
 		return Step{Reply: errorReply(m.id, codeMethod, "the method is not one that passes here")}
 	}

@@ -32,7 +32,7 @@ func (x *exchange) agree(m *message) []byte {
 	if m.kind == kindResult || m.kind == kindError {
 		return nil
 	}
-	meta, _ := text(member(m.params, "_meta", metaVersion))
+	meta := metaRevision(m)
 	x.modern = meta >= stateless || version >= stateless && meta == ""
 	mismatch := func(why string) []byte { return errorReply(m.id, codeHeader, why) }
 	switch {

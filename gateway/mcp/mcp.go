@@ -99,6 +99,7 @@ const (
 // Gate judges the messages of all MCP connections of a process. It is safe for concurrent use.
 type Gate struct {
 	cfg   Config
+	blind bool // judges nothing, see Passthrough
 	seal  *sealer
 	rooms rooms
 
@@ -135,6 +136,33 @@ func New(cfg Config) (*Gate, error) {
 	}
 	return &Gate{cfg: cfg, seal: s, rooms: rooms{now: cfg.Now, ttl: cfg.AskTTL}, bindings: map[string]map[string][]binding{}}, nil
 }
+
+// Passthrough returns a gate that judges nothing and records nothing. It exists to measure what a proxy of
+// the same plumbing costs; it must stand before no agent.
+func Passthrough() *Gate {
+	return &Gate{cfg: Config{Now: time.Now, MessageBytes: DefaultMessageBytes, Pending: DefaultPending, Enforcer: nobody{}},
+		blind: true, rooms: rooms{now: time.Now}, bindings: map[string]map[string][]binding{}}
+}
+
+// nobody is the enforcer of a gate that never asks it: it refuses.
+type nobody struct{}
+
+var errBlind = errors.New("mcp: a pass-through gate judges nothing")
+
+func (nobody) Session(context.Context, *action.Subject, string, enforce.SessionOptions) (string, error) {
+	return "", nil
+}
+func (nobody) Before(context.Context, enforce.Attempt) (enforce.Admission, error) {
+	return enforce.Admission{}, errBlind
+}
+func (nobody) Chunk(context.Context, *action.Subject, string, enforce.Outcome) (enforce.Release, error) {
+	return enforce.Release{}, errBlind
+}
+func (nobody) After(context.Context, *action.Subject, string, enforce.Outcome) (enforce.Release, error) {
+	return enforce.Release{}, errBlind
+}
+func (nobody) Heartbeat(*action.Subject, string) error                { return nil }
+func (nobody) Malformed(context.Context, action.Door, string, string) {}
 
 // Upstream is a server behind the gate.
 type Upstream struct {

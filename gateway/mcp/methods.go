@@ -53,6 +53,9 @@ var clientRequests = map[string]class{
 	methodPing: classBare, "logging/setLevel": classBare,
 }
 
+// removed lists the requests that 2026-07-28 no longer has.
+var removed = []string{methodPing, "logging/setLevel", methodSubscribe, "resources/unsubscribe"}
+
 // clientNotes is every notification that a client may send.
 var clientNotes = []string{"notifications/initialized", noteCancelled, noteProgress, "notifications/roots/list_changed",
 	"notifications/tasks/status"}
@@ -70,6 +73,12 @@ var revisions = []string{"2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26",
 
 // Stateless is the first revision without sessions.
 const stateless = "2026-07-28"
+
+// metaRevision returns the revision that a request of 2026-07-28 or later names, else "".
+func metaRevision(m *message) string {
+	v, _ := text(member(m.params, "_meta", metaVersion))
+	return v
+}
 
 func knownRevision(v string) bool { return slices.Contains(revisions, v) }
 

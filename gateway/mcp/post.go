@@ -28,6 +28,9 @@ func (h *HTTP) post(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 		return err
 	}
 	m, err := readClient(body, g.cfg.MessageBytes)
+	if g.blind {
+		m, err = message{raw: body, kind: kindRequest, key: "n:0"}, nil
+	}
 	if err != nil {
 		x.malformed("envelope")
 		return x.reply(http.StatusBadRequest, errorReply(nil, code(err), err.Error()))
@@ -243,7 +246,8 @@ func (x *exchange) stream(res *http.Response) error {
 // judge returns the bytes to write for an event of the server, and false for none.
 func (x *exchange) judge(ctx context.Context, ev *event) ([]byte, bool) {
 	if ev.name != "" && ev.name != "message" {
-		return nil, false
+		// Clients read messages only; of other events nothing but the place to resume from is carried on.
+		ev.name, ev.data = "", line{}
 	}
 	var step Step
 	switch {

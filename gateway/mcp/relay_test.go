@@ -306,8 +306,8 @@ func FuzzEvents(f *testing.F) {
 			if err != nil {
 				return
 			}
-			if ev.data.oversize {
-				continue
+			if ev.data.oversize || ev.id == "" && ev.retry == "" && len(ev.data.bytes) == 0 {
+				continue // summed up, or a sign of life
 			}
 			again, err := newEventReader(bytes.NewReader(ev.encode(ev.data.bytes)), 1<<16).next()
 			if err != nil || again.id != ev.id || again.retry != ev.retry || !bytes.Equal(flat(again.data.bytes), flat(ev.data.bytes)) {

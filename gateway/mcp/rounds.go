@@ -125,9 +125,12 @@ func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte
 func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending) ([]byte, *Step) {
 	p := &r.plan
 	x, ok := c.gate.rooms.take(c.roomKey(p, p.state, p.hasState))
-	if !ok {
+	switch {
+	case !ok && p.hasState:
 		c.malformed(ctx, "state")
 		return nil, &Step{Reply: errorReply(m.id, codeParams, errState.Error())}
+	case !ok: // answers that nobody asked for go no further; the call is judged as a new one
+		return with(m.params, "inputResponses", nil), nil
 	}
 	answers, _ := members(p.responses)
 	kept, dropped := []field{}, false

@@ -83,9 +83,11 @@ func (e *eventReader) field(ev *event, data *dataBuffer) (bool, error) {
 	case "event":
 		ev.name = small(value, whole)
 	case "id":
-		ev.id, ev.any = small(value, whole), true
+		ev.id = small(value, whole)
+		ev.any = ev.any || ev.id != ""
 	case "retry":
-		ev.retry, ev.any = small(value, whole), true
+		ev.retry = small(value, whole)
+		ev.any = ev.any || ev.retry != ""
 	}
 	isData := string(name) == "data"
 	for !whole {
