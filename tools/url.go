@@ -7,6 +7,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/action"
 	"golang.org/x/net/idna"
@@ -128,7 +129,7 @@ func canonicalHost(host string) (string, netip.Addr, error) {
 		}
 		return a.Unmap().String(), a.Unmap(), nil
 	}
-	ascii, err := idna.Lookup.ToASCII(host)
+	ascii, err := punycode(host)
 	if err != nil {
 		// Underscores are refused by IDNA but resolve: service records, Docker networks.
 		if ascii = strings.ToLower(host); !hostLike(ascii) {
@@ -146,6 +147,22 @@ func canonicalHost(host string) (string, netip.Addr, error) {
 		return a.String(), a, nil
 	}
 	return ascii, netip.Addr{}, nil
+}
+
+// punycode is IDNA's lookup form. A name whose form is not its own form is refused: two readers would
+// look up two names.
+func punycode(host string) (string, error) {
+	if !utf8.ValidString(host) {
+		return "", hostError("not UTF-8")
+	}
+	ascii, err := idna.Lookup.ToASCII(host)
+	if err != nil {
+		return "", err
+	}
+	if again, err := idna.Lookup.ToASCII(ascii); err != nil || again != ascii {
+		return "", hostError("unstable name")
+	}
+	return ascii, nil
 }
 
 func hostLike(s string) bool {

@@ -8,7 +8,6 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
-	"golang.org/x/net/idna"
 )
 
 const maxRecipientBytes = 320
@@ -85,7 +84,7 @@ func mail(s string) (addr, domain string, ok bool) {
 	if !found || local == "" || strings.Contains(host, "@") || strings.ContainsAny(s, " \t\"()<>[]\\,;:|%!") {
 		return "", "", false
 	}
-	ascii, err := idna.Lookup.ToASCII(host)
+	ascii, err := punycode(host)
 	if err != nil {
 		return "", "", false
 	}
