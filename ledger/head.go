@@ -29,11 +29,8 @@ type headCell struct {
 
 const headSlotBytes = 1024
 
-// openHead reads the cell at path, or makes one.
-func openHead(d disk, path string, v note.Verifier) (*headCell, error) {
-	if err := d.MkdirAll(filepath.Dir(path)); err != nil {
-		return nil, fmt.Errorf("ledger: head cell: %w", err)
-	}
+// openHead reads the cell at path and, unless readOnly is set, makes one if there is none.
+func openHead(d disk, path string, v note.Verifier, readOnly bool) (*headCell, error) {
 	old, err := readFile(d, path, 1<<20)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, fmt.Errorf("ledger: head cell: %w", err)
@@ -49,6 +46,12 @@ func openHead(d disk, path string, v note.Verifier) (*headCell, error) {
 	}
 	if !h.missing && !found {
 		return nil, fmt.Errorf("%w: head cell %q holds no checkpoint of %q", ErrBehind, path, v.Name())
+	}
+	if readOnly {
+		return h, nil
+	}
+	if err := d.MkdirAll(filepath.Dir(path)); err != nil {
+		return nil, fmt.Errorf("ledger: head cell: %w", err)
 	}
 	if h.file, err = d.Open(path, openCreate); err != nil {
 		return nil, fmt.Errorf("ledger: head cell: %w", err)

@@ -78,7 +78,7 @@ type sealKey struct {
 
 // openKeyring reads the keys in dir, or makes them if fresh is set and there are none.
 func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh bool) (*keyring, error) {
-	k := &keyring{disk: d, dir: dir, random: random, tenant: tenant, known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+	k := newKeyring(d, dir, tenant, random)
 	if err := d.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("ledger: keys: %w", err)
 	}
@@ -97,25 +97,26 @@ func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh boo
 	if origin != "" && origin != k.signer.Name() {
 		return nil, fmt.Errorf("ledger: keys: the origin of this log is %q and cannot become %q", k.signer.Name(), origin)
 	}
-	raw, err := readFile(d, filepath.Join(dir, fileVkey), maxKeyFileBytes)
-	if err != nil {
-		return nil, fmt.Errorf("ledger: keys: %w", err)
+	if err := k.readVerifier(); err != nil {
+		return nil, err
 	}
-	k.vkey = strings.TrimSpace(string(raw))
-	if k.verifier, err = note.NewVerifier(k.vkey); err != nil || k.verifier.KeyHash() != k.signer.KeyHash() || k.verifier.Name() != k.signer.Name() {
+	if k.verifier.KeyHash() != k.signer.KeyHash() || k.verifier.Name() != k.signer.Name() {
 		return nil, fmt.Errorf("ledger: keys: %q is not the public half of %q", fileVkey, fileSigner)
 	}
-	lines, err := k.read(fileSecret, headSecret)
-	if err != nil {
-		return nil, fmt.Errorf("ledger: keys: %w", err)
+	return k, k.readSecret()
+}
+
+// openReadKeys reads what a reader needs: the public key and, where they are at hand, the secret of
+// pseudonyms and the keys of payloads.
+func openReadKeys(d disk, dir, tenant string) (*keyring, error) {
+	k := newKeyring(d, dir, tenant, nil)
+	if err := k.readVerifier(); err != nil {
+		return nil, err
 	}
-	secret, err := base64.StdEncoding.DecodeString(lines[0])
-	if err != nil || len(secret) != 32 {
-		return nil, fmt.Errorf("ledger: keys: %q holds no secret", fileSecret)
+	if _, err := k.read(fileSecret, headSecret); errors.Is(err, fs.ErrNotExist) {
+		return k, nil
 	}
-	k.pseudonyms = mac(secret, []byte("pseudonym"), []byte(tenant))
-	k.prints = mac(secret, []byte("fingerprint"), []byte(tenant))
-	return k, nil
+	return k, k.readSecret()
 }
 
 // readKeyring opens the payload keys in dir for unsealing only, or returns nil if there are none.
@@ -124,7 +125,36 @@ func readKeyring(dir string) *keyring {
 	if err != nil || !slices.ContainsFunc(names, func(s string) bool { return strings.HasPrefix(s, "seal-") }) {
 		return nil
 	}
-	return &keyring{disk: realDisk{}, dir: dir, known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+	return newKeyring(realDisk{}, dir, "", nil)
+}
+
+func newKeyring(d disk, dir, tenant string, random io.Reader) *keyring {
+	return &keyring{disk: d, dir: dir, random: random, tenant: tenant,
+		known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+}
+
+func (k *keyring) readVerifier() error {
+	raw, err := readFile(k.disk, filepath.Join(k.dir, fileVkey), maxKeyFileBytes)
+	if err != nil {
+		return fmt.Errorf("ledger: keys: %w", err)
+	}
+	k.vkey = strings.TrimSpace(string(raw))
+	k.verifier, err = readVkey(raw)
+	return err
+}
+
+func (k *keyring) readSecret() error {
+	lines, err := k.read(fileSecret, headSecret)
+	if err != nil {
+		return fmt.Errorf("ledger: keys: %w", err)
+	}
+	secret, err := base64.StdEncoding.DecodeString(lines[0])
+	if err != nil || len(secret) != 32 {
+		return fmt.Errorf("ledger: keys: %q holds no secret", fileSecret)
+	}
+	k.pseudonyms = mac(secret, []byte("pseudonym"), []byte(k.tenant))
+	k.prints = mac(secret, []byte("fingerprint"), []byte(k.tenant))
+	return nil
 }
 
 // create makes the log's own keys. The signing key comes last: without it the others mean nothing.

@@ -3,6 +3,7 @@
 package ledger
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -198,10 +199,28 @@ func (l *Leaf) words() error {
 		}
 	}
 	if l.Kind == "" {
-		return fmt.Errorf("ledger: leaf: a record needs a kind")
+		return errors.New("ledger: leaf: a record needs a kind")
+	}
+	ids := append([]string{l.Action, l.Session, l.Call, l.Binding, l.Grant, l.Subject, l.Bundle.Name, l.Bundle.Digest}, l.Rules...)
+	for _, id := range append(ids, l.Codes...) {
+		if !identifier(id) {
+			return fmt.Errorf("ledger: leaf: %q is not an identifier", action.Clip(id, 32))
+		}
 	}
 	return nil
 }
+
+// identifier reports whether s is short and holds no space: nothing that anybody could write prose in.
+func identifier(s string) bool {
+	for i := range len(s) {
+		if s[i] == ' ' || !plain(s[i]) {
+			return false
+		}
+	}
+	return len(s) <= maxIdentifier
+}
+
+const maxIdentifier = 256
 
 var (
 	kinds        = set(action.Kind("").Values())

@@ -49,6 +49,10 @@ type Config struct {
 	Head string
 	// NewHead accepts that Head is missing though the log is not empty: the operator says so, once.
 	NewHead bool
+	// ReadOnly opens the log for reading, proving and exporting beside its owner or without one: nothing is
+	// changed, an interrupted write at the end is passed over, Append is ErrClosed, and 32 bytes are kept
+	// for each leaf. What the owner appends later is not seen.
+	ReadOnly bool
 
 	Tenant string // "" means "default"; one log per tenant
 	Origin string // name of the log for ever; "" means the one it has, or a random one for a new log
@@ -128,6 +132,7 @@ type Log struct {
 	needs    chan struct{} // tells Run that a spare is wanted; never closed
 	running  atomic.Bool   // Run is at work
 
+	leaves  []hash // of a log opened for reading
 	tree    tree   // owned by the leader
 	scratch []byte // owned by the leader
 
@@ -159,8 +164,10 @@ func Open(cfg Config) (*Log, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
 	}
-	if err := cfg.disk.MkdirAll(cfg.Wal); err != nil {
-		return nil, fmt.Errorf("ledger: open: %w", err)
+	if !cfg.ReadOnly {
+		if err := cfg.disk.MkdirAll(cfg.Wal); err != nil {
+			return nil, fmt.Errorf("ledger: open: %w", err)
+		}
 	}
 	l := &Log{
 		cfg:     cfg,
@@ -175,6 +182,9 @@ func Open(cfg Config) (*Log, error) {
 }
 
 func (l *Log) open() error {
+	if l.cfg.ReadOnly {
+		return l.openReadOnly()
+	}
 	lock, err := l.cfg.disk.Open(filepath.Join(l.cfg.Wal, "lock"), openCreate)
 	if err != nil {
 		return fmt.Errorf("ledger: open: %w", err)
@@ -193,6 +203,18 @@ func (l *Log) open() error {
 	}
 	if l.stats.fsync, err = measureSync(l.cfg.disk, l.cfg.Wal); err != nil {
 		return fmt.Errorf("ledger: open: fdatasync: %w", err)
+	}
+	return l.recover(names)
+}
+
+func (l *Log) openReadOnly() error {
+	l.err = ErrClosed
+	names, err := listSegments(l.cfg.disk, l.cfg.Wal)
+	if err != nil {
+		return err
+	}
+	if l.keys, err = openReadKeys(l.cfg.disk, l.cfg.Keys, l.cfg.Tenant); err != nil {
+		return err
 	}
 	return l.recover(names)
 }
@@ -264,7 +286,7 @@ func (l *Log) Close() error {
 
 func (l *Log) release() error {
 	var errs []error
-	if l.head != nil {
+	if l.head != nil && l.head.file != nil {
 		errs = append(errs, l.head.close())
 	}
 	for _, s := range []*segment{l.tail, l.spare} {
@@ -282,6 +304,9 @@ func (l *Log) release() error {
 // makes the head cell durable once a second, and publishes tiles. Without it everything but lazy works,
 // with a pause at each new segment. It returns nil when ctx ends.
 func (l *Log) Run(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return errors.New("ledger: the log is open for reading only")
+	}
 	if !l.running.CompareAndSwap(false, true) {
 		return errors.New("ledger: Run is at work already")
 	}
@@ -296,7 +321,7 @@ func (l *Log) Run(ctx context.Context) error {
 }
 
 // Origin returns the name of the log.
-func (l *Log) Origin() string { return l.keys.signer.Name() }
+func (l *Log) Origin() string { return l.keys.verifier.Name() }
 
 // Vkey returns the public key in the text form of signed notes.
 func (l *Log) Vkey() string { return l.keys.vkey }

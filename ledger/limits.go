@@ -108,11 +108,13 @@ func (l *Log) Stats() Stats {
 	s := Stats{
 		Origin: l.Origin(), Size: l.size, Root: digest(l.newest.Root), CheckpointMs: l.newestAt.UnixMilli(),
 		FdatasyncUs: l.stats.fsync.Microseconds(), Appended: l.stats.appended, Batches: l.stats.batches,
-		Bytes: l.stats.bytes, QueueBytes: l.queued, RoomBytes: l.tail.room(), CutBytes: l.stats.cut,
+		Bytes: l.stats.bytes, QueueBytes: l.queued, CutBytes: l.stats.cut,
 		Published: l.stats.published, Growth: l.stats.growth, Publish: l.stats.publish,
 	}
-	if l.spare != nil {
-		s.RoomBytes += l.spare.room()
+	for _, seg := range []*segment{l.tail, l.spare} {
+		if seg != nil {
+			s.RoomBytes += seg.room()
+		}
 	}
 	if l.err != nil {
 		s.Stopped = l.err.Error()

@@ -47,7 +47,9 @@ func (l *Log) recover(numbers []uint64) error {
 			return fmt.Errorf("%w: segment %d before byte %d: %w", ErrCorrupt, s.at.segment, s.at.offset, err)
 		}
 	}
-	if l.head.missing && s.tree.size > 0 && !l.cfg.NewHead {
+	if l.cfg.ReadOnly && l.head.missing {
+		head = Checkpoint{} // a reader without the cell is told by Verify what that leaves open
+	} else if l.head.missing && s.tree.size > 0 && !l.cfg.NewHead {
 		return fmt.Errorf("%w: head cell %q is missing though the log is not empty", ErrBehind, l.cfg.Head)
 	}
 	for _, g := range []struct {
@@ -68,7 +70,7 @@ func (l *Log) recover(numbers []uint64) error {
 
 // guards reads the newest checkpoints that stand outside the segments. A zero Checkpoint guards nothing.
 func (l *Log) guards() (head, tiles Checkpoint, err error) {
-	cell, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier)
+	cell, err := openHead(l.cfg.disk, l.cfg.Head, l.keys.verifier, l.cfg.ReadOnly)
 	if err != nil {
 		return head, tiles, err
 	}
@@ -100,7 +102,12 @@ func (l *Log) recoverSegment(s *scanner, numbers []uint64, i int, data []byte) (
 		}
 		return true, l.dropAfter(numbers[i:])
 	}
-	err = s.segment(n, data)
+	if err = s.segment(n, data); err != nil && l.cfg.ReadOnly {
+		// The owner may have been writing while this was read.
+		if data, err = readFile(l.cfg.disk, segmentName(l.cfg.Wal, n), maxSegmentBytes); err == nil {
+			err = s.segment(n, data)
+		}
+	}
 	var d *damage
 	switch {
 	case err == nil:
@@ -151,6 +158,9 @@ func (l *Log) nothingAfter(s *scanner, numbers []uint64, at place, cause error) 
 
 // dropAfter removes segments that hold nothing acknowledged.
 func (l *Log) dropAfter(numbers []uint64) error {
+	if l.cfg.ReadOnly {
+		return nil
+	}
 	for i := len(numbers) - 1; i >= 0; i-- {
 		if err := l.cfg.disk.Remove(segmentName(l.cfg.Wal, numbers[i])); err != nil {
 			return fmt.Errorf("ledger: open: %w", err)
@@ -161,6 +171,9 @@ func (l *Log) dropAfter(numbers []uint64) error {
 
 // cut fills a segment with zeros from an offset to its end.
 func (l *Log) cut(number uint64, from, size int64) error {
+	if l.cfg.ReadOnly {
+		return nil
+	}
 	f, err := l.cfg.disk.Open(segmentName(l.cfg.Wal, number), openCreate)
 	if err != nil {
 		return fmt.Errorf("ledger: open: %w", err)
@@ -177,6 +190,9 @@ func (l *Log) restore(e scanned) error {
 	leaf, err := DecodeLeaf(e.raw)
 	if err != nil {
 		return fmt.Errorf("entry %d: %w", e.index, err)
+	}
+	if l.cfg.ReadOnly {
+		l.leaves = append(l.leaves, e.hash)
 	}
 	s := l.session(leaf.Session)
 	s.seq, s.prev = leaf.Seq, base64url.EncodeToString(e.hash[:])
@@ -200,6 +216,9 @@ func (l *Log) restore(e scanned) error {
 func (l *Log) ready(s *scanner) error {
 	l.tree, l.size, l.next = s.tree, s.tree.size, s.tree.size
 	l.newest, l.newestAt = s.cp, l.Now()
+	if l.cfg.ReadOnly {
+		return nil
+	}
 	if n := len(l.segments); n > 0 {
 		sp := l.segments[n-1]
 		f, err := l.cfg.disk.Open(sp.name, openCreate)

@@ -89,6 +89,9 @@ type publisher struct {
 
 // Publish brings the tiles to the newest checkpoint. Run calls it at every Config.Publish.
 func (l *Log) Publish(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return ErrClosed
+	}
 	if l.cfg.Tiles == "" {
 		return errors.New("ledger: no folder for tiles is configured")
 	}
@@ -114,6 +117,9 @@ func (l *Log) Publish(ctx context.Context) error {
 
 // Rebuild makes the tiles anew from the segments.
 func (l *Log) Rebuild(ctx context.Context) error {
+	if l.cfg.ReadOnly {
+		return ErrClosed
+	}
 	if l.cfg.Tiles == "" {
 		return errors.New("ledger: no folder for tiles is configured")
 	}
@@ -158,6 +164,9 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 	}
 	if root, err := p.root(); err != nil || root != cp.Root {
 		return fmt.Errorf("the root of %d leaves differs from the checkpoint", cp.Size)
+	}
+	if err := l.cfg.disk.MkdirAll(l.cfg.Tiles); err != nil {
+		return err
 	}
 	if err := writeFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, "checkpoint"), cp.Note, false); err != nil {
 		return err
@@ -402,6 +411,9 @@ func (l *Log) tileHashes(level int, n uint64, width int) ([]hash, error) {
 
 // published returns a published checkpoint of at least size leaves, and the nodes under it.
 func (l *Log) published(ctx context.Context, size uint64) (Checkpoint, nodes, error) {
+	if l.cfg.ReadOnly {
+		return l.Checkpoint(), leafNodes(l.leaves), nil
+	}
 	l.tiles.mu.Lock()
 	cp := l.tiles.cp
 	l.tiles.mu.Unlock()
@@ -433,6 +445,20 @@ func tileNodes(size uint64, tile func(level int, n uint64, width int) ([]hash, e
 		}
 		var t tree
 		for _, h := range hs[first%tileWidth:][:count] {
+			t.add(h)
+		}
+		return t.root(), nil
+	}
+}
+
+// leafNodes gives the nodes of a tree whose leaf hashes are in memory.
+func leafNodes(leaves []hash) nodes {
+	return func(level uint, index uint64) (hash, error) {
+		if (index+1)<<level > uint64(len(leaves)) {
+			return hash{}, ErrNotFound
+		}
+		var t tree
+		for _, h := range leaves[index<<level:][:1<<level] {
 			t.add(h)
 		}
 		return t.root(), nil
