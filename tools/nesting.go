@@ -214,6 +214,9 @@ func (w *walker) nested(text string) { w.sub(text, false) }
 
 func (w *walker) sub(text string, here bool) {
 	n := walker{c: w.c, pointer: w.pointer, depth: w.depth + 1, cwd: append([]string(nil), w.cwd...), root: w.root, assigned: w.assigned}
+	if here {
+		n.names = w.names
+	}
 	n.script(text)
 	n.close()
 	if here {
@@ -256,6 +259,9 @@ func runShell(w *walker, name string, args []word, reviewable bool) bool {
 			w.guess(args[i+1:], action.EffectUnknown)
 			return false
 		}
+	}
+	if w.stdin != "" {
+		w.nested(w.stdin)
 	}
 	w.unreadable()
 	return false

@@ -85,6 +85,16 @@ func unlisted(name string, zone action.Zone) *plan {
 		zone: zone, class: v}
 }
 
+// runsCommands reports whether a call without a command is no call of this tool.
+func (p *plan) runsCommands() bool {
+	for _, ro := range p.declared {
+		if ro == roleCommand {
+			return true
+		}
+	}
+	return false
+}
+
 // access is what a path argument of a tool with this effect is for, where nobody said.
 func access(e action.Effect) action.Effect {
 	switch e {

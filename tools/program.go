@@ -220,6 +220,7 @@ func (w *walker) controls(writes []string) bool {
 
 var (
 	harmlessSed = regexp.MustCompile(`^(\d+|\$)(,(\d+|\$|\+\d+))?[pdq]$`)
+	harmfulJQ   = regexp.MustCompile(`(?i)env|import|include|input|getpath|@sh|debug|halt`)
 	harmlessAwk = regexp.MustCompile(`^\{ *print( *\$(\d+|NF) *,?)* *\}$`)
 )
 
@@ -274,10 +275,14 @@ func (w *walker) guess(args []word, access action.Effect) {
 		t := a
 		if strings.HasPrefix(t.text, "-") {
 			_, v, ok := strings.Cut(t.text, "=")
-			if !ok {
+			switch {
+			case ok:
+				t.text = v
+			case len(t.text) > 2 && t.text[1] != '-' && strings.ContainsAny(t.text, "/~"):
+				t.text = t.text[2:]
+			default:
 				continue
 			}
-			t.text = v
 		}
 		w.maybePath(t, access)
 	}

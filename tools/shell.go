@@ -66,6 +66,10 @@ func (c *call) addCommand(cmd action.Command) int {
 // commands reads what was collected. A text beside an array of words is a program with its arguments,
 // unless the text is itself a command line: then servers differ, and nothing is known.
 func (c *call) commands() {
+	if len(c.texts)+len(c.vectors)+len(c.argv) == 0 && c.plan.runsCommands() {
+		c.typed = false
+		c.addCommand(unreadable("", action.TriUnknown))
+	}
 	if len(c.argv) > 0 {
 		if len(c.texts) != 1 || len(c.vectors) > 0 || strings.ContainsAny(c.texts[0].text, " \t\n;|&$`<>()\"'\\") {
 			c.typed = false
@@ -79,6 +83,9 @@ func (c *call) commands() {
 		w := walker{c: c, pointer: t.pointer, cwd: []string{c.at.cwd}}
 		w.script(t.text)
 		w.close()
+		if len(c.facts.Commands) == w.first && !c.over[2] { // assignments, tests, a comment: a command that does nothing
+			c.addCommand(action.Command{Pointer: t.pointer, Name: ":", Dynamic: action.No, Reviewed: action.TriOf(!w.tainted), Self: action.No})
+		}
 	}
 	for _, v := range c.vectors {
 		w := walker{c: c, pointer: v.pointer, cwd: []string{c.at.cwd}}
@@ -101,12 +108,14 @@ type walker struct {
 	pointer  string
 	src      string
 	depth    int
-	cwd      []string // the folders a statement may run in; "" is one that is not known
-	first    int      // index of the first command of this text
-	tainted  bool     // the environment was changed: no command in this text is the reviewed one
-	assigned bool     // a variable was set: none is known any more
-	root     bool     // runs under sudo or the like
-	own      bool     // a path of the command at hand is ours
+	cwd      []string        // the folders a statement may run in; "" is one that is not known
+	first    int             // index of the first command of this text
+	tainted  bool            // the environment was changed: no command in this text is the reviewed one
+	assigned bool            // a variable was set: none is known any more
+	root     bool            // runs under sudo or the like
+	own      bool            // a path of the command at hand is ours
+	stdin    string          // of the command at hand, if it stands in the text
+	names    map[string]bool // variables that the text sets
 }
 
 // close applies what was learnt at the end to every command of the text: a variable that is set in a loop
@@ -138,25 +147,7 @@ func (w *walker) script(src string) {
 		return
 	}
 	w.src = src
-	// Variables are looked for first: one that is set anywhere is known nowhere.
-	syntax.Walk(file, func(n syntax.Node) bool {
-		switch n := n.(type) {
-		case *syntax.Assign:
-			w.assign(n)
-		case *syntax.FuncDecl, *syntax.CoprocClause, *syntax.LetClause, *syntax.ArithmCmd:
-			w.assigned = true
-		case *syntax.WordIter:
-			w.assigned = true
-			if n.Name != nil && !harmlessVariable(n.Name.Value) && !lower(n.Name.Value) {
-				w.tainted = true
-			}
-		case *syntax.ParamExp:
-			if n.Exp != nil && (n.Exp.Op == syntax.AssignUnset || n.Exp.Op == syntax.AssignUnsetOrNull) {
-				w.assigned = true
-			}
-		}
-		return true
-	})
+	w.look(file)
 	w.stmts(file.Stmts)
 }
 
@@ -326,9 +317,16 @@ func (w *walker) inner(n syntax.Node) {
 // redirects turns targets into paths and returns the ones that are written.
 func (w *walker) redirects(rs []*syntax.Redirect) []string {
 	var writes []string
+	w.stdin = ""
 	for _, r := range rs {
 		w.inner(r.Word)
 		w.inner(r.Hdoc)
+		for _, text := range []*syntax.Word{r.Hdoc, r.Word} {
+			if text != nil && (text == r.Hdoc || r.Op == syntax.WordHdoc) {
+				t := w.word(text)
+				w.stdin, w.tainted = t.text, w.tainted || t.env
+			}
+		}
 		if r.Word == nil || r.Op == syntax.Hdoc || r.Op == syntax.DashHdoc || r.Op == syntax.WordHdoc {
 			continue
 		}
@@ -394,6 +392,8 @@ func (w *walker) path(t word, access action.Effect, shallow bool) {
 			p.Raw = action.Clip(t.text, maxPathBytes)
 			if !ok {
 				p.Resolved, p.Root, p.Inside, p.Private, p.Traverse = "", "", action.TriUnknown, action.TriUnknown, action.Yes
+			} else if p.Traverse == action.No {
+				p.Traverse = action.TriUnknown // a link among what matches may lead out
 			}
 		} else {
 			p = w.c.r.path(w.pointer, t.text, access, at, shallow)
@@ -417,28 +417,3 @@ func (r *Registry) ownPlace(p string) bool {
 	low := strings.ToLower(p)
 	return slices.ContainsFunc(r.own, func(o string) bool { return within(low, o) })
 }
-
-// assign notes that a variable is set. Those that programs are known to ignore, and the script's own in
-// lower letters, leave the reviewed commands what they are.
-func (w *walker) assign(a *syntax.Assign) {
-	if a.Name == nil {
-		w.tainted = true
-		return
-	}
-	if a.Naked && a.Value == nil && a.Array == nil && (a.Name.Value == "HOME" || a.Name.Value == "PATH") {
-		return // export of what is set already
-	}
-	w.assigned = true
-	if !harmlessVariable(a.Name.Value) && !lower(a.Name.Value) {
-		w.tainted = true
-	}
-}
-
-func lower(s string) bool {
-	return strings.ToLower(s) == s && !strings.HasPrefix(s, "npm_") && !strings.HasSuffix(s, "_proxy")
-}
-
-var harmless = set(`CI NODE_ENV RUST_BACKTRACE RUST_LOG GOOS GOARCH CGO_ENABLED LANG LC_ALL TERM NO_COLOR FORCE_COLOR TZ COLUMNS
-	PYTHONDONTWRITEBYTECODE PYTHONUNBUFFERED VERBOSE DEBUG LOG_LEVEL GOMAXPROCS CARGO_TERM_COLOR SKIP UPDATE_SNAPSHOTS`)
-
-func harmlessVariable(name string) bool { return harmless[name] }

@@ -129,7 +129,7 @@ func (w *walker) operands(name string, s spec, args []word) bool {
 	var ops []word
 	for i := 0; i < len(args); i++ {
 		a := args[i]
-		if !a.static && s.kind != "print" {
+		if !a.static && (s.kind != "print" || a.env) || s.any && (a.text == "-v" || a.text == "-R") && s.kind == "words" {
 			ok = false
 		}
 		if a.text == "--" && a.static {
@@ -157,7 +157,7 @@ func (w *walker) operands(name string, s spec, args []word) bool {
 		}
 		ok = w.flagValue(&s, kind, a, value) && ok
 	}
-	return w.operandsOf(name, &s, ops) && ok
+	return w.operandsOf(&s, ops, len(args)-len(ops)) && ok
 }
 
 func (w *walker) flagValue(s *spec, kind flagKind, flag, value word) bool {
@@ -182,7 +182,7 @@ func (w *walker) flagValue(s *spec, kind flagKind, flag, value word) bool {
 	return true
 }
 
-func (w *walker) operandsOf(name string, s *spec, ops []word) bool {
+func (w *walker) operandsOf(s *spec, ops []word, flags int) bool {
 	ok := s.max == 0 || len(ops) <= s.max
 	for _, o := range ops {
 		if !o.static && s.kind != "print" {
@@ -196,12 +196,17 @@ func (w *walker) operandsOf(name string, s *spec, ops []word) bool {
 		switch f := ops[0]; s.first {
 		case "sed":
 			ok = ok && harmlessSed.MatchString(f.text)
+		case "jq":
+			ok = ok && !harmfulJQ.MatchString(f.text)
 		case "awk":
 			ok = ok && harmlessAwk.MatchString(f.text)
 		}
 		ops = ops[1:]
 	}
 	switch s.kind {
+	case "flags": // at least one flag: without any it prints variables
+		w.guess(ops, action.EffectUnknown)
+		return ok && flags > 0 && len(ops) == 0
 	case "none":
 		w.guess(ops, action.EffectUnknown)
 		return ok && len(ops) == 0

@@ -14,6 +14,7 @@ type word struct {
 	text   string // what the program gets; the source text if that is not known
 	static bool   // text is exactly what the program gets, but for wildcards
 	glob   bool   // unquoted wildcards stand in text
+	env    bool   // holds a variable that the text itself does not set: what it prints was not in the text
 }
 
 // maxBraces bounds what one brace expansion may grow to.
@@ -116,6 +117,7 @@ func (w *walker) part(b *strings.Builder, out *word, p syntax.WordPart, quoted b
 		}
 	case *syntax.ParamExp:
 		s, ok := w.param(p)
+		out.env = out.env || !ok && w.foreign(p)
 		if !ok || (!quoted && strings.ContainsAny(s, " \t\n*?[")) {
 			out.static = false
 			return
@@ -164,6 +166,15 @@ func (w *walker) param(p *syntax.ParamExp) (string, bool) {
 		}
 	}
 	return "", false
+}
+
+// foreign reports whether p may print a variable of the environment.
+func (w *walker) foreign(p *syntax.ParamExp) bool {
+	if p.Param == nil || p.Excl || p.Names != 0 || p.NestedParam != nil || p.Exp != nil && p.Exp.Word != nil && len(p.Exp.Word.Parts) > 0 {
+		return true
+	}
+	name := p.Param.Value
+	return !w.names[name] && strings.Trim(name, "0123456789?#$!@*-") != "" && name != "HOME" && name != "PWD" && name != "RANDOM" && name != "SECONDS"
 }
 
 // source is the text of n as it was written.
