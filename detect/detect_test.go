@@ -359,6 +359,9 @@ func FuzzScan(f *testing.F) {
 		if err := action.Check(out, action.Limits{}); err != nil {
 			t.Fatalf("%s: %v", out, err)
 		}
+		if again, left, err := d.ScrubJSON(out); err != nil || len(left) != 0 || !bytes.Equal(again, out) {
+			t.Fatalf("%s still holds %v (%v)", out, left, err)
+		}
 	})
 }
 

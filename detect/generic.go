@@ -75,7 +75,20 @@ func (k *keyword) assigned(text string, end int, ln *lane) (hit, bool) {
 	if stop < len(text) && (text[stop] == '(' || text[stop] == '[' || text[stop] == '{') {
 		return hit{}, false // code that computes the value
 	}
-	return k.judge(value, at)
+	h, ok := k.judge(value, at)
+	return h, ok && !inMarker(text, end)
+}
+
+// inMarker reports whether text[:end] ends within a marker that we put in the place of a secret.
+func inMarker(text string, end int) bool {
+	from := max(0, end-48)
+	open := strings.LastIndexByte(text[from:end], '[')
+	if open < 0 {
+		return false
+	}
+	open += from
+	stop := strings.IndexByte(text[open:min(len(text), open+128)], ']')
+	return stop > 0 && open+stop >= end && isMarker(text[open:open+stop+1])
 }
 
 // aboutSecrets are last words of names that say something about a secret instead of holding it.

@@ -98,14 +98,33 @@ func splice(text string, rs []replacement, isName, print bool) (string, bool) {
 	return b.String(), true
 }
 
+// maxPasses bounds how often what was replaced is searched again: a marker ends a token, so that what
+// stands beside it can become one.
+const maxPasses = 4
+
+// clean returns v with every secret replaced, and the secrets that v itself held. v is returned as it is if
+// there are none.
+func (d *Detector) clean(v []byte, print bool) (jsontext.Value, map[string][]replacement, error) {
+	first, err := d.find(v)
+	if err != nil || len(first) == 0 {
+		return v, nil, err
+	}
+	out, by := jsontext.Value(v), first
+	for range maxPasses {
+		if out, err = replace(out, by, print); err != nil {
+			return nil, nil, err
+		}
+		if by, err = d.find(out); err != nil || len(by) == 0 {
+			return out, first, err
+		}
+	}
+	return nil, nil, errors.New("detect: replacing secrets keeps uncovering others")
+}
+
 // ScrubJSON returns v with every secret replaced by [secret:kind:length:fingerprint], and the secrets. v
 // itself is returned if there are none.
 func (d *Detector) ScrubJSON(v []byte) (jsontext.Value, []action.Secret, error) {
-	by, err := d.find(v)
-	if err != nil || len(by) == 0 {
-		return v, nil, err
-	}
-	out, err := replace(v, by, true)
+	out, by, err := d.clean(v, true)
 	return out, list(by), err
 }
 
@@ -128,7 +147,7 @@ func list(by map[string][]replacement) []action.Secret {
 // Redact returns content with every secret in it replaced by [secret:kind:length]. It errs if one of
 // those in found is not there, because then something is not where the decision saw it.
 func (d *Detector) Redact(content []byte, found []action.Secret) ([]byte, error) {
-	by, err := d.find(content)
+	out, by, err := d.clean(content, false)
 	if err != nil {
 		return nil, err
 	}
@@ -141,40 +160,35 @@ func (d *Detector) Redact(content []byte, found []action.Secret) ([]byte, error)
 			return nil, fmt.Errorf("detect: a secret of kind %q at %q is not in the content", s.Kind, s.Pointer)
 		}
 	}
-	if len(by) == 0 {
-		return content, nil
-	}
-	return replace(content, by, false)
+	return out, nil
 }
 
 // Scrub returns a copy of q in which every found secret is replaced by its kind, length and keyed
 // fingerprint: in the arguments, in the result, and in the typed facts that were parsed out of them. q is
 // not changed, and q itself is returned if there is nothing to replace. It fits enforce.Config.Scrub.
 func (d *Detector) Scrub(q *action.Query) (*action.Query, error) {
-	args, err := d.find(q.Action.Arguments)
+	c := *q
+	args, found, err := d.clean(q.Action.Arguments, true)
 	if err != nil {
 		return nil, err
 	}
-	var content map[string][]replacement
+	if found != nil {
+		c.Action.Arguments = args
+		d.scrubFacts(&c.Action, found)
+	}
 	if len(q.Context.Result.Content) > 0 {
-		if content, err = d.find(q.Context.Result.Content); err != nil {
+		content, inResult, err := d.clean(q.Context.Result.Content, true)
+		if err != nil {
 			return nil, err
 		}
+		if inResult != nil {
+			c.Context.Result.Content, found = content, inResult
+		}
 	}
-	if len(args) == 0 && len(content) == 0 {
+	if found == nil {
 		return q, nil
 	}
-	c := *q
-	if len(args) > 0 {
-		if c.Action.Arguments, err = replace(q.Action.Arguments, args, true); err != nil {
-			return nil, err
-		}
-		d.scrubFacts(&c.Action, args)
-	}
-	if len(content) > 0 {
-		c.Context.Result.Content, err = replace(q.Context.Result.Content, content, true)
-	}
-	return &c, err
+	return &c, nil
 }
 
 // scrubFacts replaces the values of rs in the typed facts of a.
