@@ -79,10 +79,10 @@ func (x *Index) round(ctx context.Context) (again bool, err error) {
 		return false, ErrClosed
 	}
 	x.stop = stop
-	from, last, fill := x.next, x.last, x.fills
+	from, fill := x.next, x.fills
 	x.mu.Unlock()
 
-	err = x.follow(fctx, stop, from, last, fill)
+	err = x.follow(fctx, stop, from, fill)
 	if errors.Is(err, errOther) {
 		err = x.Rebuild(ctx)
 	}
@@ -100,7 +100,7 @@ func (x *Index) round(ctx context.Context) (again bool, err error) {
 }
 
 // follow reads the log from the entry before ours, if there is one, and writes what comes after it.
-func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64, last string, fill int) error {
+func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64, fill int) error {
 	steps := make(chan Step, maxBatch) // closed here, once Follow has returned
 	wrote := make(chan error, 1)
 	go func() {
@@ -112,7 +112,7 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 	}()
 	names := &learner{pseudonym: x.c.Pseudonym, known: map[named]bool{}}
 	next := from
-	check := from > 0 && last != ""
+	check := from > 0
 	if check {
 		next--
 	}
@@ -123,10 +123,7 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 		next++
 		if check {
 			check = false
-			if clean(e.Leaf, maxNameBytes) != last {
-				return errOther
-			}
-			return nil
+			return x.same(ctx, e)
 		}
 		select {
 		case steps <- stepOf(e, names):
@@ -140,6 +137,26 @@ func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64
 		return werr
 	}
 	return err
+}
+
+// same reports errOther unless e is the entry that the view holds under its index, as far as the view
+// tells: reasons and hints may have been erased since.
+func (x *Index) same(ctx context.Context, e Entry) error {
+	var ours Step
+	err := ours.scan(x.db.Load().Write.QueryRowContext(ctx, `SELECT `+columns+` FROM records WHERE idx = ?`, e.Index))
+	if errors.Is(err, sql.ErrNoRows) {
+		return errOther
+	}
+	if err != nil {
+		return &fileError{fmt.Errorf("index: entry %d: %w", e.Index, err)}
+	}
+	e.Open = nil
+	theirs := stepOf(e, &learner{})
+	ours.Reason, ours.Hint, theirs.Reason, theirs.Hint = "", "", "", ""
+	if fmt.Sprint(ours.values()...) != fmt.Sprint(theirs.values()...) {
+		return errOther
+	}
+	return nil
 }
 
 // write takes steps in batches until the channel is closed or one cannot be written.
@@ -178,8 +195,7 @@ func (x *Index) commit(ctx context.Context, batch []Step, fill int) error {
 	if err := x.put(ctx, batch); err != nil {
 		return &fileError{err}
 	}
-	last := &batch[len(batch)-1]
-	x.next, x.last, x.problem = last.Index+1, last.Leaf, nil
+	x.next, x.problem = batch[len(batch)-1].Index+1, nil
 	close(x.changed)
 	x.changed = make(chan struct{})
 	for i := range batch {
@@ -206,8 +222,7 @@ func (x *Index) put(ctx context.Context, batch []Step) error {
 			return fmt.Errorf("index: write entry %d: %w", batch[i].Index, err)
 		}
 	}
-	last := &batch[len(batch)-1]
-	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = ?, leaf = ?`, last.Index+1, last.Leaf); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = ?`, batch[len(batch)-1].Index+1); err != nil {
 		return fmt.Errorf("index: write: %w", err)
 	}
 	if err := tx.Commit(); err != nil {

@@ -71,7 +71,6 @@ type Index struct {
 	mu      sync.Mutex // guards below, and is held while a batch is written
 	closed  bool
 	next    uint64             // index of the entry to come
-	last    string             // leaf of the entry before it
 	erased  uint64             // as head.erased
 	fills   int                // how often the view was emptied since Open
 	stop    context.CancelFunc // ends the follow under way; nil when there is none
@@ -137,7 +136,7 @@ func (x *Index) renew(ctx context.Context) error {
 
 // resume reads where the view stands and empties it if the log holds less.
 func (x *Index) resume(ctx context.Context) error {
-	err := x.db.Load().Write.QueryRowContext(ctx, `SELECT next, leaf, erased FROM head`).Scan(&x.next, &x.last, &x.erased)
+	err := x.db.Load().Write.QueryRowContext(ctx, `SELECT next, erased FROM head`).Scan(&x.next, &x.erased)
 	if err != nil {
 		return fmt.Errorf("index: head: %w", err)
 	}
@@ -180,7 +179,7 @@ func (x *Index) empty(ctx context.Context) error {
 	if err := x.clear(ctx, size); err != nil {
 		return &fileError{fmt.Errorf("index: rebuild: %w", err)}
 	}
-	x.next, x.last, x.erased = 0, "", size
+	x.next, x.erased = 0, size
 	x.fills++
 	if x.stop != nil {
 		x.stop()
@@ -205,7 +204,7 @@ func (x *Index) clear(ctx context.Context, size uint64) error {
 			return err
 		}
 	}
-	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = 0, leaf = '', erased = ?`, size); err != nil {
+	if _, err := tx.ExecContext(ctx, `UPDATE head SET next = 0, erased = ?`, size); err != nil {
 		return err
 	}
 	return tx.Commit()

@@ -4,7 +4,7 @@ package index
 
 const (
 	application = 0x53504958 // "SPIX"
-	format      = 2
+	format      = 3
 )
 
 // schema makes an empty view. head.erased is the length of the log when the view was last empty: erasures
@@ -12,9 +12,8 @@ const (
 // Other tables hold pseudonyms where the log does; names puts the name to each that could be opened.
 // The word table keeps no content of its own: a hit is read from records.
 const schema = `
-CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), next INTEGER NOT NULL, leaf TEXT NOT NULL,
-	erased INTEGER NOT NULL) STRICT;
-INSERT INTO head VALUES (1, 0, '', 0);
+CREATE TABLE head (id INTEGER PRIMARY KEY CHECK (id = 1), next INTEGER NOT NULL, erased INTEGER NOT NULL) STRICT;
+INSERT INTO head VALUES (1, 0, 0);
 CREATE TABLE records (
 	idx INTEGER PRIMARY KEY, leaf TEXT NOT NULL, time_ms INTEGER NOT NULL, kind TEXT NOT NULL,
 	action TEXT NOT NULL, round INTEGER NOT NULL, session TEXT NOT NULL, agent TEXT NOT NULL, user TEXT NOT NULL,
