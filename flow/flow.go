@@ -207,8 +207,8 @@ func (f *Flow) Hear(ctx context.Context, id string, subject *action.Subject, sai
 		return
 	}
 	q := action.NewQuery(action.Before)
-	q.Subject, q.Context.Session.ID, q.Context.Session.State = *subject, id, action.SessionLive
-	s, err := f.acquire(ctx, q)
+	q.Subject, q.Context.Session.ID = *subject, id
+	s, err := f.take(q) // only an action tells whether the session's past was lost
 	if err != nil {
 		return // the words are missing: values then have no origin in the request
 	}
@@ -220,14 +220,59 @@ func (f *Flow) Hear(ctx context.Context, id string, subject *action.Subject, sai
 // labels stay, because erasing them would launder what the session has read.
 func (f *Flow) Forget(ctx context.Context, tenant, id string) error {
 	q := action.NewQuery(action.Before)
-	q.Subject.Tenant, q.Context.Session.ID, q.Context.Session.State = tenant, id, action.SessionLive
-	s, err := f.acquire(ctx, q)
+	q.Subject.Tenant, q.Context.Session.ID = tenant, id
+	s, err := f.take(q)
 	if err != nil {
 		return err
 	}
 	defer s.mu.Unlock()
 	s.words, s.request, s.heard = nil, nil, false
-	s.index, s.tools, s.sources = map[uint64]uint16{}, nil, nil
-	s.settled.Subjects, s.truncated, s.saved = nil, true, nil
+	s.index, s.tools = map[uint64]uint16{}, nil
+	if !s.loaded {
+		var rec saved
+		if found, err := f.get(ctx, s.key, &rec); err != nil || !found {
+			return err
+		}
+		if err := f.load(ctx, s, q); err != nil {
+			return err
+		}
+	}
+	s.sources, s.settled.Subjects, s.inherited.Subjects = nil, nil, nil
+	s.truncated, s.saved = true, nil
 	return f.save(ctx, s, nil)
+}
+
+// Sweep deletes the records of a tenant's sessions and subjects whose labels expired more than the TTL
+// ago. A session that comes back after that has unknown labels if it acted before, so call it with the
+// time of the log, and not more often than sessions idle out.
+func (f *Flow) Sweep(ctx context.Context, tenant string, now time.Time) error {
+	limit := now.Add(-f.cfg.TTL).UnixMilli()
+	prefix, after := tenant+"/flow/", ""
+	for {
+		entries, err := f.cfg.Store.List(ctx, prefix, after, 0)
+		if err != nil || len(entries) == 0 {
+			return err
+		}
+		for _, e := range entries {
+			after = e.Key
+			var rec saved
+			var p past
+			expires := action.MaxNumber
+			if action.Read(e.Value, &rec, action.Limits{}) == nil {
+				expires = rec.Expires
+			} else if action.Read(e.Value, &p, action.Limits{}) == nil {
+				expires = 0
+				for _, t := range p.Entries {
+					expires = max(expires, t.Expires)
+				}
+			}
+			if expires > limit {
+				continue
+			}
+			if err := f.cfg.Store.Delete(ctx, e.Key, e.Revision); err != nil &&
+				!errors.Is(err, store.ErrConflict) && !errors.Is(err, store.ErrNotFound) {
+				return fmt.Errorf("flow: sweep: %w", err)
+			}
+		}
+	}
 }

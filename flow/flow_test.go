@@ -332,6 +332,50 @@ func TestLostPastIsUnknown(t *testing.T) {
 	}
 }
 
+// The user's words may come before the first action, after a restart that lost the labels.
+func TestWordsDoNotMakeALostPastClean(t *testing.T) {
+	f := open(t, nil, nil)
+	q := before("1", "s", "a/b", `{"to":"bob@example.org"}`)
+	hear(f, q, action.AssertedSDK, "write to bob@example.org")
+	q.Context.Session.State = action.SessionLost
+	p := inform(t, f, q)
+	if p.Session.Secrecy != action.SecrecyUnknown {
+		t.Errorf("labels %v", p.Session)
+	}
+	if v := valueAt(t, p, "/to"); v.Origin != action.OriginUser {
+		t.Errorf("the words were lost: %s", v.Origin)
+	}
+}
+
+func TestExpiredLabelsAreNotInheritedThroughTheRequest(t *testing.T) {
+	f := open(t, nil, nil)
+	run(t, f, before("1", "s", "files/read", `{"path":".env"}`), `"x"`)
+	q := before("2", "later", "a/b", `{}`)
+	q.Context.Time.UnixMilli += (9 * time.Hour).Milliseconds()
+	hear(f, q, action.AssertedSDK, "hello")
+	if l := inform(t, f, q).Session; l.Secrecy != action.SecrecyPublic {
+		t.Errorf("labels %v", l)
+	}
+}
+
+func TestSweepDeletesOnlyWhatExpired(t *testing.T) {
+	st := memory.Open(memory.Config{})
+	f := open(t, st, nil)
+	ctx := context.Background()
+	run(t, f, before("1", "old", "files/read", `{"path":".env"}`), `"x"`)
+	q := before("2", "new", "files/read", `{"path":"a"}`)
+	q.Subject.User.ID = "other"
+	q.Context.Time.UnixMilli += (20 * time.Hour).Milliseconds()
+	run(t, f, q, `"x"`)
+	if err := f.Sweep(ctx, q.Subject.Tenant, time.UnixMilli(start).Add(20*time.Hour)); err != nil {
+		t.Fatal(err)
+	}
+	left, err := st.List(ctx, "", "", 0)
+	if err != nil || len(left) != 2 {
+		t.Errorf("%d records are left, want session and subject of the new one (%v)", len(left), err)
+	}
+}
+
 func TestDamagedRecordIsUnknown(t *testing.T) {
 	st := memory.Open(memory.Config{})
 	run(t, open(t, st, nil), before("1", "s", "files/read", `{"path":"a"}`), `"x"`)

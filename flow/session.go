@@ -95,6 +95,19 @@ func worse(a, b action.Tri) action.Tri {
 
 // acquire returns q's session, loaded and locked.
 func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
+	s, err := f.take(q)
+	if err != nil || s.loaded {
+		return s, err
+	}
+	if err := f.load(ctx, s, q); err != nil {
+		s.mu.Unlock()
+		return nil, err
+	}
+	return s, nil
+}
+
+// take returns q's session locked, but perhaps not loaded: what its labels are then is not known yet.
+func (f *Flow) take(q *action.Query) (*session, error) {
 	key := q.Subject.Tenant + "/flow/session/" + f.cfg.Fingerprint("flow.session", []byte(q.Context.Session.ID))
 	for {
 		s, err := f.lookup(key)
@@ -109,12 +122,6 @@ func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
 		if s.subject == "" && q.Subject.ID != "" {
 			s.subject = q.Subject.Tenant + "/flow/subject/" + f.cfg.Fingerprint("flow.subject",
 				[]byte(q.Subject.ID), []byte(q.Subject.Instance), []byte(q.Subject.User.ID))
-		}
-		if !s.loaded {
-			if err := f.load(ctx, s, q); err != nil {
-				s.mu.Unlock()
-				return nil, err
-			}
 		}
 		return s, nil
 	}
