@@ -151,7 +151,7 @@ func number(c *codec, name string, p *int64) {
 	*p = n
 }
 
-func flag(c *codec, name string, p *bool) {
+func boolean(c *codec, name string, p *bool) {
 	if c.key(name, !*p) {
 		c.expect("true")
 		*p = c.err == nil

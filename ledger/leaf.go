@@ -100,7 +100,7 @@ func (l *Leaf) walk(c *codec) {
 	text(c, "door", &l.Door)
 	text(c, "durability", &l.Durability)
 	text(c, "effect", &l.Effect)
-	flag(c, "enforced", &l.Enforced)
+	boolean(c, "enforced", &l.Enforced)
 	list(c, "engines", &l.Engines, func(e *action.Engine) {
 		text(c, "name", &e.Name)
 		text(c, "version", &e.Version)

@@ -322,3 +322,25 @@ func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64)
 	}
 	return salt, data, nil
 }
+
+// History calls fn with every record that stands in the log now, oldest first, as far as a leaf can give
+// it back: Agent, User, Actor, Server and Tool are empty, because a leaf holds pseudonyms that must not
+// be taken for identities and recorded again; Parts holds names only, for Payload.
+func (l *Log) History(ctx context.Context, fn func(index uint64, r *action.Record) error) error {
+	return l.Records(ctx, func(e Entry) error { return fn(e.Index, e.Leaf.record()) })
+}
+
+func (l *Leaf) record() *action.Record {
+	r := &action.Record{
+		Kind: l.Kind, Tenant: l.Tenant, TimeMs: l.TimeMs, Action: l.Action, Round: int(l.Round), Session: l.Session,
+		Door: l.Door, Effect: l.Effect, Phase: l.Phase, Verdict: l.Verdict, Enforced: l.Enforced, Status: l.Status,
+		Rules: l.Rules, Codes: l.Codes, Bundle: l.Bundle, Engines: l.Engines, Call: l.Call, Binding: l.Binding,
+		Grant: l.Grant, Channel: l.Channel, Grade: l.Grade, Separation: l.Separation, Observed: l.Observed,
+		Assurance: int(l.Assurance), Model: int(l.Model), Durability: l.Durability, Epoch: l.Epoch,
+		Subject: l.Subject, Count: l.Count,
+	}
+	for _, p := range l.Parts {
+		r.Parts = append(r.Parts, action.PayloadPart{Name: p.Name})
+	}
+	return r
+}
