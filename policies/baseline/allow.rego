@@ -4,42 +4,47 @@ package sallyport.baseline
 import rego.v2
 
 allow contains {"id": "respond", "code": "respond", "reason": "The final answer to the user."} if {
-	before
+	input.phase == "before"
 	responds
 }
 
+allow contains {"id": "protocol", "code": "protocol", "reason": "A message of the protocol itself: what there is, and how it goes."} if {
+	input.phase == "before"
+	protocol
+}
+
 allow contains {"id": "read", "code": "read-inside", "reason": "Reads inside the workspace or from a listed host."} if {
-	before
+	input.phase == "before"
 	reads_safely
 }
 
 allow contains {"id": "write", "code": "write-inside", "reason": "A reversible write inside the workspace."} if {
-	before
+	input.phase == "before"
 	writes_safely
 }
 
 allow contains {"id": "write.own", "code": "write-own-state", "reason": "A reversible write of a reviewed tool to its own state."} if {
-	before
+	input.phase == "before"
 	writes_own_state
 }
 
 allow contains {"id": "delegate", "code": "starts-agent", "reason": "Starts an agent whose own calls pass these gates."} if {
-	before
+	input.phase == "before"
 	starts_agent
 }
 
 allow contains {"id": "run", "code": "reviewed-command", "reason": "Reviewed commands that build, test or look."} if {
-	before
+	input.phase == "before"
 	runs_safely
 }
 
 allow contains {"id": "send.listed", "code": "listed-recipient", "reason": "Sends only to listed recipients, and the session holds nothing confidential."} if {
-	before
+	input.phase == "before"
 	sends_safely
 }
 
 allow contains {"id": "release", "code": "release", "reason": "The result may go back to the agent."} if {
-	after
+	input.phase == "after"
 	input.context.result.kind != "none"
 }
 
@@ -52,6 +57,18 @@ responds if {
 responds if {
 	input.action.effect == "respond"
 	reviewed_tool
+}
+
+# Listing and following up. The server's own requests of the model or the user are not among them.
+protocol_messages := {
+	"initialize", "server/discover", "tools/list", "prompts/list", "resources/list",
+	"resources/templates/list", "resources/unsubscribe", "subscriptions/listen",
+	"tasks/get", "tasks/result", "tasks/list", "tasks/cancel", "tasks/update", "roots/list",
+}
+
+protocol if {
+	input.resource.type == "message"
+	input.action.name in protocol_messages
 }
 
 reads_safely if {
@@ -146,6 +163,8 @@ sends_safely if {
 }
 
 safe if responds
+
+safe if protocol
 
 safe if reads_safely
 

@@ -10,7 +10,7 @@ ask contains {
 	"hint": "Deleting needs a person's approval. Go on with other work meanwhile, or leave the data in place.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect == "destroy"
 }
 
@@ -20,7 +20,7 @@ ask contains {
 	"hint": "Sending needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect == "send"
 	not sends_safely
 }
@@ -31,7 +31,7 @@ ask contains {
 	"hint": "Spending needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect == "spend"
 }
 
@@ -41,7 +41,7 @@ ask contains {
 	"hint": "Changing rights or settings needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect == "admin"
 }
 
@@ -51,7 +51,7 @@ ask contains {
 	"hint": "This tool has not been reviewed yet, so a person has to approve the call.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	not known_effect
 }
 
@@ -61,7 +61,7 @@ ask contains {
 	"hint": "Reading outside {root} needs a person's approval. Inside it you can read freely.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	some p in input.action.paths
 	p.access == "read"
 	outside(p)
@@ -73,7 +73,7 @@ ask contains {
 	"hint": "Reaching this host needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect in {"read", "execute"}
 	some_host_unlisted
 }
@@ -84,7 +84,7 @@ ask contains {
 	"hint": "Use a plain absolute path inside {root}.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	some_path_unsure
 }
 
@@ -94,7 +94,7 @@ ask contains {
 	"hint": "This write may not be undone, so a person has to approve it.",
 	"approver": {"channel": "client"},
 } if {
-	before
+	input.phase == "before"
 	irreversible
 }
 
@@ -109,7 +109,7 @@ ask contains {
 	"hint": "Changing something other than files inside {root} needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	writes_elsewhere
 }
 
@@ -130,7 +130,7 @@ ask contains {
 	"hint": "This command needs a person's approval. Commands that build, test or show the state run freely, one by one and without substitutions.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	unreviewed
 }
 
@@ -151,7 +151,7 @@ ask contains {
 	"hint": "A person has to approve this call, because not all of its arguments are understood.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	untyped
 }
 
@@ -166,7 +166,7 @@ ask contains {
 	"hint": "This server is outside the organisation, so a person has to approve what it is told.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	told_outside
 }
 
@@ -186,7 +186,7 @@ ask contains {
 	"hint": "Statements that only read run freely; this one needs a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	statement_changes
 }
 
@@ -210,7 +210,7 @@ ask contains {
 	"hint": "This tool's description has to be reviewed by a person first.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.resource.definition.state == "pending"
 	input.resource.definition.poisoned != "no"
 }
@@ -221,7 +221,7 @@ ask contains {
 	"hint": "This session has seen confidential data, so a person has to approve what leaves it.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	leaves
 	confidential
 }
@@ -239,7 +239,7 @@ ask contains {
 	"hint": "A person has to approve this call.",
 	"approver": {"channel": "operator"},
 } if {
-	before
+	input.phase == "before"
 	input.action.effect in usual
 	not safe
 	not explained

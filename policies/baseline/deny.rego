@@ -8,7 +8,7 @@ deny contains {
 	"reason": "Writes or deletes outside every root of the session.",
 	"hint": "Write inside {root}; nothing outside it can be changed.",
 } if {
-	before
+	input.phase == "before"
 	some p in input.action.paths
 	p.access != "read"
 	outside(p)
@@ -19,7 +19,7 @@ deny contains {
 	"reason": "A path climbs with dot-dot or leads out through a link.",
 	"hint": "Use a plain absolute path inside {root}, without \"..\" and without links that lead out of it.",
 } if {
-	before
+	input.phase == "before"
 	some p in input.action.paths
 	p.traversal == "yes"
 }
@@ -29,7 +29,7 @@ deny contains {
 	"reason": "A path leads into our own data directory or a credential store.",
 	"hint": "This place is out of bounds for agents.",
 } if {
-	before
+	input.phase == "before"
 	some p in input.action.paths
 	p.private == "yes"
 }
@@ -39,7 +39,7 @@ deny contains {
 	"reason": "A command calls sallyport: an agent may not administer or approve itself.",
 	"hint": "Approvals are given by a person, elsewhere. Wait for them or go on with other work.",
 } if {
-	before
+	input.phase == "before"
 	some c in input.action.commands
 	c.self == "yes"
 }
@@ -49,7 +49,7 @@ deny contains {
 	"reason": "The arguments hold a secret, and they reach the outside.",
 	"hint": "The arguments hold a credential. Remove it; it must not leave.",
 } if {
-	before
+	input.phase == "before"
 	leaves
 	count(input.context.detect.secrets) > 0
 }
@@ -59,7 +59,7 @@ deny contains {
 	"reason": "The session has read secret data, and this reaches the outside.",
 	"hint": "This session has seen secret data, so nothing can be sent from it.",
 } if {
-	before
+	input.phase == "before"
 	leaves
 	secret
 }
@@ -76,7 +76,7 @@ deny contains {
 	"reason": "The definition of {tool} is not the one that was pinned.",
 	"hint": "This tool has changed since it was reviewed and cannot be used until a person has looked at it.",
 } if {
-	before
+	input.phase == "before"
 	input.resource.definition.state == "changed"
 }
 
@@ -85,7 +85,7 @@ deny contains {
 	"reason": "Reaches the metadata service of a cloud machine, which hands out credentials.",
 	"hint": "This address cannot be reached.",
 } if {
-	before
+	input.phase == "before"
 	some u in input.action.urls
 	metadata(u)
 }
@@ -104,7 +104,7 @@ deny contains {
 	"reason": "An amount is too large to be counted.",
 	"hint": "The amount is out of range.",
 } if {
-	before
+	input.phase == "before"
 	some a in input.action.amounts
 	a.overflow != "no"
 }
@@ -114,7 +114,7 @@ deny contains {
 	"reason": "The user could not do this himself.",
 	"hint": "The user whom you act for has no right to do this.",
 } if {
-	before
+	input.phase == "before"
 	input.subject.identity.rights.permitted == "no"
 }
 
@@ -123,7 +123,7 @@ deny contains {
 	"reason": "Agent and approver share a user account, and the parameters demand that they do not.",
 	"hint": "Only reading is possible in this setting.",
 } if {
-	before
+	input.phase == "before"
 	data.params.require_separation
 	not input.action.effect in {"read", "respond"}
 	not input.context.enforcement.separation in {"uid", "confined", "passkey"}
@@ -134,7 +134,7 @@ quarantine contains {
 	"reason": "The arguments hold a planted canary: something makes the agent carry data out.",
 	"hint": "This session was stopped.",
 } if {
-	before
+	input.phase == "before"
 	input.context.detect.canary == "yes"
 }
 
@@ -143,6 +143,6 @@ deny contains {
 	"reason": "The result holds a planted canary.",
 	"hint": "The call was carried out, but its result cannot be shown. Do not repeat it.",
 } if {
-	after
+	input.phase == "after"
 	input.context.detect.canary == "yes"
 }

@@ -4,10 +4,6 @@ package sallyport.baseline
 
 import rego.v2
 
-before if input.phase == "before"
-
-after if input.phase == "after"
-
 grave := {"send", "spend", "destroy", "admin"}
 
 usual := {"read", "respond", "write", "execute"}

@@ -5,18 +5,18 @@ package sallyport.baseline
 import rego.v2
 
 oblige contains {"id": "redact-secrets", "type": "redact", "params": {"kind": "secret"}} if {
-	after
+	input.phase == "after"
 	count(input.context.detect.secrets) > 0
 }
 
 # The surroundings of a secret are rarely public; the secret itself was removed.
 oblige contains {"id": "label-confidential", "type": "label", "params": {"secrecy": "confidential"}} if {
-	after
+	input.phase == "after"
 	count(input.context.detect.secrets) > 0
 }
 
 oblige contains {"id": "label-untrusted", "type": "label", "params": {"untrusted": "yes"}} if {
-	after
+	input.phase == "after"
 	untrusted
 }
 

@@ -1,0 +1,233 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/ledger"
+)
+
+func (a *app) ledgerCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "ledger", Short: "The record and its proofs"}
+	cmd.AddCommand(a.verifyCommand(), a.ledgerStatusCommand(), a.proveCommand(), a.searchCommand(), a.tailCommand(), a.exportCommand(), a.rebuildCommand())
+	return cmd
+}
+
+func (a *app) verifyCommand() *cobra.Command {
+	var vkey, remote, bundle string
+	var old []string
+	cmd := &cobra.Command{
+		Use: "verify [--url URL | --bundle FILE] [--key VKEY] [--old FILE]...", Args: cobra.NoArgs,
+		Short: "Prove that nothing was removed or rewritten; needs no owner",
+		Long: `Verify a log offline: signatures, the Merkle tree, each session's chain, the commitments of the
+payloads at hand. The log is the data directory, a URL of tiles, or an exported bundle. Give the log's key
+with --key and checkpoints that you kept with --old: a key that comes with the log proves only that it is
+whole. Exit code 5 if anything does not hold.`,
+		Example: `  sallyport ledger verify
+  sallyport ledger verify --bundle evidence.tar --key "sallyport.example/log+..."
+  sallyport ledger verify --url https://log.example/log/ --key "..." --old checkpoint-of-may`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := a.load()
+			if err != nil {
+				return err
+			}
+			src := ledger.Source{Dir: cfg.Data}
+			switch {
+			case remote != "":
+				src = ledger.Source{URL: remote}
+			case bundle != "":
+				src = ledger.Source{File: bundle}
+			}
+			opt := ledger.Options{Vkey: vkey, Head: cfg.Ledger.Head}
+			for _, f := range old {
+				b, err := os.ReadFile(f)
+				if err != nil {
+					return err
+				}
+				opt.Old = append(opt.Old, b)
+			}
+			return a.verify(cmd.Context(), src, opt)
+		},
+	}
+	cmd.Flags().StringVar(&vkey, "key", "", "public key of the log in the form of a note verifier")
+	cmd.Flags().StringVar(&remote, "url", "", "address of the tiles")
+	cmd.Flags().StringVar(&bundle, "bundle", "", "file made by ledger export")
+	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
+	cmd.MarkFlagsMutuallyExclusive("url", "bundle")
+	return cmd
+}
+
+func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options) error {
+	rep, err := ledger.Verify(ctx, src, opt)
+	if rep == nil {
+		return &exitCode{exitUnproved, hinted{err, `name the log with --data, --url or --bundle`}}
+	}
+	if perr := a.print(rep, func(w io.Writer) { fmt.Fprint(w, rep.Text()) }); perr != nil {
+		return perr
+	}
+	if err != nil || !rep.OK {
+		if err == nil || errors.Is(err, ledger.ErrVerification) {
+			err = fmt.Errorf("the log does not verify: %d problems", rep.Found)
+		}
+		return &exitCode{exitUnproved, err}
+	}
+	return nil
+}
+
+func (a *app) ledgerStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "How the log stands, with its key and newest checkpoint", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			var st sallyport.LedgerStatus
+			if err := c.call(cmd.Context(), http.MethodGet, "/people/v1/local/ledger", nil, &st); err != nil {
+				return err
+			}
+			return a.print(st, func(w io.Writer) {
+				fmt.Fprintf(w, "origin      %s\nkey         %s\nrecords     %d\nroot        %s\nbatches     %d since the start\nfdatasync   %d µs (median at the start)\npublished   %d\n",
+					st.Origin, st.Vkey, st.Size, st.Root, st.Batches, st.FdatasyncUs, st.Published)
+				if st.Stopped != "" {
+					fmt.Fprintf(w, "%s %s\n", a.colour(w, red, "stopped"), st.Stopped)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) proveCommand() *cobra.Command {
+	var out string
+	cmd := &cobra.Command{
+		Use: "prove INDEX", Short: "The proof that a record stands in the log", Args: cobra.ExactArgs(1),
+		Example: "  sallyport ledger prove 42\n  sallyport ledger prove 42 --out record-42     writes record-42.leaf and record-42.tlog-proof",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			var p sallyport.LedgerProof
+			if err := c.call(cmd.Context(), http.MethodGet, "/people/v1/local/ledger/proof/"+url.PathEscape(args[0]), nil, &p); err != nil {
+				return err
+			}
+			leaf, err := base64.StdEncoding.DecodeString(p.Leaf)
+			if err != nil {
+				return err
+			}
+			if out != "" {
+				return errors.Join(os.WriteFile(out+".leaf", leaf, 0o644), os.WriteFile(out+".tlog-proof", []byte(p.Proof), 0o644))
+			}
+			return a.print(p, func(w io.Writer) { fmt.Fprintf(w, "%s\n\n%s", leaf, p.Proof) })
+		},
+	}
+	cmd.Flags().StringVar(&out, "out", "", "write NAME.leaf and NAME.tlog-proof")
+	return cmd
+}
+
+func (a *app) searchCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "search WORDS...", Short: "Records by tool, rule, verdict, code or reason", Args: cobra.MinimumNArgs(1),
+		Example: "  sallyport ledger search deny write_file",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.records(cmd, url.Values{"q": {strings.Join(args, " ")}}, 200)
+		},
+	}
+}
+
+func (a *app) tailCommand() *cobra.Command {
+	var n int
+	cmd := &cobra.Command{
+		Use: "tail [-n N]", Short: "The newest records", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.records(cmd, url.Values{}, n) },
+	}
+	cmd.Flags().IntVarP(&n, "lines", "n", 20, "how many")
+	return cmd
+}
+
+func (a *app) records(cmd *cobra.Command, query url.Values, most int) error {
+	c, err := a.owner(cmd.Context(), false)
+	if err != nil {
+		return err
+	}
+	steps, err := list[index.Step](cmd.Context(), c, "/people/v1/records", query, most)
+	if err != nil {
+		return err
+	}
+	return a.print(steps, func(w io.Writer) {
+		for i := len(steps) - 1; i >= 0; i-- {
+			a.step(w, steps[i])
+		}
+	})
+}
+
+func (a *app) exportCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "export FILE", Short: "A bundle that verifies offline; payloads stay sealed", Args: cobra.ExactArgs(1),
+		Example: "  sallyport ledger export evidence.tar\n  sallyport ledger verify --bundle evidence.tar",
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			r, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://localhost/people/v1/local/ledger/export", nil)
+			if err != nil {
+				return err
+			}
+			resp, err := c.http.Do(r)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, resp.Body.Close()) }()
+			if resp.StatusCode != http.StatusOK {
+				return fmt.Errorf("export: status %d", resp.StatusCode)
+			}
+			f, err := os.CreateTemp(filepath.Dir(args[0]), ".export-*")
+			if err != nil {
+				return err
+			}
+			defer func() { _ = os.Remove(f.Name()) }()
+			n, err := io.Copy(f, resp.Body)
+			if err = errors.Join(err, f.Close()); err != nil {
+				return fmt.Errorf("export: %w", err)
+			}
+			if err := os.Rename(f.Name(), args[0]); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"file": args[0], "bytes": n}, func(w io.Writer) { fmt.Fprintf(w, "%s, %d bytes\n", args[0], n) })
+		},
+	}
+}
+
+func (a *app) rebuildCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "rebuild", Short: "Make tiles and index anew out of the log", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			var done struct {
+				Size uint64 `json:"size"`
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/ledger/rebuild", nil, &done); err != nil {
+				return err
+			}
+			return a.print(done, func(w io.Writer) { fmt.Fprintf(w, "rebuilt from %d records\n", done.Size) })
+		},
+	}
+}

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy"
+)
+
+func (a *app) policyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "policy", Short: "Policy bundles"}
+	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand())
+	return cmd
+}
+
+func (a *app) policyTestCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "test DIR", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
+		Example: "  sallyport policy test policies/baseline",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			rep, err := policy.TestDir(cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			err = a.print(rep, func(w io.Writer) {
+				for _, f := range rep.Failures {
+					fmt.Fprintf(w, "%s %s:%d: %s: want %s, got %s\n%s\n", a.colour(w, red, "FAIL"), f.File, f.Line, f.Case, f.Want, f.Got, f.Text)
+				}
+				for _, r := range rep.Uncovered {
+					fmt.Fprintf(w, "%s rule %s fires in no case\n", a.colour(w, yellow, "uncovered"), r)
+				}
+				fmt.Fprintf(w, "%s %s: %d cases (%d allow, %d do not), %d failed\n", rep.Bundle.Name, rep.Bundle.Digest, rep.Cases,
+					rep.Allowing, rep.Refusing, len(rep.Failures))
+			})
+			if err == nil && !rep.Passed() {
+				return &exitCode{exitError, errors.New("the bundle's cases do not pass")}
+			}
+			return err
+		},
+	}
+}
+
+func (a *app) policyShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show [DIR]", Short: "Name, digest and rules of a bundle", Args: cobra.MaximumNArgs(1),
+		Long: "Name, digest and rules of the bundle in DIR, or of the embedded baseline.",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cfg := policy.Config{}
+			if len(args) == 1 {
+				cfg.Dir = args[0]
+			}
+			c, err := policy.Load(cfg)
+			if err != nil {
+				return err
+			}
+			b := struct {
+				action.Bundle
+				Rules []string `json:"rules"`
+			}{c.Bundle(), c.Rules()}
+			return a.print(b, func(w io.Writer) {
+				fmt.Fprintf(w, "%s %s, sequence %d\n", b.Name, b.Digest, b.Sequence)
+				for _, r := range b.Rules {
+					fmt.Fprintf(w, "  %s\n", r)
+				}
+			})
+		},
+	}
+}
+
+func (a *app) checkCommand() *cobra.Command {
+	var dir string
+	var explain bool
+	cmd := &cobra.Command{
+		Use: "check [--policy DIR] [--explain]", Short: "Decide one call from standard input; needs no owner", Args: cobra.NoArgs,
+		Long: `Decide one call, given as JSON on standard input: {"tool":{"server","name"}, "arguments":{...},
+"facts":{...}}. Facts is a partial input document agent.v1; what it does not state is found out where that
+is possible, else unknown. Exit code 0 for allow, 3 for ask, 4 for deny.`,
+		Example: `  echo '{"tool":{"server":"shell","name":"run"},"arguments":{"command":"rm -rf /"}}' | sallyport check --explain`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			in, err := io.ReadAll(io.LimitReader(a.in, action.DefaultBytes+1))
+			if err != nil {
+				return err
+			}
+			if dir != "" {
+				if dir, err = filepath.Abs(dir); err != nil {
+					return err
+				}
+			}
+			c, err := sallyport.Check(cmd.Context(), in, policy.Config{Dir: dir})
+			if err != nil {
+				return hinted{fmt.Errorf("check: %w", err), `the input is {"tool":{"server":"...","name":"..."},"arguments":{...}}`}
+			}
+			d := &c.Explanation.Decision
+			err = a.print(c, func(w io.Writer) {
+				if explain {
+					fmt.Fprintln(w, c.Explanation.Text)
+					return
+				}
+				fmt.Fprintln(w, d.Verdict)
+			})
+			switch {
+			case err != nil || d.Verdict == action.Allow:
+				return err
+			case d.Verdict == action.Ask:
+				return &exitCode{exitAsk, nil}
+			}
+			return &exitCode{exitDeny, nil}
+		},
+	}
+	cmd.Flags().StringVar(&dir, "policy", "", "folder of the bundle (default: the embedded baseline)")
+	cmd.Flags().BoolVar(&explain, "explain", false, "say which rules decided on which facts")
+	return cmd
+}

@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport"
+)
+
+// idleExit is after how long without work an owner ends that a thin client started.
+const idleExit = 30 * time.Minute
+
+func (a *app) upCommand() *cobra.Command {
+	var listen, people string
+	var background bool
+	cmd := &cobra.Command{
+		Use:   "up",
+		Short: "Run the owner: doors, ledger and policy over one data directory",
+		Example: `  sallyport up
+  sallyport up --listen 127.0.0.1:7117 --listen-admin 127.0.0.1:7118
+  sallyport up --listen none --listen-admin none      the socket only`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := a.load()
+			if err != nil {
+				return err
+			}
+			if listen != "" {
+				cfg.Gateway.Listen = listen
+			}
+			if people != "" {
+				cfg.Admin.Listen = people
+			}
+			return a.up(cmd.Context(), cfg, background)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "", "address for agents (default "+sallyport.DefaultListen+")")
+	cmd.Flags().StringVar(&people, "listen-admin", "", "address for people (default "+sallyport.DefaultListenAdmin+")")
+	cmd.Flags().BoolVar(&background, "background", false, "started by a thin client: end when idle, go without addresses that are taken")
+	_ = cmd.Flags().MarkHidden("background")
+	return cmd
+}
+
+// up runs an owner until ctx ends.
+func (a *app) up(ctx context.Context, cfg sallyport.Config, background bool) error {
+	s, err := sallyport.Open(ctx, cfg)
+	if errors.Is(err, sallyport.ErrOwned) {
+		if background {
+			return nil // somebody else was faster
+		}
+		return hinted{err, "stop the other one, or choose another --data"}
+	}
+	if err != nil {
+		return err
+	}
+	l, err := s.Listen()
+	if background && errors.Is(err, syscall.EADDRINUSE) {
+		s.Config.Gateway.Listen, s.Config.Admin.Listen = "none", "none"
+		fmt.Fprintln(a.err, "sallyport: the addresses are taken; serving the socket only")
+		l, err = s.Listen()
+	}
+	if err != nil {
+		return errors.Join(err, s.Close())
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	ran := make(chan error, 1)
+	go func() {
+		ran <- s.Run(ctx)
+		cancel()
+	}()
+	if background {
+		go endWhenIdle(ctx, cancel, l)
+	}
+	a.announce(s, l)
+	err = s.Serve(ctx, l)
+	cancel()
+	return errors.Join(err, <-ran, s.Close())
+}
+
+func endWhenIdle(ctx context.Context, cancel context.CancelFunc, l *sallyport.Listeners) {
+	tick := time.NewTicker(time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			if l.Idle(now) > idleExit {
+				cancel()
+			}
+		}
+	}
+}
+
+// announce says where everything is and how to get in.
+func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
+	addresses := struct {
+		Agents string `json:"agents"`
+		People string `json:"people"`
+		Socket string `json:"socket"`
+		Data   string `json:"data"`
+		Token  string `json:"admin_token_file"`
+		Bundle string `json:"bundle"`
+		Vkey   string `json:"ledger_vkey"`
+	}{Socket: sallyport.SocketPath(s.Config.Data), Data: s.Config.Data, Token: filepath.Join(s.Config.Data, "tokens", "admin"),
+		Bundle: s.Policy.Active().Bundle().Name + " " + s.Policy.Active().Bundle().Digest, Vkey: s.Ledger.Vkey()}
+	if l.Agents != nil {
+		addresses.Agents = "http://" + l.Agents.Addr().String()
+	}
+	if l.People != nil {
+		addresses.People = "http://" + l.People.Addr().String()
+	}
+	_ = a.print(addresses, func(w io.Writer) {
+		fmt.Fprintf(w, "%s is up\n", a.colour(w, bold, "sallyport"))
+		for _, row := range [][2]string{{"agents", addresses.Agents}, {"people", addresses.People}, {"socket", addresses.Socket},
+			{"data", addresses.Data}, {"policy", addresses.Bundle}, {"ledger key", addresses.Vkey}} {
+			if row[1] != "" {
+				fmt.Fprintf(w, "  %-11s %s\n", row[0], row[1])
+			}
+		}
+		fmt.Fprintf(w, "  %-11s %s\n", "log in", `with the bearer token in `+addresses.Token)
+	})
+}
