@@ -41,7 +41,7 @@ func (r *Registry) Inform(ctx context.Context, q *action.Query) (action.Part, er
 	c := call{r: r, plan: pl, facts: &f, typed: true,
 		at: around{cwd: cwdOf(q), roots: q.Context.Session.Roots}}
 	if q.Resource.Type == "resource" {
-		c.locator("", q.Resource.Name)
+		c.resource(q.Resource.Name)
 	}
 	if err := c.walk(q.Action.Arguments); err != nil {
 		return nil, fmt.Errorf("tools: arguments: %w", err)
@@ -284,6 +284,14 @@ func (c *call) glob(pointer, s string, access action.Effect) {
 		c.typed = false
 	}
 	c.addPath(p)
+}
+
+// resource takes the URI of a resource. Schemes that are the server's own name nothing outside of it.
+func (c *call) resource(uri string) {
+	scheme, _, _ := strings.Cut(strings.ToLower(action.Clip(uri, 64)), ":")
+	if _, network := defaultPorts[scheme]; network || scheme == "file" {
+		c.locator("", uri)
+	}
 }
 
 // locator takes a URL, a host, or what else stands where a URL is expected.

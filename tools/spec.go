@@ -203,6 +203,13 @@ func (w *walker) operandsOf(s *spec, ops []word, flags int) bool {
 		}
 		ops = ops[1:]
 	}
+	return w.operandKind(s, ops, flags) && ok
+}
+
+// operandKind states the paths and URLs of the operands, and reports whether they are ones that a reviewed
+// command may have.
+func (w *walker) operandKind(s *spec, ops []word, flags int) bool {
+	ok := true
 	switch s.kind {
 	case "flags": // at least one flag: without any it prints variables
 		w.guess(ops, action.EffectUnknown)
@@ -250,20 +257,25 @@ func (w *walker) operandsOf(s *spec, ops []word, flags int) bool {
 	case "cd":
 		w.changeDir(ops)
 	case "dd":
-		for _, o := range ops {
-			k, v, _ := strings.Cut(o.text, "=")
-			switch {
-			case k == "of" && !harmlessDevice(v):
-				w.path(word{text: v, static: o.static}, action.EffectDestroy, false)
-			case k == "if" && !harmlessDevice(v):
-				w.path(word{text: v, static: o.static}, action.EffectRead, false)
-			}
-		}
+		w.dd(ops)
 	default:
 		w.guess(ops, action.EffectUnknown)
 		return false
 	}
 	return ok
+}
+
+// dd reads "if=" and "of=": what is written is overwritten without a way back.
+func (w *walker) dd(ops []word) {
+	for _, o := range ops {
+		k, v, _ := strings.Cut(o.text, "=")
+		switch {
+		case k == "of" && !harmlessDevice(v):
+			w.path(word{text: v, static: o.static}, action.EffectDestroy, false)
+		case k == "if" && !harmlessDevice(v):
+			w.path(word{text: v, static: o.static}, action.EffectRead, false)
+		}
+	}
 }
 
 func (w *walker) each(ops []word, access action.Effect, shallow bool) {

@@ -279,3 +279,43 @@ func TestPathFacts(t *testing.T) {
 		})
 	}
 }
+
+func TestResourcesArePlacesOnlyIfTheirSchemeIs(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local)
+	for uri, want := range map[string]string{"file:///work/repo/a.go": "inside 1 0", "file:///etc/passwd": "inside 1 0",
+		"https://a.example/x": "outside 0 1", "memo://insights": "inside 0 0", "nonsense": "inside 0 0"} {
+		q := ask("files", uri, `{}`)
+		q.Resource.Type = "resource"
+		f := inform(t, r, q)
+		if got := fmt.Sprintf("%s %d %d", f.Zone, len(f.Paths), len(f.URLs)); got != want || f.Effect != action.EffectRead {
+			t.Errorf("%s: %s, effect %s", uri, got, f.Effect)
+		}
+	}
+}
+
+func TestInformAndObserveRunSideBySide(t *testing.T) {
+	r := open(t, testConfig())
+	defs := listed(t, "server-filesystem.json")
+	var wg sync.WaitGroup
+	for i := range 4 {
+		wg.Go(func() {
+			for j := range 20 {
+				up := local
+				up.Server = fmt.Sprint("s", i, j%3)
+				if _, err := r.Observe(context.Background(), up, defs); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+		wg.Go(func() {
+			for range 200 {
+				if _, err := r.Inform(context.Background(), ask("claude-code", "Bash", `{"command":"mkdir -p {a,b} && go test ./..."}`)); err != nil {
+					t.Error(err)
+				}
+				r.List("default", "", "", 0)
+			}
+		})
+	}
+	wg.Wait()
+}
