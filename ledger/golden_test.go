@@ -34,7 +34,7 @@ func TestGoldenLogIsReadForEver(t *testing.T) {
 	}
 	l := mustOpen(t, Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys"), ReadOnly: true})
 	defer mustClose(t, l)
-	if b, err := l.Payload(context.Background(), 2, action.PartArguments); err != nil || string(b) != `{"path":"/secret/1"}` {
+	if b, err := l.Payload(context.Background(), 4, action.PartArguments); err != nil || string(b) != `{"path":"/secret/1"}` {
 		t.Fatal(string(b), err)
 	}
 	e, err := l.Read(7)
