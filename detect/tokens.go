@@ -25,6 +25,9 @@ type shape struct {
 	anywhere bool   // the prefix may follow a letter or digit
 }
 
+// prefixed is the kind of tokens that are known only by a customary prefix.
+const prefixed = "prefixed-token"
+
 // set is a set of bytes.
 type set [256]bool
 
@@ -124,6 +127,12 @@ var shapes = []shape{
 	{"service-token", "sm_aat_", alnum, 16, 16, false}, {"service-token", "napi_", alnum, 40, 80, false},
 	{"service-token", "eyJrIjoi", base, 60, 400, false}, {"service-token", "pat.", dotted, 60, 90, false},
 	{"service-token", "sat.", dotted, 60, 90, false},
+	// Prefixes that many issuers use: the body must look random.
+	{prefixed, "sk_", word, 24, 255, false}, {prefixed, "pat_", word, 24, 255, false}, {prefixed, "tok_", word, 24, 255, false},
+	{prefixed, "token_", word, 24, 255, false}, {prefixed, "key_", word, 24, 255, false}, {prefixed, "_sk_", word, 20, 255, true},
+	{prefixed, "_pat_", word, 20, 255, true}, {prefixed, "_live_", word, 20, 255, true}, {prefixed, "_secret_", word, 20, 255, true},
+	{prefixed, "_token_", word, 20, 255, true}, {prefixed, "_key_", word, 20, 255, true}, {prefixed, "apikey_", word, 20, 255, false},
+	{prefixed, "-sk-", word, 24, 255, true}, {prefixed, "-pat-", word, 24, 255, true}, {prefixed, "-token-", word, 24, 255, true},
 	{"azure-key", "AccountKey=", base, 60, 100, true}, {"azure-key", "SharedAccessKey=", base, 40, 100, true},
 }
 
@@ -146,6 +155,10 @@ func (s *shape) match(text string, end int, body *set) (start, stop int, ok bool
 	}
 	if s.anywhere && s.kind == "azure-key" {
 		start = end
+	}
+	if s.kind == prefixed {
+		m := mixOf(text[end:stop])
+		return start, stop, m.digit >= 4 && m.letters() >= 6 && m.turns >= 5 && plausible(text[end:stop], 3.2)
 	}
 	return start, stop, plausible(text[end:stop], 2.2)
 }
