@@ -62,10 +62,15 @@ func Check(data []byte, l Limits) error {
 	return nil
 }
 
+// maxNames bounds the names that Check remembers: an object of millions of short names would cost a
+// hundred times its own size.
+const maxNames = 1 << 17
+
 type checker struct {
 	dec   *jsontext.Decoder
 	limit int
 	names []map[string]bool // one per open object; nil entries are arrays
+	open  int               // names in all open objects
 	value bool              // the next string in the open object is a value
 }
 
@@ -87,10 +92,14 @@ func (c *checker) token() (bool, error) {
 		c.names, c.value = append(c.names, m), false
 		return false, nil
 	case '}', ']':
+		c.open -= len(c.names[len(c.names)-1])
 		c.names = c.names[:len(c.names)-1]
 	case '"':
 		if n := len(c.names); n > 0 && c.names[n-1] != nil && !c.value {
 			folded := strings.ToLower(strings.ToUpper(tok.String()))
+			if c.open++; c.open > maxNames {
+				return false, fmt.Errorf("%w: more than %d names are open at once", ErrStrict, maxNames)
+			}
 			if c.names[n-1][folded] {
 				return false, fmt.Errorf("%w: two names at %q differ only in case", ErrStrict, c.dec.StackPointer().Parent())
 			}

@@ -117,6 +117,7 @@ func (e *Enforcer) askRelease(ctx context.Context, x *entry, j judgement, o Outc
 // Held returns the result of an action whose release a person has granted since; until then the held
 // release, after a refusal or HoldFor a withheld one. A grant is used once.
 func (e *Enforcer) Held(ctx context.Context, s *action.Subject, id string) (Release, error) {
+	ctx = context.WithoutCancel(ctx)
 	x, err := e.find(ctx, s, id)
 	if err != nil {
 		return Release{}, err

@@ -51,6 +51,9 @@ type Config struct {
 	HoldFor         time.Duration // how long a held result waits; 0 means 24 h
 	HoldBytes       int           // largest result that gate two looks at; 0 means 16 MiB
 	MaxOpen         int           // actions that have not ended; 0 means 4096
+	MaxOpenAgent    int           // of them, of one agent; 0 means 1024
+	MaxOpenBytes    int64         // of their arguments, of one agent; 0 means 64 MiB. All agents together may hold 8 times that
+	MaxSessions     int           // sessions of one agent that are not idle; 0 means 1024
 	MaxEnded        int           // ended actions whose call ids are remembered; 0 means 65536
 	SessionIdle     time.Duration // 0 means 30 min
 }
@@ -64,7 +67,8 @@ type Enforcer struct {
 	calls   map[string]*entry // by call fingerprint
 	waiting map[string]*entry // asked entries of doors without call ids, by session and binding
 	ended   []string          // ids of ended entries, oldest first
-	open    int
+	open    load
+	agents  map[string]*load // by tenant and agent
 
 	sessMu    sync.Mutex // guards sessions
 	sessions  map[string]*sessionState
@@ -100,8 +104,11 @@ func New(cfg Config) (*Enforcer, error) {
 	defaultTo(&cfg.HoldBytes, 16<<20)
 	defaultTo(&cfg.MaxOpen, 4096)
 	defaultTo(&cfg.MaxEnded, 65536)
+	defaultTo(&cfg.MaxOpenAgent, 1024)
+	defaultTo(&cfg.MaxOpenBytes, 64<<20)
+	defaultTo(&cfg.MaxSessions, 1024)
 	defaultTo(&cfg.SessionIdle, 30*time.Minute)
-	return &Enforcer{cfg: cfg, entries: map[string]*entry{}, calls: map[string]*entry{}, waiting: map[string]*entry{},
+	return &Enforcer{cfg: cfg, entries: map[string]*entry{}, calls: map[string]*entry{}, waiting: map[string]*entry{}, agents: map[string]*load{},
 		sessions: map[string]*sessionState{}, malformed: malformedCounts{seen: map[string]*malformedCount{}}}, nil
 }
 

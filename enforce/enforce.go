@@ -31,6 +31,7 @@ import (
 // Before passes a through the first gate. Any verdict but allow means: do not execute. An error means
 // that nothing was decided or that the decision could not be recorded: do not execute.
 func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
+	ctx = context.WithoutCancel(ctx) // a caller who leaves must not turn a fact into a fault; deadlines are ours
 	sess, err := e.session(ctx, a.Subject.Tenant, a.Session)
 	if err != nil || !sess.belongs(&a.Subject) {
 		return Admission{}, ErrNotFound
@@ -237,6 +238,7 @@ func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(context.Conte
 // returns the stored answer, one with other content is ErrConflict. An outcome that comes after the
 // deadline is recorded as late, and judged like any other.
 func (e *Enforcer) After(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
+	ctx = context.WithoutCancel(ctx)
 	x, err := e.find(ctx, s, id)
 	if err != nil {
 		return Release{}, err
@@ -306,6 +308,7 @@ func (e *Enforcer) gateTwo(ctx context.Context, x *entry, o Outcome, round int) 
 // sampling, a piece of a stream) through the second gate. The first one writes a durable round record;
 // one that is not released writes its decision.
 func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Outcome) (Release, error) {
+	ctx = context.WithoutCancel(ctx)
 	x, err := e.find(ctx, s, id)
 	if err != nil {
 		return Release{}, err

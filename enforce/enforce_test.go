@@ -683,3 +683,47 @@ func TestSessionsAreNotShared(t *testing.T) {
 		t.Errorf("a restart loses the session (%v)", err)
 	}
 }
+
+func TestOneAgentCannotUseUpTheRoom(t *testing.T) {
+	r := newRig(t, byTool, func(c *enforce.Config) { c.MaxOpenAgent, c.MaxOpenBytes = 3, 1000 })
+	for i := range 3 {
+		if _, err := r.Before(t.Context(), r.attempt("pay", fmt.Sprint(i), fmt.Sprintf(`{"n":%d}`, i))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := r.Before(t.Context(), r.attempt("pay", "4", `{"n":4}`)); !errors.Is(err, enforce.ErrBusy) {
+		t.Errorf("a fourth open action: %v", err)
+	}
+	other := r.sub
+	other.ID = "other"
+	sess, err := r.Session(t.Context(), &other, "host", enforce.SessionOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := r.attempt("read", "1", `{}`)
+	a.Subject, a.Session = other, sess
+	var ran atomic.Int64
+	for range 10 {
+		a.CallID += "x"
+		if _, _, err := r.Do(t.Context(), a, done(&ran, `"ok"`)); err != nil {
+			t.Fatalf("another agent: %v", err)
+		}
+	}
+	a.CallID, a.Arguments = "big", []byte(`{"a":"`+strings.Repeat("x", 2000)+`"}`)
+	if _, err := r.Before(t.Context(), a); !errors.Is(err, enforce.ErrBusy) {
+		t.Errorf("more bytes than an agent may hold: %v", err)
+	}
+}
+
+func TestCallerThatLeavesIsNoFault(t *testing.T) {
+	r := newRig(t, byTool, func(c *enforce.Config) {
+		c.Stages = [][]enforce.Source{{{Name: "slow", Informer: enforcetest.Facts{Func: func(ctx context.Context, _ *action.Query) (action.Part, error) {
+			return action.UnknownFlow(), ctx.Err()
+		}}}}}
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if adm, err := r.Before(ctx, r.attempt("read", "c", `{}`)); err != nil || adm.Verdict != action.Allow {
+		t.Errorf("%+v, %v", adm, err)
+	}
+}

@@ -95,7 +95,7 @@ func (e *Enforcer) readmit(ctx context.Context, x *entry) error {
 	if x.call != "" {
 		e.calls[x.call] = x
 	}
-	e.open++
+	e.load(x, 1)
 	if x.status == action.StatusAsked {
 		e.waiting[x.att.Session+" "+x.args] = x
 	}
@@ -157,7 +157,7 @@ func (e *Enforcer) Run(ctx context.Context) error {
 func (e *Enforcer) Sweep(ctx context.Context) error {
 	now := e.cfg.Now()
 	e.mu.Lock()
-	due := make([]*entry, 0, e.open)
+	due := make([]*entry, 0, e.open.n)
 	for _, x := range e.entries {
 		due = append(due, x)
 	}

@@ -76,6 +76,9 @@ func (e *Enforcer) Session(ctx context.Context, s *action.Subject, host string, 
 	case !errors.Is(err, store.ErrNotFound):
 		return "", fmt.Errorf("enforce: session: %w", err)
 	}
+	if e.crowded(s, now) {
+		return "", ErrBusy
+	}
 	id, err := e.newID(now)
 	if err != nil {
 		return "", err
@@ -95,6 +98,20 @@ func (e *Enforcer) Session(ctx context.Context, s *action.Subject, host string, 
 	}
 	e.sessions[id] = sess
 	return id, nil
+}
+
+// crowded reports whether the agent has as many sessions as it may. e.sessMu is held.
+func (e *Enforcer) crowded(s *action.Subject, now time.Time) bool {
+	if len(e.sessions) < e.cfg.MaxSessions {
+		return false
+	}
+	n := 0
+	for _, o := range e.sessions {
+		if o.rec.Tenant == s.Tenant && o.rec.Agent == s.ID && !o.idle(now, e.cfg.SessionIdle) {
+			n++
+		}
+	}
+	return n >= e.cfg.MaxSessions
 }
 
 // session returns the state of id, from the store if this process has not met it.

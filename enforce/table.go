@@ -45,7 +45,9 @@ type entry struct {
 	release    *Release // without content
 	hold       *Request // of a held result
 	finished   bool
-	restored   bool // rebuilt from the log: att lacks what only the payload holds
+	size       int64  // as it is booked
+	loads      string // agent on whom it is booked
+	restored   bool   // rebuilt from the log: att lacks what only the payload holds
 }
 
 // take makes j the judgement of x.
@@ -150,7 +152,7 @@ func (e *Enforcer) enter(ctx context.Context, a Attempt) (*entry, error) {
 		e.revive(x, a)
 		return x, nil
 	}
-	if e.open >= e.cfg.MaxOpen {
+	if !e.room(&a) {
 		return nil, ErrBusy
 	}
 	id, err := e.newID(e.cfg.Now())
@@ -163,9 +165,48 @@ func (e *Enforcer) enter(ctx context.Context, a Attempt) (*entry, error) {
 	if call != "" {
 		e.calls[call] = x
 	}
-	e.open++
+	e.load(x, 1)
 	return x, nil
 }
+
+// load is what open actions hold.
+type load struct {
+	n     int
+	bytes int64
+}
+
+// room reports whether another action may be opened: one agent cannot use up what is there for all.
+// e.mu is held.
+func (e *Enforcer) room(a *Attempt) bool {
+	own := load{}
+	if l := e.agents[agentKey(&a.Subject)]; l != nil {
+		own = *l
+	}
+	size := int64(len(a.Arguments) + len(a.Reasoning))
+	return e.open.n < e.cfg.MaxOpen && own.n < e.cfg.MaxOpenAgent &&
+		own.bytes+size <= e.cfg.MaxOpenBytes && e.open.bytes+size <= 8*e.cfg.MaxOpenBytes
+}
+
+// load books x as opened (by 1) or ended (by -1). e.mu is held.
+func (e *Enforcer) load(x *entry, by int) {
+	if by > 0 {
+		x.size, x.loads = int64(len(x.att.Arguments)+len(x.att.Reasoning)), agentKey(&x.att.Subject)
+	}
+	own := e.agents[x.loads]
+	if own == nil {
+		own = &load{}
+		e.agents[x.loads] = own
+	}
+	for _, l := range []*load{&e.open, own} {
+		l.n += by
+		l.bytes += int64(by) * x.size
+	}
+	if own.n == 0 {
+		delete(e.agents, x.loads)
+	}
+}
+
+func agentKey(s *action.Subject) string { return s.Tenant + "/" + s.ID }
 
 // resumes reports whether a door's repeated call means the one that is waiting: doors whose clients
 // mint a new call id for each try.
@@ -261,7 +302,7 @@ func (e *Enforcer) finish(x *entry) {
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	e.open--
+	e.load(x, -1)
 	delete(e.waiting, x.att.Session+" "+x.args)
 	e.ended = append(e.ended, x.id)
 	for len(e.ended) > e.cfg.MaxEnded {
