@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 )
@@ -98,27 +99,32 @@ func (c *Child) Wait(grace time.Duration) int {
 	return 1
 }
 
-// Roots returns the folders that a server's own arguments name: absolute paths of existing directories,
-// with links resolved, alone or after "=" of an option. They bound what the session's user meant the
-// server to work on. The root of the file system is never one.
-func Roots(command []string) []string {
-	var out []string
-	seen := map[string]bool{}
+// Roots returns the folders that a server's own arguments name, with links resolved, and those arguments as
+// they stand in command: absolute paths, or paths relative to dir that begin with a dot, of directories that
+// exist, alone or after the "=" of an option. They bound what the session's user meant the server to work
+// on. The root of the file system is never one.
+func Roots(command []string, dir string) (folders, args []string) {
 	for i, a := range command {
+		p := a
 		if _, v, ok := strings.Cut(a, "="); ok && strings.HasPrefix(a, "-") {
-			a = v
+			p = v
 		}
-		if i == 0 || !filepath.IsAbs(a) {
+		if strings.HasPrefix(p, ".") && filepath.IsAbs(dir) {
+			p = filepath.Join(dir, p)
+		}
+		if i == 0 || !filepath.IsAbs(p) {
 			continue
 		}
-		p, err := filepath.EvalSymlinks(a)
-		if err != nil || p == string(filepath.Separator) || seen[p] {
+		p, err := filepath.EvalSymlinks(p)
+		if err != nil || p == string(filepath.Separator) {
 			continue
 		}
-		if st, err := os.Stat(p); err == nil && st.IsDir() {
-			seen[p] = true
-			out = append(out, p)
+		if st, err := os.Stat(p); err != nil || !st.IsDir() {
+			continue
+		}
+		if args = append(args, a); !slices.Contains(folders, p) {
+			folders = append(folders, p)
 		}
 	}
-	return out
+	return folders, args
 }

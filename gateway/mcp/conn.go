@@ -21,8 +21,7 @@ type Conn struct {
 	up   Upstream
 
 	mu       sync.Mutex
-	version  string              // negotiated by initialize; guarded by mu, as all below
-	client   map[string]*pending // requests of the client, by id
+	client   map[string]*pending // requests of the client, by id; guarded by mu, as all below
 	server   map[string]*pending // requests of the server, by id
 	tokens   map[string]*pending // requests of the client, by progress token
 	listen   string              // action under which text outside any request passes; "" if none yet
@@ -132,9 +131,6 @@ func (c *Conn) ready(p *pending) {
 	p.ready = true
 	c.mu.Unlock()
 }
-
-// modern reports whether a request is of a revision without sessions.
-func (c *Conn) modern(p *plan) bool { return p.version >= stateless }
 
 // about returns the action that a message outside any answer belongs to: the request whose stream it came
 // on, else the only open one, else the connection's own.

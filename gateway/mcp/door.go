@@ -75,7 +75,8 @@ func (d *RelayDoor) serve(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 }
 
 func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.Peer, h Hello) (Peer, Upstream, error) {
-	up := Upstream{Name: h.Name, Command: h.Command, Roots: Roots(h.Command)}
+	folders, args := Roots(h.Command, h.Dir)
+	up := Upstream{Name: h.Name, Command: h.Command, Roots: args}
 	if up.Name == "" {
 		up.Name = Name(h.Command)
 	}
@@ -96,7 +97,7 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 			return Peer{}, up, err
 		}
 	}
-	sid, err := d.Gate.cfg.Enforcer.Session(ctx, &c.Subject, key, enforce.SessionOptions{Roots: up.Roots})
+	sid, err := d.Gate.cfg.Enforcer.Session(ctx, &c.Subject, key, enforce.SessionOptions{Roots: folders})
 	if err != nil {
 		return Peer{}, up, errors.New("the session cannot be opened")
 	}

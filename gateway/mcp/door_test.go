@@ -238,8 +238,8 @@ func TestRootsAreTheServersOwnFolders(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := Roots([]string{"/bin", "-y", "server", link, "--dir=" + real, "/", "/does/not/exist", "relative"})
-	if len(got) != 1 || got[0] != want {
-		t.Fatalf("roots %q, want %q", got, want)
+	got, args := Roots([]string{"/bin", "-y", "server", link, "--dir=" + real, "/", "/does/not/exist", "relative", "./real", "../" + filepath.Base(dir) + "/real"}, dir)
+	if len(got) != 1 || got[0] != want || len(args) != 4 || args[0] != link {
+		t.Fatalf("roots %q of %q, want %q", got, args, want)
 	}
 }

@@ -168,7 +168,7 @@ func (nobody) Malformed(context.Context, action.Door, string, string) {}
 type Upstream struct {
 	Name    string      // our name, part of every tool key
 	Command []string    // of a stdio server
-	Roots   []string    // its arguments that are its folders, see Roots
+	Roots   []string    // its arguments that name its folders, see Roots
 	URL     string      // of an HTTP server
 	Zone    action.Zone // as the operator vetted it; "" is unknown and counts as outside
 }

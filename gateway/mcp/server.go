@@ -129,16 +129,9 @@ func (c *Conn) Oversize(ctx context.Context, key string, size int64, digest stri
 	return Step{Forward: refusal(p.id, &p.plan, msg)}
 }
 
-// shape does what the protocol asks of an intermediary that changes lists, and learns what it needs from
-// handshakes.
+// shape does what the protocol asks of an intermediary that judges lists for one subject.
 func (c *Conn) shape(ctx context.Context, m *message, p *pending) ([]byte, error) {
 	switch p.plan.method {
-	case methodInitialize:
-		if v, ok := text(member(m.result, "protocolVersion")); ok {
-			c.mu.Lock()
-			c.version = action.Clip(v, 32)
-			c.mu.Unlock()
-		}
 	case methodTools:
 		return c.tools(ctx, m.result, member(p.plan.args, "cursor") == nil)
 	case methodDiscover, "prompts/list", "resources/list", "resources/templates/list", methodRead:
