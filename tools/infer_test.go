@@ -98,6 +98,7 @@ func TestTypedIsKnownOnlyIfAllWasUnderstood(t *testing.T) {
 		{"a closed choice", "files", "get_thing", `{"where":"a"}`, action.StateKnown},
 		{"a format", "files", "get_thing", `{"link":"https://a.example/"}`, action.StateKnown},
 		{"a format behind a reference", "files", "get_thing", `{"deep":{"q1":"a@b.example"}}`, action.StateKnown},
+		{"a neighbour of that format", "files", "get_thing", `{"deep":{"q2":"a@b.example"}}`, action.StateUnknown},
 		{"a URL that two readers read as two", "files", "get_thing", `{"link":"https://a.example\\@b.example/"}`, action.StateUnknown},
 		{"an unresolved path", "files", "get_thing", `{"path":"a\u0000b"}`, action.StateUnknown},
 		{"no arguments", "files", "get_thing", `{}`, action.StateKnown},
@@ -116,8 +117,8 @@ func TestTypedIsKnownOnlyIfAllWasUnderstood(t *testing.T) {
 
 func TestUndeclaredArgumentsStillShowTheirPlaces(t *testing.T) {
 	r := open(t, testConfig())
-	observe(t, r, local, define(t, `{"name":"get_thing","inputSchema":{"type":"object"}}`))
-	f := inform(t, r, ask("files", "get_thing", `{"xyzzy":["../../etc/passwd","https://evil.example/?d=1","eve@evil.example","~/.ssh/id_rsa","/etc/passwd"]}`))
+	observe(t, r, local, define(t, `{"name":"zorble","inputSchema":{"type":"object"}}`))
+	f := inform(t, r, ask("files", "zorble", `{"xyzzy":["../../etc/passwd","https://evil.example/?d=1","eve@evil.example","~/.ssh/id_rsa","/etc/passwd"]}`))
 	if len(f.Paths) != 3 || len(f.URLs) != 1 || len(f.Recipients) != 1 || f.Zone != action.ZoneOutside || f.Typed != action.StateUnknown {
 		t.Errorf("%s %+v", show(f), f.Recipients)
 	}

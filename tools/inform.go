@@ -95,7 +95,7 @@ type call struct {
 	vectors  []vector  // argument vectors by the pointer of their array
 	argv     []string  // words beside a command
 	over     [5]bool   // paths, urls, commands, recipients, amounts
-	reach    bool      // a URL is named: something outside will be told
+	reach    bool      // a URL that is not our own network's is named: something outside will be told
 }
 
 type located struct{ pointer, text string }
@@ -196,10 +196,13 @@ func (c *call) role(pattern []byte, name string) (role, bool) {
 		return roleOf(name, c.plan.class), false
 	}
 	h := c.plan.hints[string(pattern)]
-	if h.role != roleNone {
-		return h.role, true
+	ro := h.role
+	if ro == roleNone {
+		ro = roleOf(name, c.plan.class)
 	}
-	ro := roleOf(name, c.plan.class)
+	if ro == roleRecipient && c.plan.effect == action.EffectRead {
+		ro = roleSelector // nobody receives anything: it says whose things are read
+	}
 	if ro == roleNone && h.closed {
 		ro = roleNeutral
 	}
@@ -260,7 +263,7 @@ func (c *call) shape(pointer, s string) {
 		if p := c.r.path(pointer, s, access(c.plan.effect), c.at, false); p.Exists != action.No || p.Private != action.No {
 			c.addPath(p)
 		}
-	case mailLike(s):
+	case c.plan.effect != action.EffectRead && mailLike(s):
 		c.recipient(pointer, s, roleRecipient)
 	}
 }
@@ -310,7 +313,7 @@ func (c *call) locator(pointer, s string) {
 
 func (c *call) addURL(pointer, s string) {
 	u, can := urlFacts(pointer, s)
-	c.reach = true
+	c.reach = c.reach || u.Private != action.Yes
 	if !can.ok {
 		c.typed = false
 	}

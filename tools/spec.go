@@ -242,7 +242,8 @@ func (w *walker) operandKind(s *spec, ops []word, flags int) bool {
 			ok = ok && containsWord(strings.Fields(s.choose), o.text)
 		}
 	case "code": // a file of a language, then its own arguments
-		w.guess(ops, action.EffectUnknown)
+		w.guess(ops[:min(1, len(ops))], action.EffectRead)
+		w.guess(ops[min(1, len(ops)):], action.EffectUnknown)
 		return false
 	case "runner":
 		w.guess(ops, action.EffectUnknown)
