@@ -159,3 +159,10 @@ func TestStdioListShowsOnlyWhatTheAgentMaySee(t *testing.T) {
 		t.Errorf("cacheScope is %q", res.CacheScope)
 	}
 }
+
+// serve serves any official server.
+func serve(s *sdk.Server) func(io.ReadCloser, io.WriteCloser) {
+	return func(in io.ReadCloser, out io.WriteCloser) {
+		_ = s.Run(context.Background(), &sdk.IOTransport{Reader: in, Writer: out})
+	}
+}
