@@ -54,8 +54,7 @@ func door(t testing.TB, g *Gate, upstream http.Handler) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := g.cfg.Enforcer.(*path)
-	gate, err := gateway.New(gateway.Config{Auth: names{}, Malformed: p.Malformed, Door: action.DoorMCP})
+	gate, err := gateway.New(gateway.Config{Auth: names{}, Malformed: g.cfg.Enforcer.Malformed, Door: action.DoorMCP})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -152,7 +152,7 @@ func TestStdioListShowsOnlyWhatTheAgentMaySee(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(seen) != 5 || len(res.Tools) != 4 {
+	if len(seen) != 6 || len(res.Tools) != 5 {
 		t.Fatalf("observed %d, shown %d", len(seen), len(res.Tools))
 	}
 	if res.CacheScope != "private" {
