@@ -10,7 +10,8 @@ import (
 	"slices"
 )
 
-//go:embed baseline cedar-example
+//go:embed baseline/*.rego baseline/*.yaml baseline/*.md baseline/tests
+//go:embed cedar-example/*.cedar cedar-example/*.yaml cedar-example/*.md cedar-example/tests
 var packs embed.FS
 
 // Names lists the packs.

@@ -75,6 +75,7 @@ reads_safely if {
 	input.action.effect == "read"
 	typed
 	all_paths_inside
+	all_paths_read
 	all_hosts_listed
 	all_commands_run
 	only_reads_sql
@@ -97,6 +98,7 @@ writes_inside if {
 	inside_zone
 	count(input.action.paths) > 0
 	all_paths_inside
+	no_path_destroyed
 	all_commands_run
 	count(input.action.urls) == 0
 	count(input.action.recipients) == 0
@@ -147,6 +149,7 @@ runs_safely if {
 	count(input.action.commands) > 0
 	all_commands_run
 	all_paths_inside
+	no_path_destroyed
 	all_hosts_listed
 	count(input.action.recipients) == 0
 	count(input.action.sql) == 0
@@ -158,6 +161,7 @@ sends_safely if {
 	all_recipients_listed
 	all_hosts_listed
 	all_paths_inside
+	all_paths_read
 	scanned
 	unburdened
 }

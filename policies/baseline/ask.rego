@@ -11,7 +11,14 @@ ask contains {
 	"approver": {"channel": "operator"},
 } if {
 	input.phase == "before"
-	input.action.effect == "destroy"
+	destroys
+}
+
+destroys if input.action.effect == "destroy"
+
+destroys if {
+	some p in input.action.paths
+	p.access == "destroy"
 }
 
 ask contains {
@@ -162,8 +169,8 @@ untyped if {
 
 ask contains {
 	"id": "server.outside", "code": "server-outside", "severity": "medium",
-	"reason": "{server} is outside the trust zone, and what it is told may be confidential.",
-	"hint": "This server is outside the organisation, so a person has to approve what it is told.",
+	"reason": "What {tool} is told reaches the outside, and may be confidential.",
+	"hint": "What is told here reaches the outside, so a person has to approve it.",
 	"approver": {"channel": "operator"},
 } if {
 	input.phase == "before"
@@ -244,6 +251,8 @@ ask contains {
 	not safe
 	not explained
 }
+
+explained if destroys
 
 explained if irreversible
 

@@ -47,6 +47,10 @@ all_paths_inside if every p in input.action.paths {
 	plain(p)
 }
 
+all_paths_read if every p in input.action.paths { p.access == "read" }
+
+no_path_destroyed if every p in input.action.paths { p.access in {"read", "write"} }
+
 some_path_outside if {
 	some p in input.action.paths
 	outside(p)

@@ -10,10 +10,10 @@
 //	*.rego, *.cedar         policies, in any folder; *_test.rego decides nothing
 //	tests/*.yaml            cases
 //	tools/*.yaml            tool packs, handed out by name and not read here
-//	testdata/, *.md, *.txt  carried along
+//	*.md, *.txt, LICENSE    carried along
 //
 // Anything else is refused, because a policy with a mistyped ending would be a rule that never fires.
-// Names that begin with a dot are not part of the bundle. Links, names with odd characters, and bundles
+// Names that begin with a dot and the folder testdata are not part of the bundle. Links, names with odd characters, and bundles
 // beyond the limits are refused whole; nothing is ever read half.
 package bundle
 
@@ -85,7 +85,7 @@ func Read(fsys fs.FS, overlay map[string][]byte) (*Bundle, error) {
 		if name == "." {
 			return nil
 		}
-		if strings.HasPrefix(d.Name(), ".") {
+		if strings.HasPrefix(d.Name(), ".") || name == "testdata" {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -184,8 +184,6 @@ func known(name string) bool {
 	first, _, nested := strings.Cut(name, "/")
 	ext := path.Ext(name)
 	switch {
-	case nested && first == "testdata":
-		return true
 	case nested && (first == "tests" || first == "tools"):
 		return ext == ".yaml" || ext == ".rego" && first == "tests"
 	}
@@ -238,8 +236,7 @@ func (b *Bundle) Files(folder, ext string) []File {
 // Policies returns the files that decide and end in ext: neither tests nor testdata.
 func (b *Bundle) Policies(ext string) []File {
 	return slices.DeleteFunc(b.Files("", ext), func(f File) bool {
-		return strings.HasPrefix(f.Name, "tests/") || strings.HasPrefix(f.Name, "testdata/") ||
-			strings.HasSuffix(f.Name, "_test.rego")
+		return strings.HasPrefix(f.Name, "tests/") || strings.HasSuffix(f.Name, "_test.rego")
 	})
 }
 
