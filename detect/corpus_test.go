@@ -13,6 +13,8 @@ import (
 	"sort"
 	"strings"
 	"testing"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // corpus opens a file of the development data: under SALLYPORT_DATA, or in shared/data beside the module.
@@ -249,5 +251,24 @@ func TestInjectionOnPromptSets(t *testing.T) {
 	}
 	if fp*20 > benign {
 		t.Errorf("false alarms %s", share(fp, benign))
+	}
+}
+
+func TestHonestToolsAreNotPoisoned(t *testing.T) {
+	type tool struct{ Tool, Description string }
+	d := open(t)
+	n, wrong := 0, 0
+	for _, file := range []string{"agentdojo/tools.jsonl", "agentdyn/tools.jsonl"} {
+		for _, r := range rows[tool](t, file) {
+			n++
+			if d.Poisoned(r.Description) != action.No {
+				wrong++
+				t.Logf("%s: %.200q", r.Tool, r.Description)
+			}
+		}
+	}
+	t.Logf("descriptions told to be poisoned: %s", share(wrong, n))
+	if wrong*50 > n {
+		t.Error("too many alarms on honest tools")
 	}
 }

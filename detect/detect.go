@@ -119,7 +119,7 @@ func (d *Detector) secret(pointer string, h hit) action.Secret {
 
 // poisonedAt is the score from which the description of a tool counts as poisoned. Descriptions do tell a
 // model what to do; they have no reason to set rules aside, to conceal, or to hide text.
-const poisonedAt = 600
+const poisonedAt = 500
 
 // Poisoned reports whether the description of a tool carries instructions that do not belong there. It is
 // unknown for a text that is too large to look through.

@@ -20,7 +20,8 @@ const (
 	sigUser             // the user, spoken of
 	sigOrder            // precedence: do this first
 	sigCall             // demands to call a tool or run something
-	sigRole             // delimiters of a conversation
+	sigRole             // words that delimit a conversation
+	sigToken            // tokens that delimit one for a model
 	sigMove             // verbs that move data
 	sigPrivate          // data that is worth stealing
 	sigTarget           // an address or URL
@@ -50,9 +51,10 @@ var phrases = map[signal][]string{
 		"mandatory", "you are required to", "instead of", "instead, ", "rather than", "important:", "urgent", "immediately"},
 	sigCall: {"use the tool", "call the tool", "use the function", "call the function", "invoke the", "using the tool", "function call",
 		"with the following arguments", "with these arguments", "with the following parameters", "run the following", "execute the following",
-		"run this command", "execute this", "tool call", "call this tool", "you should use the", "| sh", "| bash"},
-	sigRole: {"<|im_start", "<|im_end", "<|system", "<|user", "<|assistant", "<|endoftext", "[inst]", "[/inst]", "<<sys>>", "<system>",
-		"</system>", "<system_", "<instructions>", "</instructions>", "<important>", "</important>", "### system", "### instruction",
+		"run this command", "execute this", "tool call", "call this tool", "you should use the", "| sh", "| bash", "curl http", "wget http"},
+	sigToken: {"<|im_start", "<|im_end", "<|system", "<|user", "<|assistant", "<|endoftext", "<|eot_id", "<|start_header", "[inst]",
+		"[/inst]", "<<sys>>", "<start_of_turn"},
+	sigRole: {"<system>", "</system>", "<system_", "<instructions>", "</instructions>", "<important>", "</important>", "### system", "### instruction",
 		"\nsystem:", "\nassistant:", "\nhuman:", "[system]", "(system)", "system message", "<tool_result", "</tool_result", "<function_result",
 		"</function_result", "end of document", "new instructions", "admin mode", "developer mode", "<admin", "[admin"},
 	sigMove: {"send", "forward", "upload", "post ", "e-mail", "email", "transmit", "exfiltrate", "leak", "append", "transfer", "include",
@@ -87,6 +89,7 @@ type pattern struct {
 var patterns = []pattern{
 	{reason: "sets instructions aside", score: 600, first: sigDrop, second: sigRules, within: 48},
 	{reason: "conversation delimiters inside data", score: 350, first: sigRole},
+	{reason: "a model's control tokens inside data", score: 600, first: sigToken},
 	{reason: "addresses a model", score: 350, first: sigModel},
 	{reason: "asks to conceal something from the user", score: 600, first: sigConceal, second: sigUser, within: 60},
 	{reason: "asks to conceal something", score: 250, first: sigConceal},

@@ -220,7 +220,7 @@ const (
 )
 
 // decode reads a run of base64 or hexadecimal characters. ok is true if it holds text; opaque if it is long
-// and holds none.
+// and holds other bytes too.
 func decode(run string) (text, layer string, ok, opaque bool) {
 	run = strings.TrimRight(run, "=")
 	if len(run) < minEncoded {
@@ -234,17 +234,42 @@ func decode(run string) (text, layer string, ok, opaque bool) {
 		if readable(b) {
 			return string(b), "hex", true, false
 		}
-		return "", "", false, len(run) >= 2*minOpaque
+		text, ok = printable(b)
+		return text, "hex", ok, len(run) >= 2*minOpaque
 	}
 	enc := base64.RawStdEncoding
 	if strings.ContainsAny(run, "-_") {
 		enc = base64.RawURLEncoding
 	}
 	b, err := enc.DecodeString(run)
-	if err == nil && readable(b) {
+	opaque = len(run) >= minOpaque && entropy(run) > 4.5
+	if err != nil {
+		return "", "", false, opaque
+	}
+	if readable(b) {
 		return string(b), "base64", true, false
 	}
-	return "", "", false, len(run) >= minOpaque && entropy(run) > 4.5
+	text, ok = printable(b)
+	return text, "base64", ok, opaque
+}
+
+// minPrintable is the shortest run of text that is looked for among other bytes.
+const minPrintable = 16
+
+// printable returns the runs of text in b, one a line, or false if there are none.
+func printable(b []byte) (string, bool) {
+	var out []byte
+	start := 0
+	for i := 0; i <= len(b); i++ {
+		if i < len(b) && b[i] >= ' ' && b[i] < 0x7F {
+			continue
+		}
+		if i-start >= minPrintable {
+			out = append(append(out, b[start:i]...), '\n')
+		}
+		start = i + 1
+	}
+	return string(out), out != nil
 }
 
 // readable reports whether b is text that somebody could have written.
