@@ -45,6 +45,11 @@ type writeArgs struct {
 	Text string `json:"text" jsonschema:"the whole new text"`
 }
 
+type copyArgs struct {
+	Name string `json:"name" jsonschema:"name of the note to copy"`
+	Path string `json:"path" jsonschema:"absolute path of the file to write"`
+}
+
 type sendArgs struct {
 	Name string `json:"name" jsonschema:"name of the note to send"`
 	To   string `json:"to" jsonschema:"mail address of the one who gets it"`
@@ -69,6 +74,8 @@ func Server(dir string) (*mcp.Server, error) {
 		Annotations: &mcp.ToolAnnotations{ReadOnlyHint: true, OpenWorldHint: &no}}, b.read)
 	mcp.AddTool(s, &mcp.Tool{Name: "write_note", Description: "Write one note, replacing what it held.",
 		Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, IdempotentHint: true, OpenWorldHint: &no}}, b.write)
+	mcp.AddTool(s, &mcp.Tool{Name: "write_copy", Description: "Write a copy of one note to a file.",
+		Annotations: &mcp.ToolAnnotations{DestructiveHint: &no, IdempotentHint: true, OpenWorldHint: &no}}, b.copy)
 	mcp.AddTool(s, &mcp.Tool{Name: "delete_note", Description: "Delete one note for ever.",
 		Annotations: &mcp.ToolAnnotations{DestructiveHint: &yes, OpenWorldHint: &no}}, b.remove)
 	mcp.AddTool(s, &mcp.Tool{Name: "send_note", Description: "Send one note by mail.",
@@ -139,6 +146,21 @@ func (b book) write(_ context.Context, _ *mcp.CallToolRequest, a writeArgs) (*mc
 		return nil, nil, err
 	}
 	return text("wrote %q, %d bytes", a.Name, len(a.Text)), nil, nil
+}
+
+// copy writes wherever it is told: this server guards nothing.
+func (b book) copy(_ context.Context, _ *mcp.CallToolRequest, a copyArgs) (*mcp.CallToolResult, any, error) {
+	s, err := b.load(a.Name)
+	if err != nil {
+		return nil, nil, err
+	}
+	if !filepath.IsAbs(a.Path) {
+		return nil, nil, fmt.Errorf("path %q is not absolute", a.Path)
+	}
+	if err := os.WriteFile(a.Path, []byte(s), 0o600); err != nil {
+		return nil, nil, err
+	}
+	return text("copied %q to %s", a.Name, a.Path), nil, nil
 }
 
 func (b book) remove(_ context.Context, _ *mcp.CallToolRequest, a nameArgs) (*mcp.CallToolResult, any, error) {
