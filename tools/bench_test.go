@@ -53,3 +53,22 @@ func BenchmarkLookup(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkObserve is a list that says nothing new.
+func BenchmarkObserve(b *testing.B) {
+	r := open(b, testConfig())
+	defs := listed(b, "server-filesystem.json")
+	observe(b, r, local, defs...)
+	b.Run("declare", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			observe(b, r, local)
+		}
+	})
+	b.Run("14 tools", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			observe(b, r, local, defs...)
+		}
+	})
+}

@@ -67,10 +67,19 @@ func (r *Registry) standing(snap *snapshot, q *action.Query) (*plan, action.Defi
 	}
 	switch q.Resource.Type {
 	case "tool", "":
-		if e := snap.tools[key{tenant, server, q.Resource.Name}]; e != nil {
-			return e.plan, e.at
+		e := snap.tools[key{tenant, server, q.Resource.Name}]
+		switch {
+		case e == nil:
+			return unlisted(q.Resource.Name, zone), none
+		case e.pin.Transport != Host && e.pin.Upstream != none.Upstream:
+			// Another server answers under this name now, and has not said what its tools are.
+			none.State, none.Digest = action.DefinitionPending, e.pin.Digest
+			if e.pin.State == action.DefinitionChanged {
+				none.State = action.DefinitionChanged
+			}
+			return unlisted(q.Resource.Name, zone), none
 		}
-		return unlisted(q.Resource.Name, zone), none
+		return e.plan, e.at
 	case "resource", "prompt":
 		return &plan{effect: action.EffectRead, source: action.EffectInferred, reversible: "yes", idempotent: action.TriUnknown,
 			zone: zone, class: verbRead}, none

@@ -125,6 +125,11 @@ func (r *Registry) Lookup(tenant, server, name string) (f Facts, ok bool) {
 		return Facts{Effect: action.EffectUnknown, Source: action.EffectSourceUnknown, Zone: action.ZoneUnknown,
 			Definition: action.Definition{State: action.DefinitionUnknown, Registry: snap.digests[tenant], Poisoned: action.TriUnknown}}, false
 	}
+	if s := snap.servers[key{tenant: tenant, server: server}]; e.pin.Transport != Host && s.identity != e.pin.Upstream {
+		d := e.at
+		d.State, d.Pack, d.Registry = action.DefinitionPending, "", snap.digests[tenant]
+		return Facts{Effect: action.EffectUnknown, Source: action.EffectSourceUnknown, Zone: s.zone, Definition: d}, true
+	}
 	f = Facts{Effect: e.plan.effect, Source: e.plan.source, Zone: e.plan.zone, Definition: e.at}
 	f.Definition.Registry = snap.digests[tenant]
 	return f, true

@@ -149,6 +149,10 @@ func (w *walker) self(text, name string, args []word) action.Tri {
 	}
 	s, known := programs[name]
 	out := action.No
+	reaches := !known || s.runs || s.kind == "url"
+	if reaches && r.dials(args) {
+		return action.Yes
+	}
 	for _, a := range args {
 		low := strings.ToLower(a.text)
 		for _, o := range r.own {
@@ -160,10 +164,8 @@ func (w *walker) self(text, name string, args []word) action.Tri {
 		if ourName(base) && (!known || s.runs) && nesting[name] == nil {
 			return action.Yes
 		}
-		if strings.Contains(low, ":") || strings.Contains(low, "localhost") {
-			if c := canonicalURL(a.text); c.ok && r.listener(c) {
-				return action.Yes
-			}
+		if _, v, ok := strings.Cut(a.text, "="); reaches && (r.listener(canonicalURL(a.text)) || ok && r.listener(canonicalURL(v))) {
+			return action.Yes
 		}
 		if (!known || s.runs) && strings.Contains(low, "sallyport") {
 			out = action.TriUnknown
@@ -179,11 +181,31 @@ func ourName(s string) bool {
 
 // listener reports whether c addresses one of our own listeners on this machine.
 func (r *Registry) listener(c canonical) bool {
-	if privateHost(c) != action.Yes {
+	if !c.ok || privateHost(c) == action.No {
 		return false
 	}
 	for _, l := range r.cfg.Listeners {
 		if i := strings.LastIndexByte(l, ':'); i >= 0 && l[i+1:] == itoa(c.port) {
+			return true
+		}
+	}
+	return false
+}
+
+// dials reports whether the words together name this machine and the port of one of our listeners, in
+// whatever form a program takes them: "nc 127.0.0.1 7118", "TCP:localhost:7118", code in quotes.
+func (r *Registry) dials(args []word) bool {
+	line := strings.ToLower(strings.Join(texts(args), " "))
+	here := false
+	for _, h := range []string{"127.", "localhost", "::1", "0.0.0.0", "2130706433", "0x7f"} {
+		here = here || strings.Contains(line, h)
+	}
+	if !here {
+		return false
+	}
+	for _, l := range r.cfg.Listeners {
+		port := l[strings.LastIndexByte(l, ':')+1:]
+		if port != "" && containsWord(strings.FieldsFunc(line, func(c rune) bool { return c < '0' || c > '9' }), port) {
 			return true
 		}
 	}

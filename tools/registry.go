@@ -50,7 +50,8 @@ type Seen struct {
 // Observe takes the definitions that a server listed. A first sight is pending unless a pack approves it;
 // a definition that differs from the approved one, or comes from another upstream than the approved one
 // did, is changed and stays so until it is approved again, even if the old one comes back. With no
-// definitions it only declares the server. All definitions are refused if one is unusable: a list in
+// definitions it only declares the server: until it lists them, the tools of another one under its name
+// count as pending. All definitions are refused if one is unusable: a list in
 // part would hide tools from the pins. A change that cannot be recorded is an error, and binds anyway.
 func (r *Registry) Observe(ctx context.Context, up Upstream, defs []Definition) ([]Seen, error) {
 	identity, err := up.Identity()
@@ -76,6 +77,9 @@ func (r *Registry) Observe(ctx context.Context, up Upstream, defs []Definition) 
 		}
 		names[d.Name] = true
 	}
+	if seen, same := r.unchanged(&up, identity, defs); same {
+		return seen, nil
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	next, err := r.room(up.tenant(), up.Server, names)
@@ -92,6 +96,29 @@ func (r *Registry) Observe(ctx context.Context, up Upstream, defs []Definition) 
 	next.digests[up.tenant()] = next.digest(up.tenant())
 	r.snap.Store(next)
 	return out, errors.Join(errs...)
+}
+
+// unchanged answers an observation that says nothing new, which most do, from the snapshot.
+func (r *Registry) unchanged(up *Upstream, identity string, defs []Definition) ([]Seen, bool) {
+	snap := r.snap.Load()
+	if snap.servers[key{tenant: up.tenant(), server: up.Server}] != (served{identity, up.zone()}) {
+		return nil, false
+	}
+	out := make([]Seen, 0, len(defs))
+	for i := range defs {
+		e := snap.tools[key{up.tenant(), up.Server, defs[i].Name}]
+		digest, err := defs[i].digest(up.Server)
+		if e == nil || err != nil || !e.pin.same(digest, identity, up) || r.owed(&e.pin, &defs[i]) {
+			return nil, false
+		}
+		out = append(out, Seen{Pin: e.pin, Previous: e.pin.State})
+	}
+	return out, true
+}
+
+// same reports whether p already holds what is observed.
+func (p *Pin) same(digest, identity string, up *Upstream) bool {
+	return p.Digest == digest && p.Upstream == identity && p.Kind == up.Kind && p.Zone == up.zone()
 }
 
 // room copies the snapshot for writing if it has room for the names.
@@ -126,8 +153,7 @@ func (r *Registry) observe(ctx context.Context, next *snapshot, up *Upstream, id
 	s := Seen{First: old == nil, Previous: action.DefinitionUnknown}
 	if old != nil {
 		pin, s.Previous = old.pin, old.pin.State
-		same := pin.Digest == digest && pin.Upstream == identity && pin.Kind == up.Kind && pin.Zone == up.zone()
-		if same && !r.owed(&pin, d) {
+		if pin.same(digest, identity, up) && !r.owed(&pin, d) {
 			s.Pin = pin
 			return s, nil
 		}

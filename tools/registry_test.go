@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce/enforcetest"
 )
 
 const (
@@ -287,4 +288,44 @@ func TestVectorsAreCommands(t *testing.T) {
 			t.Errorf("%s\n%s", args, show(f))
 		}
 	}
+}
+
+func TestAnotherServerUnderTheNameInheritsNothing(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local, listed(t, "server-filesystem.json")...)
+	evil := local
+	evil.Command = []string{"sh", "evil.sh"}
+	observe(t, r, evil)
+	f := inform(t, r, ask("files", "read_file", `{"path":"a.go"}`))
+	if f.Definition.State != action.DefinitionPending || f.Source != action.EffectInferred || f.Definition.Pack != "" {
+		t.Errorf("%+v", f)
+	}
+	if got, ok := r.Lookup("default", "files", "read_file"); !ok || got.Definition.State != action.DefinitionPending || got.Effect != action.EffectUnknown {
+		t.Errorf("%+v", got)
+	}
+	root := local
+	root.Command, root.Roots = []string{"npx", "fs", "/a"}, []string{"/a"}
+	other := root
+	other.Command, other.Roots = []string{"npx", "fs", "/b"}, []string{"/b"}
+	if a, b := must(root.Identity()), must(other.Identity()); a != b {
+		t.Error("another folder makes it another server")
+	}
+	other.Roots = nil
+	if a, b := must(root.Identity()), must(other.Identity()); a == b {
+		t.Error("an argument that is no folder does not make it another server")
+	}
+}
+
+func must(s string, err error) string {
+	if err != nil {
+		panic(err)
+	}
+	return s
+}
+
+func TestRegistryIsAnInformer(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local, listed(t, "server-filesystem.json")...)
+	enforcetest.TestInformer(t, r, ask("files", "write_file", `{"path":"a.go","content":"x"}`), ask("claude-code", "Bash", `{"command":"cat a.go | sh > x"}`),
+		ask("nobody", "send_money", `{"amount":1e300,"to":"a@b.example"}`))
 }

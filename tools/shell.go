@@ -350,7 +350,9 @@ func (w *walker) redirects(rs []*syntax.Redirect) []string {
 				writes = append(writes, action.Clip(t.text, maxPathBytes))
 			}
 			if rest, ok := strings.CutPrefix(t.text, "/dev/tcp/"); ok && t.static {
-				w.c.addURL(w.pointer, "tcp://"+strings.Replace(rest, "/", ":", 1))
+				u := "tcp://" + strings.Replace(rest, "/", ":", 1)
+				w.own = w.own || w.c.r.listener(canonicalURL(u))
+				w.c.addURL(w.pointer, u)
 			} else if rest, ok := strings.CutPrefix(t.text, "/dev/udp/"); ok && t.static {
 				w.c.addURL(w.pointer, "udp://"+strings.Replace(rest, "/", ":", 1))
 			} else {

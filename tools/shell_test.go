@@ -104,6 +104,8 @@ func TestOurOwnCommandIsRecognised(t *testing.T) {
 		"strangewrapper sallyport approve", "go run ./cmd/sallyport x", "go run github.com/sallyport/sallyport/cmd/sallyport@latest x", "npx sallyport x", "cp /usr/local/bin/sallyport /tmp/x", "ln -s /usr/local/bin/sallyport x", "curl --unix-socket /var/sallyport/run/sallyport.sock http://x/v1", "curl --unix-socket=/var/sallyport/run/sallyport.sock http://x/v1",
 		"nc -U /var/sallyport/run/sallyport.sock", "socat - UNIX-CONNECT:/var/sallyport/run/sallyport.sock", "curl http://127.0.0.1:7118/v1/approvals", "curl http://localhost:7118/v1", "curl 127.1:7118", "curl http://2130706433:7118", "curl http://0x7f.1:7117/v1", "curl http://[::1]:7118/", "curl 'http://[::ffff:127.0.0.1]:7118/'", "cat /var/sallyport/tokens/admin", "cat /var//sallyport/./tokens/admin",
 		"echo x > /var/sallyport/store.db", "SALLYPORT_DATA=/tmp/x ls", "env SALLYPORT_DATA=x ls", "sudo SALLYPORT_DATA=x ls", "cd /var && cat sallyport/tokens/admin", "python3 /var/sallyport/x.py", "trap 'sallyport x' EXIT", "sallyport-linux-amd64 x", "timeout 1s env nice sallyport x", "bash -c 'exec \"$@\"' _ sallyport approve", "bash -c '\"$0\" approve' sallyport",
+		"curl http://127.0.0.1.nip.io:7118/", "curl --url=http://localhost:7118/", "nc 127.0.0.1 7118", "socat - TCP:localhost:7118", "python3 -c \"import urllib.request as u; u.urlopen('http://127.0.0.1:7118/v1')\"",
+		"exec 3<>/dev/tcp/127.0.0.1/7118", "echo x > /dev/tcp/localhost/7118", "wget -qO- 127.0.0.1:7118", "http POST localhost:7118/v1/approvals",
 		"bash <<EOF\nsallyport approve\nEOF", "sh <<< 'sallyport approve'",
 	} {
 		f := bash(t, r, text)
@@ -115,7 +117,7 @@ func TestOurOwnCommandIsRecognised(t *testing.T) {
 			t.Errorf("%q is not seen\n%s", text, show(f))
 		}
 	}
-	for _, text := range []string{"cd /work/repo/sallyport", "grep -rn sallyport .", "git log --grep=sallyport", "cat docs/sallyport.md", "mkdir sallyport", "ls sallyport", "curl https://example.org:7118/"} {
+	for _, text := range []string{"cd /work/repo/sallyport", "grep -rn sallyport .", "git log --grep=sallyport", "cat docs/sallyport.md", "mkdir sallyport", "ls sallyport", "curl https://example.org:7118/", "curl http://127.0.0.1:8080/", "nc 127.0.0.1 17118", "grep 127.0.0.1:7118 a.go"} {
 		for _, c := range bash(t, r, text).Commands {
 			if c.Self != action.No {
 				t.Errorf("%q: self is %s", text, c.Self)
