@@ -320,6 +320,35 @@ func TestKillDuringItsReleaseWins(t *testing.T) {
 	}
 }
 
+func TestKillThatWaitedOutlivesAReleaseBeforeIt(t *testing.T) {
+	d := newDesk(t)
+	s := d.openSwitch(t, d.switchConfig())
+	sub := d.subject(t)
+	agent := Target{Scope: KillAgent, ID: "clerk", Tenant: "default"}
+	s.write.Lock() // as a release holds it that is still being recorded
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		if _, err := s.Kill(context.Background(), ada, agent, ""); err != nil {
+			t.Error(err)
+		}
+	}()
+	for s.Standing(t.Context(), sub, "").Killed != action.Yes {
+		runtime.Gosched()
+	}
+	s.mu.Lock()
+	s.drop(agent.key())
+	s.mu.Unlock()
+	s.write.Unlock()
+	<-done
+	if k := s.Standing(t.Context(), sub, ""); k.Killed != action.Yes {
+		t.Errorf("the kill is not in force: %+v", k)
+	}
+	if again := d.openSwitch(t, d.switchConfig()); again.Standing(t.Context(), sub, "").Killed != action.Yes {
+		t.Error("the kill was not stored")
+	}
+}
+
 func TestKillOfTooManySessionsWidens(t *testing.T) {
 	d := newDesk(t)
 	s := d.openSwitch(t, d.switchConfig())

@@ -225,14 +225,18 @@ func TestErasureReachesTheView(t *testing.T) {
 		}
 	}
 	caughtUp(t, x, l)
+	unreadable := func(when string) {
+		for _, suffix := range []string{"", "-wal"} {
+			if b, _ := os.ReadFile(path + suffix); strings.Contains(string(b), "user-of-agent-1") {
+				t.Errorf("%s: the erased name is still readable in the file%s", when, suffix)
+			}
+		}
+	}
+	unreadable("while it runs")
 	stop()
+	unreadable("after it was closed")
 	if text := dump(t, path); strings.Contains(text, "agent-1") || !strings.Contains(text, "agent-2") {
 		t.Error("the view does not follow the erasure")
-	}
-	for _, suffix := range []string{"", "-wal"} {
-		if b, _ := os.ReadFile(path + suffix); strings.Contains(string(b), "user-of-agent-1") {
-			t.Errorf("the erased name is still readable in the file%s", suffix)
-		}
 	}
 	x, _ = running(t, l, path)
 	caughtUp(t, x, l)
