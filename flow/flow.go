@@ -114,7 +114,7 @@ func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error)
 func (f *Flow) state(s *session, q *action.Query) action.Flow {
 	labels := s.labels(q.ID)
 	p := action.Flow{State: action.StateKnown, Session: labels, Sources: s.sourceList(q.ID), Asked: action.AskedUnknown,
-		Tainted: labels.Untrusted, Truncated: action.TriOf(s.truncated), Result: f.result(q)}
+		Tainted: labels.Untrusted, Truncated: action.TriOf(s.truncated || s.unindexed), Result: f.result(q)}
 	var complete bool
 	if p.Arguments, complete = f.values(s, q, labels); !complete {
 		p.Truncated = action.Yes

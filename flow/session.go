@@ -32,6 +32,7 @@ type session struct {
 	sources   []action.Source
 	open      map[string]reservation // by action id
 	truncated bool
+	unindexed bool   // an earlier process indexed values that this one does not have
 	expires   int64  // unix ms, as last written
 	saved     []byte // what the store holds
 
@@ -168,9 +169,10 @@ func (f *Flow) load(ctx context.Context, s *session, q *action.Query) error {
 	switch {
 	case found && valid(rec.Labels, rec.Sources) && valid(rec.Inherited, nil):
 		s.inherited, s.settled, s.sources = rec.Inherited, rec.Labels, rec.Sources
-		s.truncated, s.expires = rec.Truncated || rec.Read, rec.Expires
+		s.truncated, s.unindexed, s.expires = rec.Truncated, rec.Read, rec.Expires
 		s.loaded = true
-		return nil
+		s.saved, err = action.Canonical(rec)
+		return err
 	case found, q.Context.Session.State != action.SessionLive, q.Context.Session.Seq > 0:
 		s.settled, s.truncated = action.UnknownLabels(), true
 	default:
@@ -201,7 +203,8 @@ func (f *Flow) inherit(ctx context.Context, s *session, q *action.Query) error {
 			var full bool
 			s.inherited = combine(s.inherited, t.Labels)
 			s.sources, full = union(f.cfg.MaxSources, s.sources, t.Sources)
-			s.truncated = s.truncated || full || t.Labels.Untrusted != action.No
+			s.truncated = s.truncated || full
+			s.unindexed = s.unindexed || t.Labels.Untrusted != action.No
 		}
 	}
 	return nil
@@ -246,7 +249,7 @@ func (f *Flow) refresh(ctx context.Context, s *session, q *action.Query) error {
 // subject's next one. q gives the time; nil keeps the expiry. It needs s.mu.
 func (f *Flow) save(ctx context.Context, s *session, q *action.Query) error {
 	rec := saved{Inherited: s.inherited, Labels: s.own(""), Sources: s.sourceList(""), Truncated: s.truncated,
-		Read: len(s.index) > 0, Expires: s.expires}
+		Read: s.unindexed || len(s.index) > 0, Expires: s.expires}
 	ttl := f.cfg.TTL.Milliseconds()
 	if q != nil && s.expires-q.Context.Time.UnixMilli <= ttl*3/4 {
 		rec.Expires = q.Context.Time.UnixMilli + ttl
@@ -259,9 +262,11 @@ func (f *Flow) save(ctx context.Context, s *session, q *action.Query) error {
 		return nil
 	}
 	s.saved = nil
-	err = f.change(ctx, s.key, func([]byte) ([]byte, error) { return b, nil })
-	if err == nil && s.subject != "" && !same(rec.Labels, clean()) {
+	if s.subject != "" && !same(rec.Labels, clean()) { // first: what the session's record says is taken as written here too
 		err = f.change(ctx, s.subject, func(old []byte) ([]byte, error) { return leave(old, rec, ttl) })
+	}
+	if err == nil {
+		err = f.change(ctx, s.key, func([]byte) ([]byte, error) { return b, nil })
 	}
 	if err == nil {
 		s.saved, s.expires = b, rec.Expires

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"bytes"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -64,7 +65,7 @@ func (s *session) asked(f *Flow, kind, canon string, sink action.Sink) bool {
 	case "flag":
 		return false
 	case "text":
-		return len(canon) >= 4 && len(canon) <= 256 && strings.Contains(string(s.words), " "+canon+" ")
+		return len(canon) >= 4 && len(canon) <= 256 && bytes.Contains(s.words, []byte(" "+canon+" "))
 	case "number":
 		if sink != action.SinkAmount && len(canon) < 5 {
 			return false
