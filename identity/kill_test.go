@@ -344,6 +344,9 @@ func TestKillThatWaitedOutlivesAReleaseBeforeIt(t *testing.T) {
 	if k := s.Standing(t.Context(), sub, ""); k.Killed != action.Yes {
 		t.Errorf("the kill is not in force: %+v", k)
 	}
+	if o := s.Orders(); len(o) != 1 || o[0].Epoch != 2 {
+		t.Errorf("orders %+v, want the second epoch: the release was between", o)
+	}
 	if again := d.openSwitch(t, d.switchConfig()); again.Standing(t.Context(), sub, "").Killed != action.Yes {
 		t.Error("the kill was not stored")
 	}

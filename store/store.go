@@ -37,7 +37,8 @@ const MaxValueBytes = 1 << 20
 
 // Store is small keyed state. Keys are slash-separated paths whose first element is the tenant
 // ("default/token/..."). All methods are safe for concurrent use and durable on return where the backend
-// is durable at all.
+// is durable at all. They return ErrKey for a key or prefix that CheckKey or CheckPrefix refuses, and
+// ErrClosed after Close; Put returns ErrFull at the backend's bound.
 type Store interface {
 	// Get returns the entry of key, or ErrNotFound.
 	Get(ctx context.Context, key string) (Entry, error)
