@@ -99,6 +99,7 @@ writes_inside if {
 	count(input.action.paths) > 0
 	all_paths_inside
 	no_path_destroyed
+	not controls
 	all_commands_run
 	count(input.action.urls) == 0
 	count(input.action.recipients) == 0
@@ -150,6 +151,7 @@ runs_safely if {
 	all_commands_run
 	all_paths_inside
 	no_path_destroyed
+	not controls
 	all_hosts_listed
 	count(input.action.recipients) == 0
 	count(input.action.sql) == 0

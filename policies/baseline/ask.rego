@@ -95,6 +95,26 @@ ask contains {
 	some_path_unsure
 }
 
+# Inside the workspace, too, some files decide what runs later or who watches: hooks, the settings of the
+# agent's host and of editors. An agent that may write them can step out of its gates.
+ask contains {
+	"id": "write.control", "code": "writes-control-file", "severity": "high",
+	"reason": "Writes a file that decides what runs later, or whether the agent is watched.",
+	"hint": "This file decides how programs or agents run, so a person has to approve the change. Other files inside {root} can be edited freely.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	controls
+}
+
+controls if {
+	some p in input.action.paths
+	p.access != "read"
+	regex.match(control_files, lower(p.resolved))
+}
+
+control_files := `/\.(git|hg|husky|claude|codex|gemini|cursor|vscode|idea|devcontainer)(/|$)|/\.(mcp\.json|envrc|gitmodules|gitattributes|pre-commit-config\.yaml|npmrc|yarnrc|yarnrc\.yml|bazelrc)$|/\.(bash|zsh|profile)[a-z_]*$`
+
 ask contains {
 	"id": "write.irreversible", "code": "write-irreversible", "severity": "low",
 	"reason": "A write inside the workspace that may not be undone.",
@@ -253,6 +273,8 @@ ask contains {
 }
 
 explained if destroys
+
+explained if controls
 
 explained if irreversible
 

@@ -144,6 +144,7 @@ scanned if {
 	input.context.detect.opaque == "no"
 	input.context.detect.truncated == "no"
 	count(input.context.detect.secrets) == 0
+	input.context.detect.leak_milli < 500
 }
 
 # The session is known to hold nothing confidential.
