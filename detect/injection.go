@@ -15,6 +15,7 @@ const (
 	sigNone      signal = iota
 	sigDrop             // verbs of setting something aside
 	sigRules            // what is set aside: instructions, rules
+	sigPrior            // what came before
 	sigModel            // words that address a model
 	sigConceal          // demands to conceal something
 	sigUser             // the user, spoken of
@@ -37,8 +38,9 @@ const (
 var phrases = map[signal][]string{
 	sigDrop: {"ignore", "disregard", "forget", "override", "bypass", "neglect", "discard", "do not follow", "don't follow",
 		"stop following", "do not obey", "pay no attention", "supersede", "void"},
-	sigRules: {"instruction", "previous", "prior ", "above", "earlier", "guideline", "system prompt", "your rules", "directive",
-		"the rules", "your programming", "safety", "restrictions", "what you were told"},
+	sigRules: {"instruction", "guideline", "system prompt", "your rules", "directive", "direction", "the rules", "your programming",
+		"your training", "restrictions", "safety", "what you were told", "previous prompt", "prior prompt", "all prompts", "previous command"},
+	sigPrior: {"previous", "prior ", "above", "earlier", "preceding", "everything before"},
 	sigModel: {"ai assistant", "ai agent", "ai model", "language model", "you are now", "to you, ", "as an ai", "dear assistant",
 		"dear ai", "note to the assistant", "note to ai", "attention ai", "llm", "chatgpt", "gpt-", "the assistant must", "the agent must",
 		"assistant should", "agents must", "act as", "pretend to be", "if you are an ai", "your new task", "your real task", "your task is now"},
@@ -88,6 +90,7 @@ type pattern struct {
 
 var patterns = []pattern{
 	{reason: "sets instructions aside", score: 600, first: sigDrop, second: sigRules, within: 48},
+	{reason: "sets aside what came before", score: 300, first: sigDrop, second: sigPrior, within: 32},
 	{reason: "conversation delimiters inside data", score: 350, first: sigRole},
 	{reason: "a model's control tokens inside data", score: 600, first: sigToken},
 	{reason: "addresses a model", score: 350, first: sigModel},
