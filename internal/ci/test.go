@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// test is everything that a change must pass. A step that fails does not keep the others from running.
+func (r *run) test() error {
+	if err := r.setUp(); err != nil {
+		return err
+	}
+	r.do("modules", func() error { return r.command("go", "mod", "verify").Run() })
+	r.do("gofmt", r.gofmt)
+	r.do("go vet", func() error { return r.command("go", "vet", "./...").Run() })
+	r.do("go build", func() error { return r.command("go", "build", "./...").Run() })
+	list, err := r.packages()
+	if err != nil {
+		return err
+	}
+	race, plain := split(list)
+	r.do("C compiler, which the race detector needs", r.compiler)
+	r.do(fmt.Sprintf("go test -race, %d packages that start goroutines", len(race)), func() error {
+		return r.gotest(append([]string{"-race", "-timeout=15m"}, race...)...)
+	})
+	r.do(fmt.Sprintf("go test, %d other packages", len(plain)), func() error {
+		return r.gotest(append([]string{"-timeout=15m"}, plain...)...)
+	})
+	return r.scripts()
+}
+
+// setUp makes the environment of the tools the same everywhere: the toolchain that is there, no version
+// control stamps, and caches inside the checkout where there is no home.
+func (r *run) setUp() error {
+	cache, err := filepath.Abs(".cache")
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(cache, 0o755); err != nil {
+		return err
+	}
+	set := map[string]string{"GOTOOLCHAIN": "local", "npm_config_cache": filepath.Join(cache, "npm"), "npm_config_update_notifier": "false"}
+	if os.Getenv("GOFLAGS") == "" {
+		set["GOFLAGS"] = "-buildvcs=false"
+	}
+	for name, value := range set {
+		if err := os.Setenv(name, value); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// compiler installs a C compiler where there is none and we may.
+func (r *run) compiler() error {
+	cc, err := r.output("go", "env", "CC")
+	if err != nil {
+		return err
+	}
+	if name := strings.Fields(cc); len(name) > 0 {
+		if _, err := exec.LookPath(name[0]); err == nil {
+			return nil
+		}
+	}
+	if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
+		return fmt.Errorf("there is no %s, and it cannot be installed from here", strings.TrimSpace(cc))
+	}
+	if err := r.command("apt-get", "update", "-q").Run(); err != nil {
+		return err
+	}
+	return r.command("apt-get", "install", "-qy", "--no-install-recommends", "gcc", "libc6-dev").Run()
+}
+
+// gofmt checks what is tracked, so that vendored tools under .cache do not matter.
+func (r *run) gofmt() error {
+	files, err := r.output("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "*.go")
+	if err != nil {
+		return err
+	}
+	names := strings.FieldsFunc(files, func(c rune) bool { return c == 0 })
+	names = slices.DeleteFunc(names, func(n string) bool { _, err := os.Stat(n); return err != nil })
+	bad, err := r.output("gofmt", append([]string{"-l"}, names...)...)
+	if err != nil {
+		return err
+	}
+	if bad != "" {
+		return fmt.Errorf("not formatted:\n%s", bad)
+	}
+	return nil
+}
+
+// exitMissing is how a script says that a tool which it needs is not there.
+const exitMissing = 2
+
+// scripts runs test/*/run.sh: suites that are not tests of Go. Exit 2 is a skip; the last line that it
+// printed is the reason.
+func (r *run) scripts() error {
+	files, err := filepath.Glob("test/*/run.sh")
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		name := filepath.Base(filepath.Dir(f))
+		r.do(name, func() error {
+			var b strings.Builder
+			cmd := r.command("sh", f)
+			cmd.Stdout, cmd.Stderr = &b, &b
+			err := cmd.Run()
+			fmt.Fprint(r.out, b.String())
+			var exit *exec.ExitError
+			if errors.As(err, &exit) && exit.ExitCode() == exitMissing {
+				r.tally.skips = append(r.tally.skips, skip{"test/" + name + " run.sh", lastLine(b.String())})
+				return nil
+			}
+			return err
+		})
+	}
+	return nil
+}
+
+func lastLine(s string) string {
+	s = strings.TrimSpace(s)
+	return s[strings.LastIndexByte(s, '\n')+1:]
+}
+
+// generate renews every generated file. That they are current is shown by the tests of the same packages.
+func (r *run) generate() error {
+	list, err := r.packages()
+	if err != nil {
+		return err
+	}
+	for _, p := range list {
+		if p.renews {
+			r.do("generate "+short(p.ImportPath), func() error {
+				return r.command("go", "test", "-count=1", p.ImportPath, "-update").Run()
+			})
+		}
+	}
+	return nil
+}
