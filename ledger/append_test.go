@@ -326,3 +326,36 @@ func TestErasedPartStaysErased(t *testing.T) {
 		t.Fatal(r, err)
 	}
 }
+
+// TestLargeRecordsGetALargerSegment appends what no segment of the configured size could hold.
+func TestLargeRecordsGetALargerSegment(t *testing.T) {
+	dir, cfg := closedLog(t, 3)
+	l := mustOpen(t, cfg)
+	for i := range 6 {
+		r := testRecord("s", i)
+		r.Parts[0].Data = bytes.Repeat([]byte{byte(i)}, (i%3)*200<<10)
+		receipt := mustAppend(t, l, r)
+		if b, err := l.Payload(context.Background(), receipt.Index, action.PartArguments); err != nil || !bytes.Equal(b, r.Parts[0].Data) {
+			t.Fatal(i, err)
+		}
+	}
+	mustClose(t, l)
+	if r, err := verifyDir(t, dir, Options{}); err != nil || r.Size != 9 {
+		t.Fatal(r, err)
+	}
+}
+
+func TestCloseEndsFollow(t *testing.T) {
+	l := mustOpen(t, testConfig(t))
+	mustAppend(t, l, testRecord("s", 0))
+	seen := make(chan struct{})
+	done := make(chan error)
+	go func() {
+		done <- l.Follow(context.Background(), 0, func(Entry) error { close(seen); return nil })
+	}()
+	<-seen
+	mustClose(t, l)
+	if err := <-done; !errors.Is(err, ErrClosed) {
+		t.Fatal(err)
+	}
+}

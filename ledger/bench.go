@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -164,12 +163,8 @@ func openLoop(ctx context.Context, rate int, length time.Duration, one func(writ
 		if due.Sub(begin) > length || ctx.Err() != nil {
 			break
 		}
-		// Sleeping overshoots by up to a millisecond here and there; the rest is waited for by yielding.
-		if d := time.Until(due) - time.Millisecond; d > 0 {
-			time.Sleep(d)
-		}
-		for time.Now().Before(due) {
-			runtime.Gosched()
+		for d := time.Until(due); d > 0; d = time.Until(due) {
+			pause(d)
 		}
 		at := due
 		wg.Go(func() {

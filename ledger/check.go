@@ -43,7 +43,7 @@ type chainEnd struct {
 
 func newChecker(opt Options) *checker {
 	return &checker{
-		opt: opt, report: &Report{Kinds: map[string]uint64{}},
+		opt: opt, report: &Report{Kinds: map[string]uint64{}, Open: []OpenIntent{}, Notes: []string{}, Problems: []Problem{}},
 		watch: map[uint64]*hash{}, sessions: map[string]*chainEnd{}, open: map[string]uint64{},
 		unique: newUniqueSet(1 << 20),
 	}

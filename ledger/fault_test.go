@@ -195,12 +195,25 @@ func (h *memHandle) Sync() error {
 	f, err := h.d.step("sync", h.name)
 	switch f {
 	case healthy, persisted:
-		h.f.stable, h.f.dirty = slices.Clone(h.f.data), nil
+		h.f.settle()
 	case failed, half:
 		// As Linux does: the pages count as clean, readers see them, the device does not have them.
 		h.f.dirty = nil
 	}
 	return err
+}
+
+// settle makes the pages that were written since the last sync durable, and no others.
+func (f *memFile) settle() {
+	if n := len(f.data) - len(f.stable); n > 0 {
+		f.stable = append(f.stable, make([]byte, n)...)
+	}
+	for _, w := range f.dirty {
+		from := int(w.at) &^ 4095
+		to := min((int(w.at)+len(w.data)+4095)&^4095, len(f.data))
+		copy(f.stable[from:to], f.data[from:to])
+	}
+	f.dirty = nil
 }
 
 func (h *memHandle) Size() (int64, error) {
@@ -477,8 +490,12 @@ func TestOpenRefusesWhatIsNotATornTail(t *testing.T) {
 		}, nil},
 		"a bit in the first segment": {func(d *memDisk) { d.files[name(1)].data[3000] ^= 4 }, ErrCorrupt},
 		"a bit in the last batch":    {func(d *memDisk) { b := d.files[name(uint64(len(mustList(t, d))))].data; b[end(d)-30] ^= 4 }, ErrBehind},
-		"the first segment is gone":  {func(d *memDisk) { delete(d.files, name(1)) }, ErrCorrupt},
-		"the last segment is gone":   {func(d *memDisk) { delete(d.files, name(uint64(len(mustList(t, d))))) }, ErrBehind},
+		"a bit in a leaf of the last batch": {func(d *memDisk) {
+			b := d.files[name(uint64(len(mustList(t, d))))].data
+			b[end(d)-9000-1500] ^= 4
+		}, ErrCorrupt},
+		"the first segment is gone": {func(d *memDisk) { delete(d.files, name(1)) }, ErrCorrupt},
+		"the last segment is gone":  {func(d *memDisk) { delete(d.files, name(uint64(len(mustList(t, d))))) }, ErrBehind},
 		"all segments are gone": {func(d *memDisk) {
 			for _, n := range mustList(t, d) {
 				delete(d.files, name(n))

@@ -4,10 +4,15 @@
 
 package ledger
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Lock relies on the owner's lock of the data directory where flock is not at hand.
 func (f realFile) Lock() error { return nil }
 
 // Free is not known here: a full disk shows when a segment cannot be made.
 func (realDisk) Free(string) (int64, error) { return math.MaxInt64, nil }
+
+func pause(d time.Duration) { time.Sleep(d) }

@@ -266,6 +266,9 @@ func (l *Log) Close() error {
 	if l.err == nil {
 		l.err = ErrClosed
 	}
+	close(l.changed) // Follow ends, now or once it has seen what is still queued
+	l.changed = make(chan struct{})
+	l.notifyDrained()
 	for l.leading {
 		changed := l.drained
 		l.mu.Unlock()
