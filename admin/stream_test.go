@@ -121,7 +121,9 @@ func TestStreamEnds(t *testing.T) {
 	})
 	t.Run("with a cut when the log fails", func(t *testing.T) {
 		b := start(t, func(c *Config) {
-			c.Follow = func(context.Context, uint64, func(index.Entry) error) error { return errors.New("bit rot at /data/wal") }
+			c.Follow = func(context.Context, uint64, func(index.Entry) error) error {
+				return errors.New("bit rot at /data/wal")
+			}
 		})
 		r := b.open(t, "viewer", "/v1/stream")
 		if id, _, _ := r.next(); id != "" || r.in.Err() == nil {

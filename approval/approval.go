@@ -49,7 +49,8 @@ type Config struct {
 	GrantTTL time.Duration // how long an unused grant holds; 0 means 15 min
 
 	MaxPending int // open asks per session; 0 means 3
-	MaxOpen    int // open asks and unused grants in all; 0 means 1024
+	MaxAgent   int // open asks and unused grants per agent; 0 means 64
+	MaxOpen    int // the same in all; 0 means 1024
 
 	Rate       int           // asks that one agent may open in RateWindow; 0 means 20
 	RateWindow time.Duration // 0 means 10 min
@@ -86,7 +87,8 @@ type Desk struct {
 	asks      map[string]*ask
 	byBinding map[string]*ask // the latest per binding
 	pending   map[string]int  // open asks per session
-	open      int             // open asks and unused grants
+	live      map[string]int  // open asks and unused grants per agent
+	open      int             // the same in all
 	opened    map[string][]int64
 	cool      map[string]cooling
 	anyOpen   chan struct{} // closed and replaced whenever an ask opens
@@ -102,7 +104,7 @@ func Open(ctx context.Context, cfg Config) (*Desk, error) {
 	}
 	cfg.defaults()
 	d := &Desk{
-		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, pending: map[string]int{},
+		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, pending: map[string]int{}, live: map[string]int{},
 		opened: map[string][]int64{}, cool: map[string]cooling{}, anyOpen: make(chan struct{}),
 	}
 	if err := d.load(ctx); err != nil {
@@ -133,6 +135,7 @@ func (c *Config) defaults() {
 	def(&c.SinkCooldown, time.Minute)
 	def(&c.Keep, 24*time.Hour)
 	num(&c.MaxPending, 3)
+	num(&c.MaxAgent, 64)
 	num(&c.MaxOpen, 1024)
 	num(&c.Rate, 20)
 	num(&c.MaxKept, 2048)

@@ -29,13 +29,11 @@ func (d *Desk) Ask(ctx context.Context, r enforce.Request) (enforce.Answer, erro
 	}
 	needs := needsOf(r.Decision)
 	for range 4 {
-		a, ans, err := d.seek(r, needs)
+		a, ours, ans, err := d.seek(r, needs)
 		switch {
-		case err != nil || a == nil:
+		case err != nil || ans.Status != "":
 			return ans, err
-		case ans.Status != "":
-			return ans, nil
-		case a.State == "": // reserved for us
+		case ours:
 			return d.openAsk(ctx, a, r, needs)
 		}
 		// Somebody else is opening it, or it has to end first.
@@ -66,42 +64,40 @@ func (d *Desk) check(r enforce.Request) error {
 	return nil
 }
 
-// seek finds the answer for r, or reserves a new ask (State ""), or returns the ask that has to be waited
-// for or ended first.
-func (d *Desk) seek(r enforce.Request, needs []Need) (*ask, enforce.Answer, error) {
+// seek finds the answer for r, or reserves a new ask that is ours to open, or returns the ask that has to
+// be waited for or ended first.
+func (d *Desk) seek(r enforce.Request, needs []Need) (a *ask, ours bool, ans enforce.Answer, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
-	a := d.byBinding[r.Binding]
-	if a != nil {
+	if a = d.byBinding[r.Binding]; a != nil {
 		select {
 		case <-a.ready:
 		default:
-			return a, enforce.Answer{}, nil
+			return a, false, ans, nil
 		}
 		if a.State.Live() && (!sameNeeds(a.Needs, needs) || now >= a.deadline()) {
-			a.join(r.Action)
-			return a, enforce.Answer{}, nil
+			return a, false, ans, nil
 		}
-		if a.State.Live() || slices.Contains(a.actions, r.Action) {
+		if a.State.Live() || slices.Contains(a.actions, r.Action) && a.Reason != codeReplaced {
 			a.join(r.Action)
-			return a, a.answer(), nil
+			return a, false, a.answer(), nil
 		}
 	}
 	near, sinks := fingerprints(r)
 	if c, ok := d.cooled(near, sinks, now); ok {
-		return nil, enforce.Answer{Status: action.ApprovalRefused, Ticket: c.ask, Comment: c.comment}, nil
+		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Ticket: c.ask, Comment: c.comment}, nil
 	}
 	if len(r.Bytes) == 0 {
-		return nil, enforce.Answer{Status: action.ApprovalRefused, Comment: "there is nothing left that could be shown"}, nil
+		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Comment: "there is nothing left that could be shown"}, nil
 	}
 	sess, agent := r.Query.Context.Session.ID, r.Query.Subject.ID
-	if d.pending[sess] >= d.cfg.MaxPending || d.open >= d.cfg.MaxOpen || !d.mayOpen(agent, now) {
-		return nil, enforce.Answer{}, enforce.ErrTooMany
+	if d.pending[sess] >= d.cfg.MaxPending || d.live[agent] >= d.cfg.MaxAgent || d.open >= d.cfg.MaxOpen || !d.mayOpen(agent, now) {
+		return nil, false, ans, enforce.ErrTooMany
 	}
 	id, err := d.newID()
 	if err != nil {
-		return nil, enforce.Answer{}, err
+		return nil, false, ans, err
 	}
 	a = &ask{turn: make(chan struct{}, 1), changed: make(chan struct{}), ready: make(chan struct{})}
 	a.row = row{ID: id, Action: r.Action, Session: sess, Agent: agent, Binding: r.Binding, Near: near, Sinks: sinks,
@@ -110,9 +106,10 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (*ask, enforce.Answer, erro
 	a.actions = []string{r.Action}
 	d.asks[id], d.byBinding[r.Binding] = a, a
 	d.pending[sess]++
+	d.live[agent]++
 	d.open++
 	d.opened[agent] = append(d.opened[agent], now)
-	return a, enforce.Answer{}, nil
+	return a, true, ans, nil
 }
 
 // openAsk records and stores a reserved ask. Whatever fails, nobody sees it.
@@ -136,7 +133,7 @@ func (d *Desk) openAsk(ctx context.Context, a *ask, r enforce.Request, needs []N
 			delete(d.byBinding, a.Binding)
 		}
 		d.leavePending(a)
-		d.open--
+		d.leaveLive(a)
 		if errors.Is(err, errUnshowable) {
 			return enforce.Answer{Status: action.ApprovalRefused, Comment: err.Error()}, nil
 		}

@@ -63,6 +63,7 @@ func (d *Desk) reply(ctx context.Context, id string, who Actor, comment string,
 		return View{}, err
 	}
 	defer a.release()
+	ctx = context.WithoutCancel(ctx) // whoever hangs up now has answered
 	d.mu.Lock()
 	now := d.now()
 	live := a.State.Live() && now < a.deadline()
@@ -164,7 +165,7 @@ func (d *Desk) Consume(ctx context.Context, grant, actionID string) error {
 	a.UsedBy = action.Clip(actionID, 128)
 	d.finish(a, Used, now, "used")
 	d.mu.Unlock()
-	if err := d.save(ctx, a, Used); err != nil {
+	if err := d.save(context.WithoutCancel(ctx), a, Used); err != nil {
 		d.mu.Lock()
 		a.dirty = true
 		d.mu.Unlock()
@@ -209,7 +210,7 @@ func (d *Desk) finish(a *ask, to State, at int64, reason string) {
 	if a.State == Pending {
 		d.leavePending(a)
 	}
-	d.open--
+	d.leaveLive(a)
 	a.State, a.EndedMs, a.Reason = to, at, reason
 	if a.Shown != nil {
 		s := *a.Shown

@@ -18,17 +18,17 @@ import (
 	"github.com/sallyport/sallyport/store"
 )
 
-// memory is a Store in memory that can be copied and put back, as a backup can.
-type memory struct {
+// shelf is a Store in memory that can be copied and put back, as a backup can.
+type shelf struct {
 	mu      sync.Mutex
 	entries map[string]store.Entry
 	rev     uint64
 	fail    error
 }
 
-func newMemory() *memory { return &memory{entries: map[string]store.Entry{}} }
+func newShelf() *shelf { return &shelf{entries: map[string]store.Entry{}} }
 
-func (m *memory) Get(_ context.Context, key string) (store.Entry, error) {
+func (m *shelf) Get(_ context.Context, key string) (store.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[key]
@@ -38,7 +38,7 @@ func (m *memory) Get(_ context.Context, key string) (store.Entry, error) {
 	return e, m.fail
 }
 
-func (m *memory) Put(_ context.Context, key string, value []byte, rev uint64) (uint64, error) {
+func (m *shelf) Put(_ context.Context, key string, value []byte, rev uint64) (uint64, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
@@ -54,7 +54,7 @@ func (m *memory) Put(_ context.Context, key string, value []byte, rev uint64) (u
 	return m.rev, nil
 }
 
-func (m *memory) Delete(_ context.Context, key string, rev uint64) error {
+func (m *shelf) Delete(_ context.Context, key string, rev uint64) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	e, ok := m.entries[key]
@@ -70,7 +70,7 @@ func (m *memory) Delete(_ context.Context, key string, rev uint64) error {
 	return nil
 }
 
-func (m *memory) List(_ context.Context, prefix, after string, limit int) ([]store.Entry, error) {
+func (m *shelf) List(_ context.Context, prefix, after string, limit int) ([]store.Entry, error) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if limit == 0 {
@@ -85,19 +85,19 @@ func (m *memory) List(_ context.Context, prefix, after string, limit int) ([]sto
 	return out, m.fail
 }
 
-func (m *memory) Watch(context.Context, string) (<-chan store.Event, error) {
+func (m *shelf) Watch(context.Context, string) (<-chan store.Event, error) {
 	return nil, errors.New("not watched here")
 }
 
-func (m *memory) Close() error { return nil }
+func (m *shelf) Close() error { return nil }
 
-func (m *memory) snapshot() map[string]store.Entry {
+func (m *shelf) snapshot() map[string]store.Entry {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return maps.Clone(m.entries)
 }
 
-func (m *memory) restore(s map[string]store.Entry) {
+func (m *shelf) restore(s map[string]store.Entry) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.entries = maps.Clone(s)
@@ -155,14 +155,14 @@ func (b *book) codes(grant string) []string {
 type bench struct {
 	*Desk
 	t     testing.TB
-	store *memory
+	store *shelf
 	book  *book
 	cfg   Config
 	clock time.Time
 }
 
 func newBench(t testing.TB, change ...func(*Config)) *bench {
-	b := &bench{t: t, store: newMemory(), book: &book{}, clock: time.UnixMilli(1_790_000_000_000)}
+	b := &bench{t: t, store: newShelf(), book: &book{}, clock: time.UnixMilli(1_790_000_000_000)}
 	b.cfg = Config{Store: b.store, Record: b.book.append, Past: b.book.past, Now: func() time.Time { return b.clock }}
 	for _, c := range change {
 		c(&b.cfg)

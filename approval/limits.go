@@ -72,10 +72,17 @@ func (d *Desk) mayOpen(agent string, now int64) bool {
 	return len(times) < d.cfg.Rate
 }
 
-// leavePending takes a off its session's count. The caller holds mu.
-func (d *Desk) leavePending(a *ask) {
-	if d.pending[a.Session]--; d.pending[a.Session] <= 0 {
-		delete(d.pending, a.Session)
+// leavePending takes a off its session's count, leaveLive off its agent's. The caller holds mu.
+func (d *Desk) leavePending(a *ask) { drop(d.pending, a.Session) }
+
+func (d *Desk) leaveLive(a *ask) {
+	d.open--
+	drop(d.live, a.Agent)
+}
+
+func drop(count map[string]int, key string) {
+	if count[key]--; count[key] <= 0 {
+		delete(count, key)
 	}
 }
 

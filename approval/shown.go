@@ -152,7 +152,7 @@ func facts(q *action.Query) []Fact {
 	}
 	a := &q.Action
 	for _, p := range a.Paths {
-		add("path", p.Pointer, first(p.Resolved, p.Raw), string(p.Access), say(p.Inside, "inside a root", "outside every root"),
+		add("path", p.Pointer, first(p.Resolved, p.Raw), string(p.Access), say(p.Inside, "inside a root", "outside every root", "not known whether inside a root"),
 			say(p.Traverse, "leads out by dots or a link", ""), say(p.Private, "private to the system or a credential store", ""))
 	}
 	for _, u := range a.URLs {
@@ -167,10 +167,10 @@ func facts(q *action.Query) []Fact {
 			say(c.Reviewed, "on the list of reviewed commands", ""), say(c.Self, "calls sallyport", ""))
 	}
 	for _, s := range a.SQL {
-		add("sql", s.Pointer, s.Verb+" "+strings.Join(s.Tables, ", "), say(s.Writes, "writes", "reads"))
+		add("sql", s.Pointer, s.Verb+" "+strings.Join(s.Tables, ", "), say(s.Writes, "writes", "reads", "not known whether it writes"))
 	}
 	for _, p := range a.Recipients {
-		add("recipient", p.Pointer, p.Value, p.Kind, say(p.Outside, "outside the organisation", "inside the organisation"))
+		add("recipient", p.Pointer, p.Value, p.Kind, say(p.Outside, "outside the organisation", "inside the organisation", "not known whether outside the organisation"))
 	}
 	for _, m := range a.Amounts {
 		add("amount", m.Pointer, fmt.Sprintf("%d e-%d %s", m.Minor, m.Exponent, m.Currency), say(m.Overflow, "overflow", ""))
@@ -278,14 +278,15 @@ func obligation(o action.Obligation) string {
 	return text(string(o.Type) + " " + strings.Join(keys, " "))
 }
 
-func say(t action.Tri, yes, no string) string {
+// say puts t in words; unknown is what is said of a fact that nobody stated.
+func say(t action.Tri, yes, no string, unknown ...string) string {
 	switch t {
 	case action.Yes:
 		return yes
 	case action.No:
 		return no
 	}
-	return ""
+	return strings.Join(unknown, "")
 }
 
 func short(s string) string { return cut(s, maxShortBytes) }

@@ -167,6 +167,7 @@ func (d *Desk) adopt(a *ask) {
 		d.pending[a.Session]++
 	}
 	if a.State.Live() {
+		d.live[a.Agent]++
 		d.open++
 	}
 	if a.State == Refused || a.State == Revoked {
