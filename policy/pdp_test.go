@@ -27,7 +27,7 @@ const (
 	cedarAllow  = "@id(\"ok\") permit (principal, action, resource);\n"
 	cedarAsk    = cedarAllow + "@id(\"who\") @ask(\"operator\") @code(\"c\") @reason(\"r\") forbid (principal, action, resource);\n"
 	cedarDeny   = cedarAllow + "@id(\"no\") @code(\"c\") @reason(\"r\") forbid (principal, action, resource);\n"
-	cedarBroken = cedarAllow + "@id(\"bad\") @code(\"c\") @reason(\"r\") forbid (principal, action, resource) when { context.nothing };\n"
+	cedarBroken = cedarAllow + "@id(\"bad\") @code(\"c\") @reason(\"r\") forbid (principal, action, resource) when { context.history.counters.day.value > 1 };\n"
 	cedarSilent = "@id(\"no\") @code(\"c\") @reason(\"r\") forbid (principal, action, resource) when { false };\n"
 )
 

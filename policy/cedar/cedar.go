@@ -28,7 +28,8 @@
 //
 // # What fails closed
 //
-// Cedar skips a policy that errs. Here an error in any forbid denies with the policy's name; an error in
+// A name that the context can never have is refused when the bundle is loaded. At run time Cedar skips a
+// policy that errs. Here an error in any forbid denies with the policy's name; an error in
 // a permit is reported and the permit does not count.
 package cedar
 
@@ -38,6 +39,7 @@ import (
 	"fmt"
 	"iter"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -103,7 +105,7 @@ func New(cfg Config) (*Evaluator, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen := &usage.Tree{}
+	seen, known := &usage.Tree{}, shapeOf(reflect.TypeOf(cfg.Params))
 	for _, f := range cfg.Files {
 		policies, err := cedar.NewPolicyListFromBytes(f.Name, f.Data)
 		if err != nil {
@@ -118,7 +120,7 @@ func New(cfg Config) (*Evaluator, error) {
 			if e.permits.byID[r.id] != nil || e.forbids.byID[r.id] != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: id %q stands for two policies", f.Name, p.Position().Line, r.id)
 			}
-			if err := used(seen, p); err != nil {
+			if err := used(seen, known, p); err != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: %w", f.Name, p.Position().Line, err)
 			}
 			l := &e.permits

@@ -13,8 +13,9 @@ import (
 
 // used marks every part of the context that p can see. It reads Cedar's JSON form, in which an access is
 // {".": {left, attr}}, a test {"has": {left, attr}} and the context {"Var": "context"}. A context or a
-// part of it that stands for itself, as in a comparison, is seen whole.
-func used(tree *usage.Tree, p *cedar.Policy) error {
+// part of it that stands for itself, as in a comparison, is seen whole. It errs on a name that the context
+// can never have.
+func used(tree *usage.Tree, known *shape, p *cedar.Policy) error {
 	data, err := p.MarshalJSON()
 	if err != nil {
 		return err
@@ -25,21 +26,31 @@ func used(tree *usage.Tree, p *cedar.Policy) error {
 	if err := json.Unmarshal(data, &form); err != nil {
 		return fmt.Errorf("the policy's JSON form: %w", err)
 	}
+	v := visitor{tree: tree, known: known}
 	for _, c := range form.Conditions {
-		visit(tree, c)
+		v.visit(c)
 	}
-	return nil
+	return v.err
 }
 
-func visit(tree *usage.Tree, node any) {
+type visitor struct {
+	tree  *usage.Tree
+	known *shape
+	err   error // the first name that does not exist
+}
+
+func (v *visitor) visit(node any) {
 	switch n := node.(type) {
 	case []any:
 		for _, e := range n {
-			visit(tree, e)
+			v.visit(e)
 		}
 	case map[string]any:
 		if path, ok := chain(n); ok {
-			tree.Mark(path...)
+			v.tree.Mark(path...)
+			if err := v.known.check(path); err != nil && v.err == nil {
+				v.err = err
+			}
 			return
 		}
 		for key, e := range n {
@@ -47,10 +58,10 @@ func visit(tree *usage.Tree, node any) {
 			case key == "Value":
 			case key == "Record" && isMap:
 				for _, f := range fields {
-					visit(tree, f)
+					v.visit(f)
 				}
 			default:
-				visit(tree, e)
+				v.visit(e)
 			}
 		}
 	}
