@@ -39,6 +39,7 @@ type Sallyport struct {
 	Detect   *detect.Detector
 	Flow     *flow.Flow
 	Monitor  *monitor.Counters
+	Seen     *monitor.Seen
 	Policy   *policy.PDP
 	Approval *approval.Desk
 	Index    *index.Index
@@ -109,6 +110,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) { s.Monitor, err = monitor.NewCounters(monitor.Config{}); return err },
+		func() error { s.Seen = monitor.NewSeen(monitor.SeenConfig{}); return nil },
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
 		func() (err error) {
 			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
@@ -123,7 +125,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Enforcer, err = enforce.New(enforce.Config{
 				Stages: s.stages(), Decider: s.Policy, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
-				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, AskFor: c.Approval.TTL,
+				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, Denied: s.Monitor.Denied, AskFor: c.Approval.TTL,
 			})
 			return err
 		},
@@ -149,6 +151,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 		{
 			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},
 			{Name: "monitor", Informer: s.Monitor},
+			{Name: "seen", Informer: s.Seen},
 		},
 		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},
 	}
@@ -158,7 +161,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run}
+	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels}
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {

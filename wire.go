@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/approval"
@@ -118,6 +119,7 @@ func (s *Sallyport) restore(ctx context.Context) error {
 				q = after
 			}
 			s.Monitor.Settle(ctx, q, l.Status)
+			s.Seen.Settle(ctx, q, l.Status)
 			s.Flow.Settle(ctx, q, l.Status)
 			delete(open, l.Action)
 		}
@@ -268,6 +270,20 @@ func (s *Sallyport) httpUpstream(ctx context.Context, c *gateway.Caller, name st
 	}
 	_, err := s.Tools.Observe(ctx, s.upstream(c.Subject.Tenant, up.Upstream), nil)
 	return up, err == nil
+}
+
+// sweepLabels drops expired labels from the store now and then.
+func (s *Sallyport) sweepLabels(ctx context.Context) error {
+	tick := time.NewTicker(10 * time.Minute)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+			_ = s.Flow.Sweep(ctx, "default", s.Ledger.Now()) // tried again at the next turn
+		}
+	}
 }
 
 // visible hides tools whose descriptions carry instructions: a model that reads them is attacked already.

@@ -169,6 +169,9 @@ func (e *Enforcer) stop(ctx context.Context, x *entry, sess *sessionState) (acti
 		e.cfg.Quarantine(ctx, &x.att.Subject, x.att.Session, x.decision.Deciding())
 	}
 	if v != action.Ask {
+		if x.judgement.raw != nil {
+			e.cfg.Denied(x.judgement.raw)
+		}
 		e.finish(x)
 	}
 	return v, nil
