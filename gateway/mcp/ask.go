@@ -127,14 +127,14 @@ func digest(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// ask answers a request that people have to approve: with a question where the client declared that it can
-// put one and where its user's answer can suffice, else with a ticket.
+// ask answers a request that people have to approve with a question, where the client declared that it can
+// put one and where its user's answer can suffice; else it returns nil.
 func (c *Conn) ask(m *message, p *plan, adm enforce.Admission) []byte {
 	cfg := &c.gate.cfg
 	roundTrip := p.method == methodCall || p.method == methodPrompt || p.method == methodRead
 	if cfg.Answer == nil || adm.Ticket == "" || !roundTrip || !p.elicits() || !action.RankClient.AtLeast(adm.Channel) ||
 		p.hasState || p.responses != nil {
-		return refusal(m.id, p, ticket(adm))
+		return nil
 	}
 	until := cfg.Now().Add(cfg.AskTTL)
 	if !adm.Expires.IsZero() && adm.Expires.Before(until) {
@@ -143,7 +143,7 @@ func (c *Conn) ask(m *message, p *plan, adm enforce.Admission) []byte {
 	state, err := c.gate.seal.close(sealed{Principal: c.principal(), Target: c.target(p), Expires: until.UnixMilli(),
 		Ticket: adm.Ticket})
 	if err != nil {
-		return refusal(m.id, p, ticket(adm))
+		return nil
 	}
 	hint := adm.Hint
 	if hint == "" {

@@ -68,10 +68,18 @@ func (c *Conn) request(ctx context.Context, m *message) Step {
 		c.malformed(ctx, "pending")
 		return Step{Reply: errorReply(m.id, codeInvalid, err.Error())}
 	}
-	s := c.judge(ctx, m, r)
-	if s.Forward == nil {
+	return c.settled(r, c.judge(ctx, m, r))
+}
+
+// settled keeps the slot of a request that goes on or waits, and frees that of any other.
+func (c *Conn) settled(r *pending, s Step) Step {
+	switch {
+	case s.Later != nil:
+		wait := s.Later
+		s.Later = func(ctx context.Context) Step { return c.settled(r, wait(ctx)) }
+	case s.Forward == nil:
 		c.drop(c.client, r)
-	} else {
+	default:
 		c.ready(r)
 	}
 	return s
@@ -98,6 +106,20 @@ func (c *Conn) judge(ctx context.Context, m *message, r *pending) Step {
 	if err != nil {
 		return Step{Reply: c.fault(m.id, err)}
 	}
+	if adm.Verdict == action.Ask {
+		if question := c.ask(m, p, adm); question != nil {
+			return Step{Reply: question}
+		}
+		if c.peer.Patience > 0 && adm.Ticket != "" {
+			return Step{Later: func(ctx context.Context) Step { return c.await(ctx, m, r, adm, params) }}
+		}
+	}
+	return c.admitted(m, r, adm, params)
+}
+
+// admitted turns an admission into what it means for the request.
+func (c *Conn) admitted(m *message, r *pending, adm enforce.Admission, params []byte) Step {
+	p := &r.plan
 	switch adm.Verdict {
 	case action.Allow:
 		if adm.Release != nil { // it ran before: its stored answer is the answer
@@ -105,9 +127,40 @@ func (c *Conn) judge(ctx context.Context, m *message, r *pending) Step {
 		}
 		return c.forward(m, r, adm, params)
 	case action.Ask:
-		return Step{Reply: c.ask(m, p, adm)}
+		return Step{Reply: refusal(m.id, p, ticket(adm))}
 	}
 	return Step{Reply: refusal(m.id, p, denial(adm))}
+}
+
+// await waits for people as long as the peer has patience and the client has not taken the request back.
+func (c *Conn) await(ctx context.Context, m *message, r *pending, asked enforce.Admission, params []byte) Step {
+	ctx, cancel := context.WithTimeout(ctx, min(c.peer.Patience, MaxPatience))
+	defer cancel()
+	c.mu.Lock()
+	r.cancel = cancel
+	gone := r.canceled || c.closed
+	c.mu.Unlock()
+	if gone {
+		return Step{}
+	}
+	adm, err := c.gate.cfg.Enforcer.Wait(ctx, &c.peer.Subject, asked.ID)
+	c.mu.Lock()
+	gone = r.canceled || c.closed
+	c.mu.Unlock()
+	switch {
+	case gone && (err != nil || adm.Verdict != action.Allow):
+		return Step{}
+	case err != nil:
+		return Step{Reply: c.fault(m.id, err)}
+	case gone: // granted in the same moment: it was admitted, and will not be run
+		_, _ = c.gate.cfg.Enforcer.After(context.WithoutCancel(ctx), &c.peer.Subject, adm.ID,
+			enforce.Outcome{Status: action.ResultFailed, Kind: "error", Content: quote("not run: taken back by the client")})
+		return Step{}
+	}
+	if adm.Ticket == "" {
+		adm.Ticket, adm.Expires = asked.Ticket, asked.Expires
+	}
+	return c.admitted(m, r, adm, params)
 }
 
 // forward sends an admitted request on: its own bytes, unless something in them had to change.
@@ -160,6 +213,12 @@ func (c *Conn) note(ctx context.Context, m *message) Step {
 			return Step{} // the answer has gone out already, or there never was such a request
 		}
 		p.canceled = true
+		if !p.ready { // it waits for people: the server has not heard of it
+			if p.cancel != nil {
+				p.cancel()
+			}
+			return Step{}
+		}
 	}
 	return Step{Forward: m.raw}
 }

@@ -38,7 +38,8 @@ type pending struct {
 	action   string // "" for a bare request
 	executed []byte // the rewritten arguments, nil where the original ones were forwarded
 	canceled bool
-	ready    bool // forwarded; an answer before that answers nothing
+	cancel   func() // ends the wait for people; nil while nobody waits
+	ready    bool   // forwarded; an answer before that answers nothing
 }
 
 // Conn opens a conversation. Close ends it.
@@ -85,7 +86,7 @@ func (c *Conn) reserve(table map[string]*pending, p *pending) error {
 // evict drops one cancelled request; the answer to it may never come.
 func evict(table map[string]*pending) bool {
 	for k, p := range table {
-		if p.canceled {
+		if p.canceled && p.ready {
 			delete(table, k)
 			return true
 		}
@@ -204,6 +205,9 @@ func (c *Conn) Close(ctx context.Context, why string) [][]byte {
 	c.listen = ""
 	var out [][]byte
 	for _, p := range c.client {
+		if p.cancel != nil {
+			p.cancel()
+		}
 		out = append(out, errorReply(p.id, codeInternal, lostText(p, why)))
 	}
 	clear(c.client)

@@ -105,7 +105,8 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 	if d.Separation != nil {
 		sep = d.Separation(c)
 	}
-	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep}, up, nil
+	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep,
+		Patience: time.Duration(min(max(h.WaitMs, 0), MaxPatience.Milliseconds())) * time.Millisecond}, up, nil
 }
 
 // upgraded is a connection whose first bytes may already be in a buffer.

@@ -26,6 +26,7 @@ type path struct {
 	withhold  []byte                    // content with this is withheld
 	broken    error                     // Before and After return it
 	asks      map[string]bool           // ticket: approved
+	asked     map[string]enforce.Attempt
 	open      map[string]enforce.Attempt
 	attempts  []enforce.Attempt
 	outcomes  map[string]enforce.Outcome
@@ -37,7 +38,7 @@ type path struct {
 
 func newPath() *path {
 	return &path{verdicts: map[string]action.Verdict{}, channel: action.RankOperator, rewrite: map[string][]byte{},
-		asks: map[string]bool{}, open: map[string]enforce.Attempt{}, outcomes: map[string]enforce.Outcome{}, malformed: map[string]int{}}
+		asks: map[string]bool{}, open: map[string]enforce.Attempt{}, asked: map[string]enforce.Attempt{}, outcomes: map[string]enforce.Outcome{}, malformed: map[string]int{}}
 }
 
 func (p *path) Session(_ context.Context, s *action.Subject, host string, o enforce.SessionOptions) (string, error) {
@@ -67,6 +68,7 @@ func (p *path) Before(_ context.Context, a enforce.Attempt) (enforce.Admission, 
 			break
 		}
 		p.asks[t] = false
+		p.asked[adm.ID] = a
 		adm.Verdict, adm.Status, adm.Ticket, adm.Channel = action.Ask, action.StatusAsked, t, p.channel
 		adm.Hint, adm.Expires = "It changes something.", time.Now().Add(time.Hour)
 		return adm, nil
@@ -79,6 +81,31 @@ func (p *path) Before(_ context.Context, a enforce.Attempt) (enforce.Admission, 
 	}
 	p.open[adm.ID] = a
 	return adm, nil
+}
+
+// Wait polls, as simply as a fake may.
+func (p *path) Wait(ctx context.Context, _ *action.Subject, id string) (enforce.Admission, error) {
+	for {
+		p.mu.Lock()
+		a := p.asked[id]
+		t := "T-" + digest(a.Session, a.Tool, string(a.Arguments))[:8]
+		granted, there := p.asks[t]
+		if granted {
+			delete(p.asks, t)
+			p.open[id] = a
+			p.mu.Unlock()
+			return enforce.Admission{ID: id, Verdict: action.Allow, Status: action.StatusIntended, Arguments: a.Arguments}, nil
+		}
+		p.mu.Unlock()
+		if !there {
+			return enforce.Admission{ID: id, Verdict: action.Deny, Status: action.StatusRefused, Hint: "Refused."}, nil
+		}
+		select {
+		case <-ctx.Done():
+			return enforce.Admission{ID: id, Verdict: action.Ask, Status: action.StatusAsked, Ticket: t}, nil
+		case <-time.After(time.Millisecond):
+		}
+	}
 }
 
 func (p *path) approve(ticket string) {

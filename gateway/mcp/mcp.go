@@ -41,6 +41,7 @@ import (
 type Enforcer interface {
 	Session(ctx context.Context, s *action.Subject, host string, o enforce.SessionOptions) (string, error)
 	Before(ctx context.Context, a enforce.Attempt) (enforce.Admission, error)
+	Wait(ctx context.Context, s *action.Subject, id string) (enforce.Admission, error)
 	Chunk(ctx context.Context, s *action.Subject, id string, o enforce.Outcome) (enforce.Release, error)
 	Heartbeat(s *action.Subject, id string) error
 	After(ctx context.Context, s *action.Subject, id string, o enforce.Outcome) (enforce.Release, error)
@@ -155,6 +156,9 @@ func (nobody) Session(context.Context, *action.Subject, string, enforce.SessionO
 func (nobody) Before(context.Context, enforce.Attempt) (enforce.Admission, error) {
 	return enforce.Admission{}, errBlind
 }
+func (nobody) Wait(context.Context, *action.Subject, string) (enforce.Admission, error) {
+	return enforce.Admission{}, errBlind
+}
 func (nobody) Chunk(context.Context, *action.Subject, string, enforce.Outcome) (enforce.Release, error) {
 	return enforce.Release{}, errBlind
 }
@@ -183,10 +187,18 @@ type Peer struct {
 	Source     string // for counted records of malformed attempts: never a secret
 	Grade      action.Grade
 	Separation action.Separation
+	Patience   time.Duration // how long a call may wait for people before it is answered with a ticket; at most MaxPatience
 }
 
-// Step is what a message leads to. Either may be nil.
+// MaxPatience bounds Peer.Patience: clients give up on a call sooner or later.
+const MaxPatience = 10 * time.Minute
+
+// Step is what a message leads to. Any part may be nil.
 type Step struct {
 	Forward []byte // to the other side
 	Reply   []byte // back to the side that the message came from
+
+	// Later, if it is set, stands for the other two: it waits for people, until ctx ends at the latest, and
+	// returns what the message leads to then. Messages that come meanwhile do not wait for it.
+	Later func(ctx context.Context) Step
 }

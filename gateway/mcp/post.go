@@ -48,6 +48,9 @@ func (h *HTTP) post(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 	lost := "the connection ended"
 	defer func() { x.close(lost) }()
 	step := x.conn.message(r.Context(), &m)
+	if step.Later != nil {
+		step = step.Later(r.Context())
+	}
 	switch {
 	case step.Reply != nil:
 		return x.reply(x.status(step.Reply), step.Reply)

@@ -24,6 +24,7 @@ type Hello struct {
 	Command []string `json:"command"` // as it is started
 	Dir     string   `json:"dir"`     // working directory of the server
 	Parent  Process  `json:"parent"`  // the client: the process that started the relay
+	WaitMs  int64    `json:"wait_ms"` // how long a call may wait for people before it is answered with a ticket
 }
 
 // HelloVersion is the version of the relay's protocol.

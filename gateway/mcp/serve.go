@@ -65,6 +65,8 @@ type served struct {
 	out    *frameWriter
 	client *queue // lines of the client
 	server *queue // lines of the server
+
+	waiting sync.WaitGroup // requests that wait for people; started by workClient, waited for by run
 }
 
 func (s *served) run(ctx context.Context) error {
@@ -89,6 +91,7 @@ func (s *served) run(ctx context.Context) error {
 	cancel()
 	wg.Wait()
 	s.conn.Close(context.WithoutCancel(ctx), "the connection was lost")
+	s.waiting.Wait()
 	select {
 	case e := <-fail:
 		return e
@@ -151,6 +154,13 @@ func (s *served) workClient(ctx context.Context) error {
 			step.Reply = errorReply(rawID(o.ID), codeInvalid, fmt.Sprintf("a message of %d bytes is larger than may pass", o.Bytes))
 		default:
 			step = s.conn.FromClient(ctx, f.body)
+		}
+		if step.Later != nil {
+			s.waiting.Go(func() {
+				step := step.Later(ctx)
+				_ = s.send(step.Forward, frameToServer, step.Reply, frameToClient) // a lost relay ends read
+			})
+			continue
 		}
 		if err := s.send(step.Forward, frameToServer, step.Reply, frameToClient); err != nil {
 			return err

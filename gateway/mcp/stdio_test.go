@@ -29,6 +29,11 @@ type stdio struct {
 // guard puts a gate before a server that reads in and writes out.
 func guard(t testing.TB, g *Gate, server func(in io.ReadCloser, out io.WriteCloser)) *stdio {
 	t.Helper()
+	return guardAs(t, g, testPeer, server)
+}
+
+func guardAs(t testing.TB, g *Gate, p Peer, server func(in io.ReadCloser, out io.WriteCloser)) *stdio {
+	t.Helper()
 	relayEnd, ownerEnd := net.Pipe()
 	clientIn, in := io.Pipe()
 	out, clientOut := io.Pipe()
@@ -44,7 +49,7 @@ func guard(t testing.TB, g *Gate, server func(in io.ReadCloser, out io.WriteClos
 	}()
 	go func() {
 		s.served <- g.ServeRelay(context.Background(), ownerEnd, func(context.Context, Hello) (Peer, Upstream, error) {
-			return testPeer, testUpstream, nil
+			return p, testUpstream, nil
 		})
 	}()
 	go func() {

@@ -102,6 +102,10 @@ func (o *open) Before(_ context.Context, a enforce.Attempt) (enforce.Admission, 
 	return enforce.Admission{ID: id, Verdict: action.Allow, Status: action.StatusIntended, Arguments: a.Arguments}, nil
 }
 
+func (o *open) Wait(context.Context, *action.Subject, string) (enforce.Admission, error) {
+	return enforce.Admission{}, errNone
+}
+
 func (o *open) Chunk(_ context.Context, _ *action.Subject, id string, out enforce.Outcome) (enforce.Release, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
