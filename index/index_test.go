@@ -308,10 +308,7 @@ func TestNamesThatDoNotFitAreNotBelieved(t *testing.T) {
 }
 
 func TestListsNameTheLedgerAndPageWithoutGaps(t *testing.T) {
-	l := newLog()
-	story(t, l, 0, 120)
-	x, _ := running(t, l, filepath.Join(t.TempDir(), "index.db"))
-	caughtUp(t, x, l)
+	x, l := told(t)
 	ctx := t.Context()
 
 	var got []string
@@ -334,7 +331,20 @@ func TestListsNameTheLedgerAndPageWithoutGaps(t *testing.T) {
 	if !slices.Equal(got, []string{"ses-0", "ses-1", "ses-2", "ses-3", "ses-4", "ses-5"}) {
 		t.Errorf("sessions %v", got)
 	}
+}
 
+// told is a view of 120 actions.
+func told(t *testing.T) (*Index, *fakeLog) {
+	l := newLog()
+	story(t, l, 0, 120)
+	x, _ := running(t, l, filepath.Join(t.TempDir(), "index.db"))
+	caughtUp(t, x, l)
+	return x, l
+}
+
+func TestStepsAreThoseOfTheLog(t *testing.T) {
+	x, l := told(t)
+	ctx := t.Context()
 	var steps []Step
 	for cursor := ""; ; {
 		p, err := x.Steps(ctx, "ses-1", 7, cursor)
@@ -358,7 +368,11 @@ func TestListsNameTheLedgerAndPageWithoutGaps(t *testing.T) {
 	if len(steps) != want {
 		t.Errorf("%d steps, want %d", len(steps), want)
 	}
+}
 
+func TestListsAndCountersAgreeWithTheLog(t *testing.T) {
+	x, _ := told(t)
+	ctx := t.Context()
 	one, err := x.Actions(ctx, "act-2")
 	if err != nil || len(one) != 3 || one[0].Kind != action.KindIntent || one[2].Status != action.StatusReleased {
 		t.Errorf("action: %+v, %v", one, err)
@@ -385,6 +399,11 @@ func TestListsNameTheLedgerAndPageWithoutGaps(t *testing.T) {
 	if err != nil || counted[action.Allow] != 72 || counted[action.Ask] != 24 || counted[action.Deny] != 24 {
 		t.Errorf("counters: %v, %v", counted, err)
 	}
+}
+
+func TestMalformedQueriesAreRefused(t *testing.T) {
+	x, _ := told(t)
+	ctx := t.Context()
 	for name, f := range map[string]func() error{
 		"a limit beyond the bound": func() error { _, err := x.Agents(ctx, 201, ""); return err },
 		"a negative limit":         func() error { _, err := x.Steps(ctx, "ses-1", -1, ""); return err },

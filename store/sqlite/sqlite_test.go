@@ -63,28 +63,32 @@ func TestFileIsPrivate(t *testing.T) {
 	}
 }
 
+// write fills a store with so many entries of 5,000 bytes.
+func write(t *testing.T, path string, entries int) {
+	s := openAt(t, path)
+	for i := range entries {
+		if _, err := s.Put(context.Background(), "default/"+string(rune('a'+i)), bytes.Repeat([]byte{'v'}, 5000), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// damage changes the bytes of a file.
+func damage(t *testing.T, path string, change func(b []byte) []byte) {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, change(b), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func TestOpenRefusesWhatIsNoSoundStore(t *testing.T) {
 	ctx := context.Background()
-	write := func(t *testing.T, path string, entries int) {
-		s := openAt(t, path)
-		for i := range entries {
-			if _, err := s.Put(ctx, "default/"+string(rune('a'+i)), bytes.Repeat([]byte{'v'}, 5000), 0); err != nil {
-				t.Fatal(err)
-			}
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	damage := func(t *testing.T, path string, change func(b []byte) []byte) {
-		b, err := os.ReadFile(path)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(path, change(b), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	for _, c := range []struct {
 		name string
 		make func(t *testing.T, path string)
