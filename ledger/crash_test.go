@@ -84,38 +84,7 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	acked := map[uint64]string{}
 	random := rand.New(rand.NewPCG(5, 6))
 	for round := range rounds {
-		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), crashDir+"="+dir)
-		cmd.Stderr = os.Stderr
-		stdout, err := cmd.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		// Killed after a number of acknowledgements, so that a slow machine gets as far as a fast one.
-		left := 20 + random.IntN(400)
-		for lines := bufio.NewScanner(stdout); lines.Scan(); {
-			f := strings.Fields(lines.Text())
-			if len(f) != 3 || f[0] != "acked" {
-				if len(f) > 0 && f[0] == "error" {
-					t.Error(lines.Text())
-				}
-				continue // the last line may be torn
-			}
-			index, err := strconv.ParseUint(f[1], 10, 64)
-			if err != nil || len(f[2]) != len("sha256:")+64 {
-				continue
-			}
-			acked[index] = f[2]
-			if left--; left == 0 {
-				if err := cmd.Process.Kill(); err != nil {
-					t.Fatal(err)
-				}
-			}
-		}
-		_ = cmd.Wait() // it was killed
+		killedChild(t, dir, 20+random.IntN(400), acked)
 		l := mustOpen(t, crashConfig(dir))
 		for index, leaf := range acked {
 			if e, err := l.Read(index); err != nil || digest(leafHash(e.Raw)) != leaf {
@@ -133,4 +102,40 @@ func TestKilledProcessLosesNothing(t *testing.T) {
 	if len(acked) < rounds*20 {
 		t.Fatalf("only %d records were acknowledged", len(acked))
 	}
+}
+
+// killedChild runs a writing process and kills it after a number of acknowledgements, so that a slow
+// machine gets as far as a fast one. It adds what was acknowledged to acked.
+func killedChild(t *testing.T, dir string, left int, acked map[uint64]string) {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), crashDir+"="+dir)
+	cmd.Stderr = os.Stderr
+	stdout, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for lines := bufio.NewScanner(stdout); lines.Scan(); {
+		f := strings.Fields(lines.Text())
+		if len(f) != 3 || f[0] != "acked" {
+			if len(f) > 0 && f[0] == "error" {
+				t.Error(lines.Text())
+			}
+			continue // the last line may be torn
+		}
+		index, err := strconv.ParseUint(f[1], 10, 64)
+		if err != nil || len(f[2]) != len("sha256:")+64 {
+			continue
+		}
+		acked[index] = f[2]
+		if left--; left == 0 {
+			if err := cmd.Process.Kill(); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	_ = cmd.Wait() // it was killed
 }

@@ -93,6 +93,11 @@ func (l *Leaf) walk(c *codec) {
 		number(c, "sequence", &l.Bundle.Sequence)
 		c.shut(l.Bundle == action.Bundle{})
 	}
+	l.walkFrom(c)
+}
+
+// walkFrom visits the members from "call" on.
+func (l *Leaf) walkFrom(c *codec) {
 	text(c, "call", &l.Call)
 	text(c, "channel", &l.Channel)
 	texts(c, "codes", &l.Codes)

@@ -37,6 +37,9 @@ type scanned struct {
 	payloads []frame
 }
 
+// errRoot means that a frame is whole and yet no checkpoint of what stands before it.
+var errRoot = errors.New("wrong checkpoint")
+
 var errTail = errors.New("a batch without its checkpoint")
 
 var errSize = errors.New("the file has another size")
@@ -88,24 +91,11 @@ func (s *scanner) segment(number uint64, data []byte) error {
 			e := &batch[len(batch)-1]
 			e.payloads = append(e.payloads, f)
 		case f.kind == frameCheckpoint && len(batch) > 0:
-			cp, err := ParseCheckpoint(f.body, nil)
-			if err == nil && (cp.Size != next.size || cp.Root != next.root() || cp.Origin != s.verifier.Name()) {
-				err = fmt.Errorf("checkpoint %d differs from the leaves before it", cp.Size)
-			}
-			if err != nil {
-				return fault(at, err)
-			}
-			for _, e := range batch {
-				if err := s.visit(e); err != nil {
-					return err
+			if err := s.seal(f, next, batch, place{number, from}, place{number, at + int64(f.bytes)}); err != nil {
+				if errors.Is(err, errRoot) {
+					err = fault(at, err)
 				}
-			}
-			s.tree, s.cp = next, cp
-			s.last, s.at = place{number, from}, place{number, at + int64(f.bytes)}
-			if s.sealed != nil {
-				if err := s.sealed(cp, s.at); err != nil {
-					return err
-				}
+				return err
 			}
 			next, batch, from = s.tree.clone(), batch[:0], at+int64(f.bytes)
 		default:
@@ -118,6 +108,27 @@ func (s *scanner) segment(number uint64, data []byte) error {
 	}
 	if rest := firstByte(data[at:]); rest >= 0 {
 		return fault(at+int64(rest), errors.New("bytes after the end"))
+	}
+	return nil
+}
+
+// seal ends a batch with its checkpoint f, and visits its leaves if the checkpoint's root is theirs.
+func (s *scanner) seal(f frame, next tree, batch []scanned, from, end place) error {
+	cp, err := ParseCheckpoint(f.body, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %w", errRoot, err)
+	}
+	if cp.Size != next.size || cp.Root != next.root() || cp.Origin != s.verifier.Name() {
+		return fmt.Errorf("%w: checkpoint %d differs from the leaves before it", errRoot, cp.Size)
+	}
+	for _, e := range batch {
+		if err := s.visit(e); err != nil {
+			return err
+		}
+	}
+	s.tree, s.cp, s.last, s.at = next, cp, from, end
+	if s.sealed != nil {
+		return s.sealed(cp, end)
 	}
 	return nil
 }
