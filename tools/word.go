@@ -106,7 +106,7 @@ func (w *walker) part(b *strings.Builder, out *word, p syntax.WordPart, quoted b
 			return
 		}
 		s, err := expand.Literal(&expand.Config{}, &syntax.Word{Parts: []syntax.WordPart{p}})
-		if err != nil || strings.ContainsRune(s, 0) {
+		if err != nil || strings.ContainsRune(s, 0) || strings.Contains(p.Value, `\c`) { // control characters: bash and the library differ
 			out.static = false
 			return
 		}

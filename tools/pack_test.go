@@ -1,0 +1,52 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package tools
+
+import "testing"
+
+func TestPacksAreReadStrictly(t *testing.T) {
+	const good = "name: x\ndescription: X.\ntransport: stdio\ntools:\n  a:\n    effect: read\n"
+	if _, err := readPack([]byte(good)); err != nil {
+		t.Fatal(err)
+	}
+	pin := "    pins: [\"sha256:0\"]\n"
+	for name, text := range map[string]string{
+		"an unknown key": good + "    effects: read\n", "a second document": good + "---\n" + good, "an effect twice": good + "    effect: write\n",
+		"an unknown effect": "name: x\ntransport: stdio\ntools:\n  a:\n    effect: reads\n", "no effect": "name: x\ntransport: stdio\ntools:\n  a:\n    reversible: \"yes\"\n",
+		"the effect unknown": "name: x\ntransport: stdio\ntools:\n  a:\n    effect: unknown\n", "a remote transport": "name: x\ntransport: http\ntools:\n  a:\n    effect: read\n",
+		"no tools": "name: x\ntransport: stdio\n", "an unknown role": good + "    arguments:\n      /a: paht\n", "a pointer without slash": good + "    arguments:\n      a: path\n",
+		"a short pin": good + pin, "an unknown zone": good + "    zone: moon\n", "reversible otherwise": good + "    reversible: maybe\n", "idempotent otherwise": good + "    idempotent: maybe\n", "nothing": "",
+	} {
+		if _, err := readPack([]byte(text)); err == nil {
+			t.Errorf("%s is read", name)
+		}
+	}
+}
+
+// TestPacksAgreeWithTheDefinitions: each argument of a pinned definition has a role in its pack, so that a
+// call of the real server can be understood in full.
+func TestPacksAgreeWithTheDefinitions(t *testing.T) {
+	r := open(t, testConfig())
+	for file, pack := range map[string]string{"server-filesystem.json": "server-filesystem", "server-everything.json": "server-everything"} {
+		defs := listed(t, file)
+		for i := range defs {
+			d := &defs[i]
+			tool, ok := r.pack(pack).Tools[d.Name]
+			if !ok {
+				t.Errorf("%s has no %s", pack, d.Name)
+			}
+			for at, schema := range properties(d.InputSchema) {
+				m, _ := members(schema)
+				if kind, _ := text(m["type"]); kind == "array" || kind == "object" {
+					continue
+				}
+				if _, ok := tool.Arguments["/"+escapePointer(at)]; !ok {
+					t.Errorf("%s/%s: argument %q has no role", pack, d.Name, at)
+				}
+			}
+			if d.Annotations.ReadOnly != "yes" && tool.Effect == "read" && tool.Zone != "outside" {
+				t.Logf("%s/%s: the pack says read where the server does not", pack, d.Name)
+			}
+		}
+	}
+}
