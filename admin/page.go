@@ -99,7 +99,7 @@ func ifMatch(r *http.Request) (uint64, error) {
 	s, ok := strings.CutPrefix(v[0], `"`)
 	s, end := strings.CutSuffix(s, `"`)
 	rev, err := strconv.ParseUint(s, 10, 64)
-	if len(v) != 1 || !ok || !end || err != nil || rev == 0 {
+	if len(v) != 1 || !ok || !end || err != nil || rev == 0 || strconv.FormatUint(rev, 10) != s {
 		return 0, gateway.Refuse(gateway.CodeMalformed, "If-Match is not one ETag of ours")
 	}
 	return rev, nil

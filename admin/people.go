@@ -169,34 +169,32 @@ func (d *desk) issueToken(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 	return gateway.WriteJSON(w, http.StatusOK, issued{secret, t})
 }
 
-// duration reads a number of seconds or a text such as "90m", "12h" or "30d". Nothing means the default.
+// duration reads a number of seconds or a text such as "90m", "12h" or "30d", up to identity.MaxTTL.
+// Nothing means the default.
 func duration(v jsontext.Value) (time.Duration, error) {
-	bad := gateway.Refuse(gateway.CodeInvalid, `ttl is not a number of seconds or a text such as "90m", "12h" or "30d"`)
+	bad := gateway.Refuse(gateway.CodeInvalid, `ttl is not a number of seconds or a text such as "90m", "12h" or "30d", up to 366 days`)
+	text, unit := string(v)+"s", time.Duration(1)
 	switch v.Kind() {
 	case 0, 'n':
 		return 0, nil
-	case '0':
-		d, err := time.ParseDuration(string(v) + "s")
-		if err != nil || d < time.Second {
-			return 0, bad
-		}
-		return d, nil
 	case '"':
 		s, err := jsontext.AppendUnquote(nil, v)
 		if err != nil {
 			return 0, bad
 		}
-		text, unit := string(s), time.Duration(1)
+		text = string(s)
 		if days, ok := strings.CutSuffix(text, "d"); ok {
 			text, unit = days+"h", 24
 		}
-		d, err := time.ParseDuration(text)
-		if err != nil || d < time.Second || d > identity.MaxTTL {
-			return 0, bad
-		}
-		return d * unit, nil
+	case '0':
+	default:
+		return 0, bad
 	}
-	return 0, bad
+	d, err := time.ParseDuration(text)
+	if err != nil || d < time.Second || d > identity.MaxTTL/unit {
+		return 0, bad
+	}
+	return d * unit, nil
 }
 
 // revokeToken is final and may be repeated, so it needs no revision.
