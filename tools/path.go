@@ -4,8 +4,10 @@ package tools
 
 import (
 	"errors"
+	"io"
 	"io/fs"
 	"net/url"
+	"os"
 	"path"
 	"path/filepath"
 	"strings"
@@ -25,6 +27,39 @@ const (
 type fileSystem struct {
 	lstat    func(string) (fs.FileMode, error)
 	readlink func(string) (string, error)
+	links    func(string) (bool, error)
+}
+
+// maxEntries bounds how many names of one folder are looked at for a wildcard.
+const maxEntries = 2048
+
+func holdsLink(dir string) (bool, error) {
+	f, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe in its place must not make us wait
+	if err != nil {
+		return true, err
+	}
+	defer func() { _ = f.Close() }()
+	entries, err := f.ReadDir(maxEntries)
+	if err != nil && err != io.EOF {
+		return true, err
+	}
+	for _, e := range entries {
+		if e.Type()&fs.ModeSymlink != 0 {
+			return true, nil
+		}
+	}
+	return len(entries) == maxEntries, nil
+}
+
+// matchesStay reports whether everything that pattern can match in dir, the folder it looks in, is there
+// itself: the wildcard stands in the last component, and dir holds no link.
+func (f fileSystem) matchesStay(pattern, dir string) bool {
+	i := strings.IndexAny(pattern, "*?[{")
+	if i < 0 || strings.Contains(pattern[i:], "/") || dir == "" {
+		return false
+	}
+	links, err := f.links(dir)
+	return err == nil && !links
 }
 
 // place is a path as the file system sees it and as a program that only cleans names sees it.

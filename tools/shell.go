@@ -394,7 +394,7 @@ func (w *walker) path(t word, access action.Effect, shallow bool) {
 			p.Raw = action.Clip(t.text, maxPathBytes)
 			if !ok {
 				p.Resolved, p.Root, p.Inside, p.Private, p.Traverse = "", "", action.TriUnknown, action.TriUnknown, action.Yes
-			} else if p.Traverse == action.No {
+			} else if p.Traverse == action.No && !w.c.r.fsys.matchesStay(t.text, p.Resolved) {
 				p.Traverse = action.TriUnknown // a link among what matches may lead out
 			}
 		} else {

@@ -50,7 +50,7 @@ func show(f action.ToolFacts) string {
 func TestReviewedCommandsPass(t *testing.T) {
 	r := open(t, testConfig())
 	for _, text := range []string{
-		"go build ./...", "go test ./... -run TestX -count=1 -v", "go vet ./src/...", "go test -race ./src", "go build -o bin/x ./src",
+		"ls src/*.go", "wc -l src/*", "cd src && cat *.go", "go build ./...", "go test ./... -run TestX -count=1 -v", "go vet ./src/...", "go test -race ./src", "go build -o bin/x ./src",
 		"cd /work/repo && go test ./...", "cd src && ls -la", "git status", "git status --short", "git diff --stat HEAD~1", "git log --oneline -5",
 		"git log -n 5 -- src/b.go", "git show HEAD:a.go", "git branch -a", "git -C src status", "git --no-pager diff", "ls", "ls -la src", "cat a.go",
 		"cat a.go | head -20", "head -n 5 a.go src/b.go", "grep -rn 'func main' .", "grep -rn foo src | wc -l", "rg -n foo src", "find . -name '*.go' -type f",

@@ -57,6 +57,9 @@ type Config struct {
 	// Lstat and Readlink resolve links; nil means the operating system's.
 	Lstat    func(path string) (fs.FileMode, error)
 	Readlink func(path string) (string, error)
+	// Links reports whether a folder holds a link, so that a wildcard in it may lead elsewhere. An error,
+	// or a folder too large to look through, counts as one. Nil means the operating system's.
+	Links func(dir string) (bool, error)
 
 	Now func() time.Time // nil means time.Now
 }
@@ -144,11 +147,14 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	if cfg.Readlink == nil {
 		cfg.Readlink = os.Readlink
 	}
+	if cfg.Links == nil {
+		cfg.Links = holdsLink
+	}
 	packs, err := embeddedPacks()
 	if err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, packs: packs, fsys: fileSystem{lstat: cfg.Lstat, readlink: cfg.Readlink}}
+	r := &Registry{cfg: cfg, packs: packs, fsys: fileSystem{lstat: cfg.Lstat, readlink: cfg.Readlink, links: cfg.Links}}
 	r.own, r.creds = r.privatePlaces()
 	next := &snapshot{tools: map[key]*entry{}, servers: map[key]served{}, digests: map[string]string{}}
 	for _, tenant := range cfg.Tenants {

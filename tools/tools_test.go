@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -104,6 +106,15 @@ func (d disk) lstat(p string) (fs.FileMode, error) {
 
 func (d disk) readlink(p string) (string, error) { return d[p], nil }
 
+func (d disk) links(dir string) (bool, error) {
+	for p, t := range d {
+		if path.Dir(p) == dir && t != "" && t != "/" && t != "!" {
+			return true, nil
+		}
+	}
+	return d[dir] != "/", nil
+}
+
 var testDisk = disk{
 	"/work": "/", "/work/repo": "/", "/work/repo/a.go": "", "/work/repo/src": "/", "/work/repo/src/b.go": "",
 	"/work/repo/out": "/etc", "/work/repo/in": "src", "/work/repo/loop": "loop", "/work/repo/locked": "!",
@@ -116,7 +127,7 @@ var testDisk = disk{
 func testConfig() Config {
 	return Config{Store: newMemory(), DataDir: "/var/sallyport", Home: "/home/u", Domains: []string{"corp.example"},
 		Listeners: []string{"127.0.0.1:7117", "127.0.0.1:7118"}, Executable: "/usr/local/bin/sallyport",
-		Lstat: testDisk.lstat, Readlink: testDisk.readlink, Now: func() time.Time { return time.Unix(1, 0) }}
+		Lstat: testDisk.lstat, Readlink: testDisk.readlink, Links: testDisk.links, Now: func() time.Time { return time.Unix(1, 0) }}
 }
 
 func open(t testing.TB, cfg Config) *Registry {
@@ -318,4 +329,34 @@ func TestInformAndObserveRunSideBySide(t *testing.T) {
 		})
 	}
 	wg.Wait()
+}
+
+func TestWildcardsLeadOutOnlyThroughLinks(t *testing.T) {
+	dir, cfg := t.TempDir(), testConfig()
+	cfg.Lstat, cfg.Readlink, cfg.Links = nil, nil, nil
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := open(t, cfg)
+	traversal := func(text string) action.Tri {
+		q := ask("claude-code", "Bash", `{"command":"`+text+`"}`)
+		q.Context.Session.Cwd, q.Context.Session.Roots = dir, []string{dir}
+		return inform(t, r, q).Paths[0].Traverse
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a.go"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := traversal("cat *.go"); got != action.No {
+		t.Errorf("a folder of plain files: %s", got)
+	}
+	if got := traversal("cat */x"); got != action.TriUnknown {
+		t.Errorf("a wildcard for a folder: %s", got)
+	}
+	if err := os.Symlink("/etc/passwd", filepath.Join(dir, "b.go")); err != nil {
+		t.Fatal(err)
+	}
+	if got := traversal("cat *.go"); got != action.TriUnknown {
+		t.Errorf("a folder with a link: %s", got)
+	}
 }
