@@ -5,6 +5,7 @@ package sallyport
 import (
 	"context"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/http"
 	"path/filepath"
@@ -63,8 +64,11 @@ func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, _ *gateway.Ca
 		return err
 	}
 	steps, err := s.Index.Replay(r.Context(), id, compiled.Redecide)
+	if errors.Is(err, index.ErrNotFound) {
+		return gateway.Refuse(gateway.CodeNotFound, "there is no session %q", action.Clip(id, 64))
+	}
 	if err != nil {
-		return gateway.Refuse(gateway.CodeNotFound, "session %q: %v", action.Clip(id, 64), err)
+		return err
 	}
 	return gateway.WriteJSON(w, http.StatusOK, ReplayAnswer{Session: id, Bundle: compiled.Bundle(), Counts: index.Count(steps), Steps: steps})
 }

@@ -5,6 +5,8 @@ package sallyport
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -166,7 +168,7 @@ func (s *Sallyport) proved(_ context.Context, digest string, r action.Receipt) b
 
 func (s *Sallyport) indexConfig() index.Config {
 	return index.Config{
-		Path: layout(s.Config.Data).index,
+		Path: layout(s.Config.Data).index, Pseudonym: s.Ledger.Pseudonym,
 		Head: func(context.Context) (uint64, error) { return s.Ledger.Checkpoint().Size, nil },
 		Follow: func(ctx context.Context, from uint64, fn func(index.Entry) error) error {
 			return s.Ledger.Follow(ctx, from, func(e ledger.Entry) error { return fn(indexEntry(e)) })
@@ -185,7 +187,8 @@ func (s *Sallyport) indexConfig() index.Config {
 }
 
 func indexEntry(e ledger.Entry) index.Entry {
-	return index.Entry{Index: e.Index, Record: recordOf(e.Leaf), Sealed: true, Open: func(part action.PartName) ([]byte, error) {
+	leaf := sha256.Sum256(e.Raw)
+	return index.Entry{Index: e.Index, Leaf: "sha256:" + hex.EncodeToString(leaf[:]), Record: recordOf(e.Leaf), Sealed: true, Open: func(part action.PartName) ([]byte, error) {
 		b, err := e.Open(part)
 		if errors.Is(err, ledger.ErrNotFound) {
 			return nil, nil
@@ -201,7 +204,7 @@ func (s *Sallyport) quarantine(ctx context.Context, sub *action.Subject, session
 		reason = why[0].ID
 	}
 	_, _ = s.Kill.Kill(context.WithoutCancel(ctx), identity.Actor{ID: "policy"},
-		identity.Target{Scope: identity.KillSession, Tenant: sub.Tenant, ID: session}, reason)
+		identity.Target{Scope: identity.KillSession, Tenant: sub.Tenant, ID: session, Agent: sub.ID}, reason)
 }
 
 // kindOf is the pack that the configuration declares a server to be of.
