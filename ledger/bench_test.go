@@ -105,3 +105,38 @@ func BenchmarkOpenLoop(b *testing.B) {
 		b.ReportMetric(r.VerifyPerSecond, "verified/s")
 	}
 }
+
+// BenchmarkVerify reports how fast a directory is verified, with and without opening the payloads.
+func BenchmarkVerify(b *testing.B) {
+	dir := b.TempDir()
+	cfg := Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys"), Tiles: filepath.Join(dir, "tiles")}
+	l := mustOpen(b, cfg)
+	var wg sync.WaitGroup
+	for w := range 64 {
+		wg.Go(func() {
+			for i := range 400 {
+				if _, err := l.Append(context.Background(), testRecord(fmt.Sprintf("s%d", w), i)); err != nil {
+					b.Error(err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	if err := l.Publish(context.Background()); err != nil {
+		b.Fatal(err)
+	}
+	mustClose(b, l)
+	for _, sealed := range []bool{false, true} {
+		b.Run(fmt.Sprintf("sealed=%v", sealed), func(b *testing.B) {
+			n := 0.0
+			for b.Loop() {
+				r, err := Verify(context.Background(), Source{Dir: dir}, Options{Sealed: sealed})
+				if err != nil {
+					b.Fatal(err)
+				}
+				n += float64(r.Size)
+			}
+			b.ReportMetric(n/b.Elapsed().Seconds(), "records/s")
+		})
+	}
+}
