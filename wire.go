@@ -187,7 +187,7 @@ func (s *Sallyport) indexConfig() index.Config {
 }
 
 func indexEntry(e ledger.Entry) index.Entry {
-	leaf := sha256.Sum256(e.Raw)
+	leaf := sha256.Sum256(append([]byte{0}, e.Raw...)) // RFC 6962: a leaf is hashed behind a zero byte
 	return index.Entry{Index: e.Index, Leaf: "sha256:" + hex.EncodeToString(leaf[:]), Record: recordOf(e.Leaf), Sealed: true, Open: func(part action.PartName) ([]byte, error) {
 		b, err := e.Open(part)
 		if errors.Is(err, ledger.ErrNotFound) {
