@@ -158,17 +158,17 @@ func (c *Conn) ask(m *message, p *plan, adm enforce.Admission) []byte {
 }
 
 // resume treats a multi-round-trip retry. It returns the parameters to send on, or the step that ends it.
-func (c *Conn) resume(ctx context.Context, m *message, r *pending) ([]byte, *Step) {
+func (c *Conn) resume(ctx context.Context, m *message, r *pending, params []byte) ([]byte, *Step) {
 	if strings.HasPrefix(r.plan.state, statePrefix) {
-		return c.resumeOurs(ctx, m, r)
+		return c.resumeOurs(ctx, m, r, params)
 	}
-	return c.resumeTheirs(ctx, m, r)
+	return c.resumeTheirs(ctx, m, r, params)
 }
 
 // resumeOurs hands in the answer to our question; the request is then judged as if it came anew, and the
 // open ask resolves it. A server's own requestState is never inside ours: we ask before the server sees the
 // call for the first time, and its later rounds belong to the call that was admitted.
-func (c *Conn) resumeOurs(ctx context.Context, m *message, r *pending) ([]byte, *Step) {
+func (c *Conn) resumeOurs(ctx context.Context, m *message, r *pending, params []byte) ([]byte, *Step) {
 	p := &r.plan
 	v, err := c.gate.seal.open(p.state, c.principal(), c.target(p))
 	if err != nil || c.gate.cfg.Answer == nil {
@@ -186,5 +186,5 @@ func (c *Conn) resumeOurs(ctx context.Context, m *message, r *pending) ([]byte, 
 		return nil, &Step{Reply: refusal(m.id, p, fmt.Sprintf("The user declined this call; it was not run. Ticket %s.", v.Ticket))}
 	}
 	p.state, p.hasState, p.responses = "", false, nil
-	return with(with(m.params, "requestState", nil), "inputResponses", nil), nil
+	return with(with(params, "requestState", nil), "inputResponses", nil), nil
 }

@@ -89,16 +89,19 @@ func (c *Conn) settled(r *pending, s Step) Step {
 func (c *Conn) judge(ctx context.Context, m *message, r *pending) Step {
 	p := &r.plan
 	if p.class == classBare {
-		if err := p.bare(m); err != nil {
+		if !p.bare(m) {
 			c.malformed(ctx, "params")
-			return Step{Reply: errorReply(m.id, codeParams, err.Error())}
+			return Step{Reply: errorReply(m.id, codeParams, errParams.Error())}
 		}
 		return Step{Forward: m.raw}
 	}
 	params := m.params
+	if p.lean != nil {
+		params = with(params, "_meta", p.lean)
+	}
 	if p.hasState || p.responses != nil {
 		var s *Step
-		if params, s = c.resume(ctx, m, r); s != nil {
+		if params, s = c.resume(ctx, m, r, params); s != nil {
 			return *s
 		}
 	}
@@ -182,16 +185,16 @@ func (c *Conn) forward(m *message, r *pending, adm enforce.Admission, params []b
 	return Step{Forward: requestMessage(m, params)}
 }
 
-// bare refuses parameters of a request that is no action: nothing that it carries is looked at by policy.
-func (p *plan) bare(m *message) error {
+// bare reports whether a request that is no action carries nothing that would have to be judged.
+func (p *plan) bare(m *message) bool {
 	ms, _ := members(m.params)
 	for _, f := range ms {
 		level, _ := text(f.value)
 		if f.name != "_meta" && (f.name != "level" || !slices.Contains(logLevels, level)) {
-			return errParams
+			return false
 		}
 	}
-	return nil
+	return p.lean == nil
 }
 
 // note judges a notification of the client.
@@ -200,7 +203,7 @@ func (c *Conn) note(ctx context.Context, m *message) Step {
 		c.malformed(ctx, "notification")
 		return Step{}
 	}
-	if len(m.params) > maxMetaBytes {
+	if len(m.params) > maxNoteBytes {
 		c.malformed(ctx, "notification")
 		return Step{}
 	}

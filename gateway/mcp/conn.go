@@ -179,6 +179,15 @@ func (c *Conn) listening(ctx context.Context) string {
 	return c.listen
 }
 
+// lapsed forgets the connection's own action if it is id and has ended.
+func (c *Conn) lapsed(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.listen == id {
+		c.listen = ""
+	}
+}
+
 // Beat puts off the outcome deadlines of all open actions of the connection.
 func (c *Conn) Beat() {
 	c.mu.Lock()

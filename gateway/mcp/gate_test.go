@@ -330,3 +330,47 @@ func TestSettledActionsLeaveNothingOpen(t *testing.T) {
 		}
 	}
 }
+
+func TestTextOutsideRequestsGoesOnAfterAQuietHour(t *testing.T) {
+	ctx := context.Background()
+	p := newPath()
+	conn := newGate(t, p, nil).Conn(testPeer, testUpstream)
+	note := []byte(`{"jsonrpc":"2.0","method":"notifications/message","params":{"data":"x"}}`)
+	if conn.FromServer(ctx, "", note).Forward == nil {
+		t.Fatal("the first did not pass")
+	}
+	p.set(func() { clear(p.open) }) // its deadline passed
+	if conn.FromServer(ctx, "", note).Forward == nil {
+		t.Error("the next did not pass")
+	}
+	p.set(func() { clear(p.open); p.verdicts[methodListen] = action.Deny })
+	if conn.FromServer(ctx, "", note).Forward != nil {
+		t.Error("one passed without an action")
+	}
+}
+
+func TestMetaCarriesIdsAndNoData(t *testing.T) {
+	ctx := context.Background()
+	data := strings.Repeat("SECRET", 100)
+	meta := func(s string) string {
+		return `{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":"x","_meta":` + s + `}}`
+	}
+	for _, c := range []struct{ name, in, want string }{
+		{"an id of the client's own goes on as it is", meta(`{"vendor/id":"toolu_123"}`), meta(`{"vendor/id":"toolu_123"}`)},
+		{"data is taken out", meta(`{"progressToken":3,"vendor/id":"` + data + `"}`), meta(`{"progressToken":3}`)},
+		{"data in many members is taken out", meta(`{"a":"` + data[:200] + `","b":"` + data[:200] + `"}`), meta(`{}`)},
+		{"data as a name is taken out", meta(`{"` + data + `":1}`), meta(`{}`)},
+		{"data in the client's name is refused", meta(`{"io.modelcontextprotocol/clientInfo":{"name":"` + strings.Repeat(data, 10) + `"}}`), ""},
+		{"data as a progress token is refused", meta(`{"progressToken":"` + data + `"}`), ""},
+		{"data in a log level is refused", meta(`{"io.modelcontextprotocol/logLevel":"` + data + `"}`), ""},
+		{"data in a ping is refused", `{"jsonrpc":"2.0","id":1,"method":"ping","params":{"_meta":{"a":"` + data + `"}}}`, ""},
+		{"data in a notification is dropped", `{"jsonrpc":"2.0","method":"notifications/progress","params":{"message":"` + strings.Repeat(data, 10) + `"}}`, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			step := newGate(t, newPath(), nil).Conn(testPeer, testUpstream).FromClient(ctx, []byte(c.in))
+			if string(step.Forward) != c.want {
+				t.Errorf("forwarded %s", step.Forward)
+			}
+		})
+	}
+}

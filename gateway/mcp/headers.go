@@ -110,15 +110,17 @@ func (x *exchange) outgoing(m *message, original, body []byte) *outgoing {
 	if changed {
 		params = member(body, "params")
 	}
-	if x.r.Header.Get(headerName) != "" {
+	if got := x.r.Header.Get(headerName); got != "" {
 		for _, n := range []string{"name", "uri", "taskId"} {
-			if v, ok := text(member(params, n)); ok {
-				o.header.Set(headerName, encodeHeader(v))
-				break
+			v, ok := text(member(params, n))
+			if !ok {
+				continue
 			}
-		}
-		if !changed {
-			o.header.Set(headerName, x.r.Header.Get(headerName))
+			if d, ok := decodeHeader(got); !ok || d != v {
+				got = encodeHeader(v)
+			}
+			o.header.Set(headerName, got)
+			break
 		}
 	}
 	if m.method != methodCall {

@@ -46,7 +46,7 @@ type HTTP struct {
 
 	mu       sync.Mutex
 	sessions map[string]*session // by server and id; guarded by mu
-	live     map[*Conn]bool      // connections with a request in flight; guarded by mu
+	live     map[*Conn]int       // requests in flight by connection; guarded by mu
 }
 
 // session is one Mcp-Session-Id: the server minted it, we bind it to the caller that it was given to.
@@ -74,7 +74,7 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	// A redirect would carry a judged request to a place that was not judged.
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &HTTP{cfg: cfg, client: &http.Client{Transport: cfg.Transport, CheckRedirect: noRedirect},
-		sessions: map[string]*session{}, live: map[*Conn]bool{}}, nil
+		sessions: map[string]*session{}, live: map[*Conn]int{}}, nil
 }
 
 // Routes returns the door's routes. The listener's gate checks Host, Origin and the credential.
@@ -103,7 +103,7 @@ func (h *HTTP) Run(ctx context.Context) error {
 			beating = append(beating, c)
 		}
 		for k, s := range h.sessions {
-			if now.Sub(s.last) > h.cfg.Idle && !h.live[s.conn] {
+			if now.Sub(s.last) > h.cfg.Idle && h.live[s.conn] == 0 {
 				delete(h.sessions, k)
 				idle = append(idle, s.conn)
 			}
@@ -172,7 +172,7 @@ func (x *exchange) open() error {
 		}
 		s.last = x.h.cfg.Gate.cfg.Now()
 		x.conn = s.conn
-		x.h.live[x.conn] = true
+		x.h.live[x.conn]++
 		return nil
 	}
 	host := ""
@@ -192,7 +192,7 @@ func (x *exchange) open() error {
 		Grade: action.GradeProxy, Separation: sep}, x.up.Upstream)
 	x.ours = true
 	x.h.mu.Lock()
-	x.h.live[x.conn] = true
+	x.h.live[x.conn]++
 	x.h.mu.Unlock()
 	return nil
 }
@@ -204,7 +204,9 @@ func (x *exchange) close(why string) [][]byte {
 		return nil
 	}
 	x.h.mu.Lock()
-	delete(x.h.live, x.conn)
+	if x.h.live[x.conn]--; x.h.live[x.conn] <= 0 {
+		delete(x.h.live, x.conn)
+	}
 	x.h.mu.Unlock()
 	if x.ours {
 		return x.conn.Close(context.WithoutCancel(x.r.Context()), why)

@@ -86,8 +86,18 @@ func knownRevision(v string) bool { return slices.Contains(revisions, v) }
 const (
 	metaVersion      = "io.modelcontextprotocol/protocolVersion"
 	metaCapabilities = "io.modelcontextprotocol/clientCapabilities"
+	metaClient       = "io.modelcontextprotocol/clientInfo"
+	metaLevel        = "io.modelcontextprotocol/logLevel"
 	metaSubscription = "io.modelcontextprotocol/subscriptionId"
-	maxMetaBytes     = 64 << 10
+)
+
+// What a client says of itself and of its requests in _meta is not judged, because it differs from call to
+// call and an approval binds the call. So it is bounded: enough for ids and traces, too little to carry data
+// out. Members that the protocol does not define are taken out where they hold more than maxExtraBytes.
+const (
+	maxClientBytes = 4 << 10 // of each of clientInfo and clientCapabilities
+	maxExtraBytes  = 256     // of all undefined members together
+	maxNoteBytes   = 2 << 10 // of the parameters of a client's notification
 )
 
 // plan is a request as an action.
@@ -98,6 +108,7 @@ type plan struct {
 	tool      string
 	args      []byte
 	meta      []byte // raw _meta, or nil
+	lean      []byte // _meta without its undefined members, where they are too large to go on; else nil
 	version   string // of _meta; "" before 2026-07-28
 	token     string // progress token as an id key
 	responses []byte // inputResponses, raw
@@ -154,12 +165,22 @@ func (p *plan) readMeta(raw []byte) error {
 		return nil
 	}
 	ms, err := members(raw)
-	if err != nil || len(raw) > maxMetaBytes {
+	if err != nil {
 		return errParams
 	}
 	p.meta = raw
+	var defined []field
+	extra := 0
 	for _, x := range ms {
 		switch x.name {
+		case metaClient, metaCapabilities:
+			if len(x.value) > maxClientBytes {
+				return errParams
+			}
+		case metaLevel:
+			if level, _ := text(x.value); !slices.Contains(logLevels, level) {
+				return errParams
+			}
 		case metaVersion:
 			v, ok := text(x.value)
 			if !ok {
@@ -167,10 +188,17 @@ func (p *plan) readMeta(raw []byte) error {
 			}
 			p.version = v
 		case "progressToken":
-			if p.token, err = idKey(x.value); err != nil {
+			if p.token, err = idKey(x.value); err != nil || len(x.value) > maxExtraBytes {
 				return errParams
 			}
+		default:
+			extra += len(x.name) + len(x.value)
+			continue
 		}
+		defined = append(defined, x)
+	}
+	if extra > maxExtraBytes {
+		p.lean = object(defined...)
 	}
 	return nil
 }
@@ -275,8 +303,8 @@ func (p *plan) rewrite(m *message, args []byte) ([]byte, error) {
 		}
 		return params, nil
 	}
-	if p.meta != nil {
-		args = with(args, "_meta", p.meta)
+	if meta := member(m.params, "_meta"); meta != nil {
+		args = with(args, "_meta", meta)
 	}
 	return args, nil
 }

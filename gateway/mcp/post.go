@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"net/url"
 	"strconv"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
@@ -136,15 +137,31 @@ func (x *exchange) send(method string, o *outgoing) (*http.Response, error) {
 		return nil, err
 	}
 	req.Header = header
-	for _, n := range []string{"Accept", headerVersion, headerSession, "Last-Event-Id", "Traceparent"} {
-		if v := x.r.Header.Get(n); v != "" && len(v) <= maxEventField {
+	// What a client may write freely in a header is kept so small that it carries no data out unjudged.
+	for n, limit := range map[string]int{headerVersion: 10, headerSession: 256, "Last-Event-Id": 128} {
+		if v := x.r.Header.Get(n); v != "" && len(v) <= limit {
 			req.Header.Set(n, v)
 		}
 	}
+	if v := accepted(x.r.Header.Get("Accept")); v != "" {
+		req.Header.Set("Accept", v)
+	}
+	req.Header.Set("User-Agent", "sallyport")
 	for n, vs := range x.up.Header {
 		req.Header[n] = vs
 	}
 	return x.h.client.Do(req)
+}
+
+// accepted is what of an Accept header concerns the protocol.
+func accepted(v string) string {
+	var out []string
+	for _, media := range []string{"application/json", "text/event-stream", "*/*"} {
+		if strings.Contains(v, media) {
+			out = append(out, media)
+		}
+	}
+	return strings.Join(out, ", ")
 }
 
 // relay carries the server's answer to a POST back.

@@ -253,7 +253,7 @@ func FuzzEnvelope(f *testing.F) {
 		}
 		conn := g.Conn(testPeer, testUpstream)
 		step := conn.FromClient(context.Background(), bytes.Clone(in))
-		if step.Forward != nil && !bytes.Equal(step.Forward, in) {
+		if step.Forward != nil && !bytes.Equal(step.Forward, in) && member(in, "params", "_meta") == nil && member(in, "params", "inputResponses") == nil {
 			t.Fatalf("%q became %q", in, step.Forward)
 		}
 		for _, out := range [][]byte{step.Forward, step.Reply} {

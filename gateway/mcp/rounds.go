@@ -122,7 +122,7 @@ func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte
 
 // resumeTheirs continues a call whose server asked for input. The answers are what settles the server's
 // questions; answers to anything else go no further.
-func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending) ([]byte, *Step) {
+func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending, params []byte) ([]byte, *Step) {
 	p := &r.plan
 	x, ok := c.gate.rooms.take(c.roomKey(p, p.state, p.hasState))
 	switch {
@@ -130,7 +130,7 @@ func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending) ([]byte
 		c.malformed(ctx, "state")
 		return nil, &Step{Reply: errorReply(m.id, codeParams, errState.Error())}
 	case !ok: // answers that nobody asked for go no further; the call is judged as a new one
-		return with(m.params, "inputResponses", nil), nil
+		return with(params, "inputResponses", nil), nil
 	}
 	answers, _ := members(p.responses)
 	kept, dropped := []field{}, false
@@ -159,7 +159,6 @@ func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending) ([]byte
 	if _, ok := c.chunk(ctx, x.action, "elicitation", object(kept...)); !ok {
 		return nil, &Step{Reply: refusal(m.id, p, "The call may not go on; it was not completed.")}
 	}
-	params := m.params
 	if dropped {
 		params = with(params, "inputResponses", object(kept...))
 	}

@@ -4,6 +4,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/sallyport/sallyport/action"
@@ -161,6 +162,12 @@ func (c *Conn) notice(ctx context.Context, stream string, m *message) Step {
 		return Step{}
 	}
 	params, ok := c.chunk(ctx, id, outcomeKind(m.method), m.params)
+	if !ok && m.method != noteProgress {
+		// The connection's own action may have lapsed in a quiet hour; a new one takes its place.
+		if next := c.about(ctx, stream); next != "" && next != id {
+			params, ok = c.chunk(ctx, next, outcomeKind(m.method), m.params)
+		}
+	}
 	switch {
 	case !ok:
 		return Step{}
@@ -208,6 +215,9 @@ func (c *Conn) chunk(ctx context.Context, id, kind string, content []byte) ([]by
 	}
 	rel, err := c.gate.cfg.Enforcer.Chunk(ctx, &c.peer.Subject, id,
 		enforce.Outcome{Status: action.ResultDone, Kind: kind, Content: content, Opaque: opaque(content)})
+	if errors.Is(err, enforce.ErrState) || errors.Is(err, enforce.ErrNotFound) {
+		c.lapsed(id)
+	}
 	if err != nil || rel.Status != action.StatusReleased {
 		return nil, false
 	}
