@@ -250,6 +250,9 @@ func (s *Sallyport) stdioUpstream(ctx context.Context, c *gateway.Caller, up mcp
 	}
 	up.Zone = action.ZoneInside
 	_, err := s.Tools.Observe(ctx, s.upstream(c.Subject.Tenant, up), nil)
+	if errors.Is(err, tools.ErrUpstream) {
+		err = fmt.Errorf("%w; hint: give the server another name with --name", err)
+	}
 	return up, err
 }
 

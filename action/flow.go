@@ -166,7 +166,7 @@ type Path struct {
 	Resolved string `json:"resolved"`  // absolute, dots and links removed; "" if it could not be
 	Root     string `json:"root"`      // the declared root that holds it; "" if none does
 	Inside   Tri    `json:"inside"`    // resolved within a declared root
-	Traverse Tri    `json:"traversal"` // holds dot-dot, or a link leads out
+	Traverse Tri    `json:"traversal"` // dot-dot or a link leads out of the root, is hidden by an encoding, or can be read in two ways
 	Private  Tri    `json:"private"`   // within our own data directory, or a credential store
 	Exists   Tri    `json:"exists"`
 	Access   Effect `json:"access"` // read, write or destroy
