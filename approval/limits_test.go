@@ -112,6 +112,19 @@ func TestSessionsAndAgentsAreBounded(t *testing.T) {
 		b.clock = b.clock.Add(10*time.Minute + time.Second)
 		b.ask(nth(21, in(21)), action.ApprovalPending)
 	})
+	t.Run("a share of the desk for each agent", func(t *testing.T) {
+		b := newBench(t, func(c *Config) { c.MaxAgent = 2 })
+		for i := range 2 {
+			b.ask(nth(i), action.ApprovalPending)
+		}
+		if _, err := b.Ask(t.Context(), nth(3, session("s2"))); !errors.Is(err, enforce.ErrTooMany) {
+			t.Fatalf("the third says %v", err)
+		}
+		b.ask(nth(3, agent("a2"), session("s2")), action.ApprovalPending)
+		b.clock = b.clock.Add(15 * time.Minute)
+		b.Sweep(t.Context())
+		b.ask(nth(4), action.ApprovalPending)
+	})
 	t.Run("the desk is full", func(t *testing.T) {
 		b := newBench(t, func(c *Config) { c.MaxOpen = 2 })
 		one := b.ask(nth(1), action.ApprovalPending).Ticket

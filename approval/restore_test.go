@@ -284,6 +284,22 @@ func TestTimeEndsAsksAndGrants(t *testing.T) {
 	})
 }
 
+func TestTimeNeedsNobodyToPass(t *testing.T) {
+	for _, back := range []bool{false, true} {
+		b := newBench(t)
+		ticket := b.ask(request("1"), action.ApprovalPending).Ticket
+		b.approve(ticket, olga)
+		b.clock = b.clock.Add(15 * time.Minute)
+		if back { // it was seen once, and is then set back
+			b.ask(request("2", args(`[]`)), action.ApprovalPending)
+			b.clock = b.clock.Add(-15 * time.Minute)
+		}
+		if err := b.Consume(t.Context(), ticket, "1"); !errors.Is(err, enforce.ErrConsumed) {
+			t.Errorf("clock set back %v: Consume says %v", back, err)
+		}
+	}
+}
+
 func TestEndedRowsHoldNoArguments(t *testing.T) {
 	b := newBench(t)
 	r := request("1", func(r *enforce.Request) { r.Binding = "sha256:77" })

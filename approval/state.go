@@ -46,10 +46,9 @@ func (d *Desk) keep(ctx context.Context, a *ask) {
 
 // told is what the ledger says about one ask.
 type told struct {
-	opened string        // Binding of the opening record
-	last   action.Record // the latest approval record
-	code   string        // of last
-	used   bool          // a record of another kind names the grant
+	last action.Record // the latest approval record
+	code string        // of last
+	used bool          // a record of another kind names the grant
 }
 
 // load reads the stored rows and keeps what the ledger proves.
@@ -95,9 +94,6 @@ func (t *told) hear(r *action.Record) {
 	if len(r.Codes) > 0 {
 		t.code = r.Codes[0]
 	}
-	if t.code == codeOpened {
-		t.opened = r.Binding
-	}
 }
 
 // rows reads all stored rows and deletes what cannot be read.
@@ -129,7 +125,7 @@ func settle(a *ask, t *told) bool {
 		return slices.Contains([]State{Used, Refused, Revoked, Expired}, a.State)
 	}
 	bound, err := a.bound()
-	if err != nil || a.Shown == nil || bound != a.Digest || t.opened != bound {
+	if err != nil || a.Shown == nil || bound != a.Digest || bound != t.last.Binding {
 		return false
 	}
 	if t.used || t.last.Status == action.StatusRefused {
@@ -143,7 +139,7 @@ func settle(a *ask, t *told) bool {
 		return true
 	}
 	proof, err := a.proof()
-	if err != nil || proof != t.last.Subject || t.last.Binding != bound {
+	if err != nil || proof != t.last.Subject {
 		return false
 	}
 	granted := t.last.Status == action.StatusGranted
