@@ -126,11 +126,12 @@ func (r *Relay) carry(ctx context.Context) error {
 			}
 		})
 	}
-	go func() { // ends with ClientIn, see Run
-		if err := r.fromClient(); err != nil {
-			done <- err
+	go r.fromClient(func(err error) { // ends with ClientIn, see Run
+		select {
+		case done <- err:
+		default: // the first error ends the relay
 		}
-	}()
+	})
 	run(r.fromServer)
 	run(r.writeClient)
 	run(r.writeServer)
@@ -167,29 +168,37 @@ func (r *Relay) carry(ctx context.Context) error {
 	return err
 }
 
-// fromClient sends the client's lines to the owner; once the owner is lost it answers them.
-func (r *Relay) fromClient() error {
+// fromClient sends the client's lines to the owner; once the owner is lost it answers them. It reports the
+// loss and reads on, because a client that gets no answer waits for ever.
+func (r *Relay) fromClient(report func(error)) {
 	in := newLineReader(r.ClientIn, r.MessageBytes)
 	for {
 		l, err := in.next()
 		if err != nil {
-			return r.frames.write(frameClientEnd, nil)
+			if err := r.frames.write(frameClientEnd, nil); err != nil {
+				report(fmt.Errorf("%w: %w", ErrOwner, err))
+			}
+			return
 		}
-		if l.oversize {
-			if err := r.tooLong(l, true); err != nil {
-				return err
+		id, request := l.id, true
+		if !l.oversize {
+			var scan idScanner
+			scan.write(l.bytes)
+			id, request = scan.id(), scan.method
+		}
+		switch {
+		case !r.note(id, request):
+			if id != nil && request {
+				r.answer(id)
 			}
 			continue
+		case l.oversize:
+			err = r.tooLong(l, true)
+		default:
+			err = r.frames.write(frameClient, l.bytes)
 		}
-		var scan idScanner
-		scan.write(l.bytes)
-		id := scan.id()
-		if r.note(id, scan.method) {
-			if err := r.frames.write(frameClient, l.bytes); err != nil {
-				return fmt.Errorf("%w: %w", ErrOwner, err)
-			}
-		} else if id != nil && scan.method {
-			r.answer(id)
+		if err != nil {
+			report(fmt.Errorf("%w: %w", ErrOwner, err))
 		}
 	}
 }
@@ -212,10 +221,7 @@ func (r *Relay) tooLong(l line, client bool) error {
 	if err != nil {
 		return err
 	}
-	if err := r.frames.write(frameOversize, body); err != nil {
-		return fmt.Errorf("%w: %w", ErrOwner, err)
-	}
-	return nil
+	return r.frames.write(frameOversize, body)
 }
 
 func (r *Relay) fromServer() error {
@@ -322,7 +328,7 @@ func (r *Relay) fail(err error) {
 		r.answer(id)
 	}
 	if !started { // the client's lines are not being read yet
-		go func() { _ = r.fromClient() }()
+		go r.fromClient(func(error) {})
 	}
 	if errors.Is(err, ErrOwner) {
 		time.Sleep(r.Drain)
