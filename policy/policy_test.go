@@ -20,6 +20,7 @@ func TestOpenDecidesWithTheEmbeddedBaseline(t *testing.T) {
 		t.Fatalf("a query of unknowns: %+v, %v", d, err)
 	}
 	q.Action.Effect, q.Action.Typed, q.Resource.Zone = action.EffectRead, action.StateKnown, action.ZoneInside
+	q.Action.Source, q.Resource.Definition.State = action.EffectDeclared, action.DefinitionApproved
 	q.Action.Paths = []action.Path{{Resolved: "/w/a", Inside: action.Yes, Traverse: action.No, Private: action.No, Access: action.EffectRead}}
 	if d, err := p.Decide(context.Background(), q); err != nil || d.Verdict != action.Allow {
 		t.Fatalf("a read inside: %+v, %v", d, err)

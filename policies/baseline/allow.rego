@@ -73,6 +73,7 @@ protocol if {
 
 reads_safely if {
 	input.action.effect == "read"
+	known_to_read
 	typed
 	all_paths_inside
 	all_paths_read
@@ -82,6 +83,10 @@ reads_safely if {
 	count(input.action.recipients) == 0
 	heard
 }
+
+known_to_read if vouched
+
+known_to_read if harmless_guess
 
 # Arguments are told to the server: it is inside, or what it is told was scanned and the session holds
 # nothing confidential.
@@ -94,6 +99,7 @@ heard if {
 
 writes_inside if {
 	input.action.effect == "write"
+	vouched
 	typed
 	inside_zone
 	count(input.action.paths) > 0
@@ -145,6 +151,7 @@ starts_agent if {
 
 runs_safely if {
 	input.action.effect == "execute"
+	vouched
 	typed
 	inside_zone
 	count(input.action.commands) > 0
@@ -159,6 +166,7 @@ runs_safely if {
 
 sends_safely if {
 	input.action.effect == "send"
+	vouched
 	typed
 	all_recipients_listed
 	all_hosts_listed

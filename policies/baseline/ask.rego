@@ -63,6 +63,17 @@ ask contains {
 }
 
 ask contains {
+	"id": "tool.unreviewed", "code": "tool-unreviewed", "severity": "medium",
+	"reason": "Nobody has reviewed {tool}: what it does is a guess from its name and description.",
+	"hint": "This tool has not been reviewed yet, so a person has to approve the call.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	guessed
+	not harmless_guess
+}
+
+ask contains {
 	"id": "read.outside", "code": "reads-outside", "severity": "medium",
 	"reason": "Reads a file outside the workspace {root}.",
 	"hint": "Reading outside {root} needs a person's approval. Inside it you can read freely.",
@@ -271,6 +282,8 @@ ask contains {
 	not safe
 	not explained
 }
+
+explained if guessed
 
 explained if destroys
 

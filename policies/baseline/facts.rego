@@ -20,6 +20,31 @@ reviewed_tool if {
 	input.action.effect_source in {"declared", "approved"}
 }
 
+# The effect is no guess from a name that the server chose: the definition was reviewed, or the protocol
+# itself says that getting a prompt or a resource reads.
+vouched if reviewed_tool
+
+vouched if {
+	input.resource.type in {"prompt", "resource"}
+	input.action.effect == "read"
+}
+
+guessed if {
+	input.action.effect in {"read", "write", "execute"}
+	not vouched
+}
+
+# A listed tool that nobody reviewed counts as one outside: by its name and description it reads, these
+# carry no instructions, and what it is told is harmless.
+harmless_guess if {
+	input.action.effect == "read"
+	input.action.effect_source == "inferred"
+	input.resource.definition.state == "pending"
+	input.resource.definition.poisoned == "no"
+	scanned
+	unburdened
+}
+
 # Paths.
 
 inside(p) if {
@@ -128,6 +153,8 @@ leaves if not known_effect
 leaves if input.action.effect in {"send", "spend"}
 
 leaves if not inside_zone
+
+leaves if guessed
 
 leaves if {
 	some u in input.action.urls

@@ -22,6 +22,8 @@ oblige contains {"id": "label-untrusted", "type": "label", "params": {"untrusted
 
 untrusted if not inside_zone
 
+untrusted if guessed
+
 untrusted if input.context.flow.result.untrusted == "yes"
 
 # An unknown score is 1000.
