@@ -111,7 +111,7 @@ type Config struct {
 	// Actor says how a caller counts as an approver. Nil means ActorOf.
 	Actor func(c *gateway.Caller) approval.Actor
 
-	Log       http.Handler // serves the paths of C2SP tlog-tiles: checkpoint, tile/...
+	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
 	LogPublic bool         // serves Log to everybody, without any credential
 	Metrics   http.Handler
 
@@ -137,16 +137,19 @@ func New(cfg Config) (http.Handler, error) {
 	return Public(cfg, h), nil
 }
 
+// publicWrite is how long one file of a public log may take to leave; behind the gate its own limits hold.
+const publicWrite = time.Minute
+
 // Public serves the log's files to everybody where the operator made them public, and leaves everything
 // else to next.
 func Public(cfg Config, next http.Handler) http.Handler {
 	if !cfg.LogPublic || cfg.Log == nil {
 		return next
 	}
-	log := http.StripPrefix("/log", cfg.Log)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if strings.HasPrefix(r.URL.Path, "/log/") && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
-			log.ServeHTTP(w, r)
+			_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(publicWrite))
+			cfg.Log.ServeHTTP(w, r)
 			return
 		}
 		next.ServeHTTP(w, r)
@@ -232,18 +235,18 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "POST /v1/kill", Scopes: to(admin), Serve: d.kill},
 		{Pattern: "POST /v1/release", Scopes: to(admin), Serve: d.release},
 
-		{Pattern: "GET /log/{path...}", Scopes: to(auditor), Serve: d.mounted("/log", d.cfg.Log)},
-		{Pattern: "GET /metrics", Scopes: to(viewer), Serve: d.mounted("", d.cfg.Metrics)},
+		{Pattern: "GET /log/{path...}", Scopes: to(auditor), Serve: mounted(d.cfg.Log)},
+		{Pattern: "GET /metrics", Scopes: to(viewer), Serve: mounted(d.cfg.Metrics)},
 	}
 }
 
 // mounted serves another handler behind the gate.
-func (d *desk) mounted(prefix string, h http.Handler) gateway.Handler {
+func mounted(h http.Handler) gateway.Handler {
 	return func(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
 		if h == nil {
 			return gateway.Refuse(gateway.CodeNotFound, "this is not served here")
 		}
-		http.StripPrefix(prefix, h).ServeHTTP(w, r)
+		h.ServeHTTP(w, r)
 		return nil
 	}
 }

@@ -66,11 +66,11 @@ func TestLogIsPublicOnlyWhereSaid(t *testing.T) {
 	b := start(t)
 	b.want(401, "", "GET", "/log/checkpoint", "")
 	b.want(403, "viewer", "GET", "/log/checkpoint", "")
-	if got := b.want(200, "auditor", "GET", "/log/tile/0/000", ""); got != "file /tile/0/000" {
+	if got := b.want(200, "auditor", "GET", "/log/tile/0/000", ""); got != "file /log/tile/0/000" {
 		t.Errorf("the log says %q", got)
 	}
 	p := start(t, func(c *Config) { c.LogPublic = true })
-	if got := p.want(200, "", "GET", "/log/checkpoint", ""); got != "file /checkpoint" {
+	if got := p.want(200, "", "GET", "/log/checkpoint", ""); got != "file /log/checkpoint" {
 		t.Errorf("the public log says %q", got)
 	}
 	p.want(401, "", "POST", "/log/checkpoint", "")
