@@ -36,17 +36,22 @@ func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
 	if err != nil || !sess.belongs(&a.Subject) {
 		return Admission{}, ErrNotFound
 	}
-	x, err := e.enter(ctx, a)
-	if err != nil {
-		return Admission{}, err
+	for {
+		x, err := e.enter(ctx, a)
+		if err != nil {
+			return Admission{}, err
+		}
+		x.mu.Lock()
+		switch open := x.status == action.StatusNone || x.status == action.StatusAsked; {
+		case open:
+			defer x.mu.Unlock()
+			return e.admit(ctx, x)
+		case a.CallID != "":
+			defer x.mu.Unlock()
+			return x.admission(), nil // a repeat: the stored answer
+		}
+		x.mu.Unlock() // another call took the waiting one up first: this is a call of its own
 	}
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	switch x.status {
-	case action.StatusNone, action.StatusAsked:
-		return e.admit(ctx, x)
-	}
-	return x.admission(), nil // a repeat: the stored answer
 }
 
 // Wait returns the admission of an asked action once it is no longer pending, or its pending admission
@@ -197,6 +202,7 @@ func (e *Enforcer) intend(ctx context.Context, x *entry, sess *sessionState, gra
 	}
 	sess.seq++
 	x.status, x.receipt, x.deadline = action.StatusIntended, rec, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
+	e.unwait(x)
 	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
 		x.take(e.faulted(x.judgement, f))
 		return action.Deny, e.abandon(ctx, x, f)

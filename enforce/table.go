@@ -303,7 +303,9 @@ func (e *Enforcer) finish(x *entry) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.load(x, -1)
-	delete(e.waiting, x.att.Session+" "+x.args)
+	if key := x.att.Session + " " + x.args; e.waiting[key] == x {
+		delete(e.waiting, key)
+	}
 	e.ended = append(e.ended, x.id)
 	for len(e.ended) > e.cfg.MaxEnded {
 		old := e.entries[e.ended[0]]
@@ -312,6 +314,15 @@ func (e *Enforcer) finish(x *entry) {
 			delete(e.entries, old.id)
 			delete(e.calls, old.call)
 		}
+	}
+}
+
+// unwait makes the next equal call one of its own. x.mu is held.
+func (e *Enforcer) unwait(x *entry) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if key := x.att.Session + " " + x.args; e.waiting[key] == x {
+		delete(e.waiting, key)
 	}
 }
 
