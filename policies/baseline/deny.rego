@@ -115,7 +115,15 @@ deny contains {
 	"hint": "The user whom you act for has no right to do this.",
 } if {
 	input.phase == "before"
-	input.subject.identity.rights.permitted == "no"
+	not permitted
+}
+
+# Where nobody answers for the user's rights, they do not count; where somebody does, only a yes counts.
+permitted if input.subject.identity.rights.permitted == "yes"
+
+permitted if {
+	input.subject.identity.rights.permitted == "unknown"
+	input.subject.identity.rights.state == "unknown"
 }
 
 deny contains {

@@ -33,6 +33,10 @@ untrusted if input.context.detect.state != "known"
 
 untrusted if input.context.detect.opaque != "no"
 
+untrusted if input.context.detect.truncated != "no"
+
+untrusted if input.context.detect.canary != "no"
+
 untrusted if input.context.result.opaque != "no"
 
 untrusted if {
