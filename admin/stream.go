@@ -39,9 +39,6 @@ func (d *desk) stream(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("Cache-Control", "no-store")
 	h.Set("X-Content-Type-Options", "nosniff")
-	if r.Method == http.MethodHead {
-		return nil
-	}
 	s := &sender{w: w, rc: http.NewResponseController(w)}
 	if err := s.send([]byte("retry: 1000\n\n")); err != nil {
 		return nil
