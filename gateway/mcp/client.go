@@ -3,6 +3,7 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -63,7 +64,7 @@ func (c *Conn) request(ctx context.Context, m *message) Step {
 	if p.version != "" && !knownRevision(p.version) {
 		return Step{Reply: versionReply(m.id, p.version)}
 	}
-	r := &pending{id: m.id, key: m.key, plan: p}
+	r := &pending{id: bytes.Clone(m.id), key: m.key, plan: p}
 	if err := c.reserve(c.client, r); err != nil {
 		c.malformed(ctx, "pending")
 		return Step{Reply: errorReply(m.id, codeInvalid, err.Error())}

@@ -34,7 +34,9 @@ type Conn struct {
 type pending struct {
 	id       []byte // raw, as the requester wrote it
 	key      string
-	plan     plan
+	plan     plan   // without its raw bytes once the request is forwarded
+	target   string // what a retry must repeat, see Conn.target; "" where there are no retries
+	first    bool   // the request names no cursor
 	action   string // "" for a bare request
 	executed []byte // the rewritten arguments, nil where the original ones were forwarded
 	canceled bool
@@ -127,7 +129,14 @@ func (c *Conn) take(table map[string]*pending, key string) *pending {
 	return p
 }
 
+// ready opens a forwarded request for its answer. It lets go of the message's bytes, so that many open
+// requests hold little.
 func (c *Conn) ready(p *pending) {
+	if p.plan.class == classAct && p.plan.version >= stateless {
+		p.target = c.target(&p.plan)
+	}
+	p.first = member(p.plan.args, "cursor") == nil
+	p.plan.args, p.plan.meta, p.plan.lean, p.plan.responses, p.plan.state = nil, nil, nil, nil, ""
 	c.mu.Lock()
 	p.ready = true
 	c.mu.Unlock()

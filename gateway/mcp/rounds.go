@@ -74,11 +74,11 @@ func (r *rooms) take(key string) (room, bool) {
 	return room{}, false
 }
 
-func (c *Conn) roomKey(p *plan, state string, has bool) string {
+func (c *Conn) roomKey(target, state string, has bool) string {
 	if !has {
-		return digest(c.principal(), c.target(p))
+		return digest(c.principal(), target)
 	}
-	return digest(c.principal(), c.target(p), state)
+	return digest(c.principal(), target, state)
 }
 
 // inputRequired passes a server's questions through: each is an action of its own, settled by the client's
@@ -111,7 +111,7 @@ func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte
 		return refuse("The server's question is withheld; the call was not completed.")
 	}
 	state, has := text(member(m.result, "requestState"))
-	if has && len(state) > maxStateBytes || !c.gate.rooms.put(c.roomKey(&p.plan, state, has), x) {
+	if p.target == "" || has && len(state) > maxStateBytes || !c.gate.rooms.put(c.roomKey(p.target, state, has), x) {
 		return refuse("Too many calls wait for input; the call was not completed.")
 	}
 	if content == nil {
@@ -124,7 +124,7 @@ func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte
 // questions; answers to anything else go no further.
 func (c *Conn) resumeTheirs(ctx context.Context, m *message, r *pending, params []byte) ([]byte, *Step) {
 	p := &r.plan
-	x, ok := c.gate.rooms.take(c.roomKey(p, p.state, p.hasState))
+	x, ok := c.gate.rooms.take(c.roomKey(c.target(p), p.state, p.hasState))
 	switch {
 	case !ok && p.hasState:
 		c.malformed(ctx, "state")

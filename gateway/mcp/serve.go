@@ -46,7 +46,7 @@ func (g *Gate) ServeRelay(ctx context.Context, conn io.ReadWriteCloser, admit fu
 	}
 	p, up, err := admit(ctx, h)
 	if err != nil {
-		_ = out.write(frameRefused, []byte(err.Error()))
+		_ = out.write(frameRefused, []byte(action.Clip(err.Error(), 1024)))
 		return err
 	}
 	if err := out.write(frameWelcome, nil); err != nil {

@@ -3,6 +3,7 @@
 package mcp
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,7 @@ func (c *Conn) reply(ctx context.Context, m *message, p *pending) []byte {
 	}
 	result, err := c.shape(ctx, m, p)
 	if err != nil {
+		c.malformed(ctx, "list")
 		// The list never reaches the agent, so the outcome is that it failed.
 		_, _ = c.gate.cfg.Enforcer.After(ctx, &c.peer.Subject, p.action,
 			enforce.Outcome{Status: action.ResultFailed, Kind: "error", Content: quote("withheld")})
@@ -134,7 +136,7 @@ func (c *Conn) Oversize(ctx context.Context, key string, size int64, digest stri
 func (c *Conn) shape(ctx context.Context, m *message, p *pending) ([]byte, error) {
 	switch p.plan.method {
 	case methodTools:
-		return c.tools(ctx, m.result, member(p.plan.args, "cursor") == nil)
+		return c.tools(ctx, m.result, p.first)
 	case methodDiscover, "prompts/list", "resources/list", "resources/templates/list", methodRead:
 		return c.private(m.result), nil
 	}
@@ -234,7 +236,7 @@ func (c *Conn) asked(ctx context.Context, stream string, m *message) Step {
 		c.malformed(ctx, "method")
 		return Step{Reply: errorReply(m.id, codeMethod, "the method is not one that passes here")}
 	}
-	p := &pending{id: m.id, key: m.key, plan: plan{class: class, method: m.method, typ: "message", tool: m.method, args: []byte("{}")}}
+	p := &pending{id: bytes.Clone(m.id), key: m.key, plan: plan{class: class, method: m.method, typ: "message", tool: m.method, args: []byte("{}")}}
 	if err := c.reserve(c.server, p); err != nil {
 		c.malformed(ctx, "pending")
 		return Step{Reply: errorReply(m.id, codeInvalid, err.Error())}
