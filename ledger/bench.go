@@ -9,6 +9,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -51,6 +52,7 @@ type BenchResult struct {
 	Achieved        float64     `json:"achieved_per_second"`
 	Open            Quantiles   `json:"open_us"`
 	Floor           Quantiles   `json:"floor_us"` // the same loop into nothing: what the generator itself adds
+	Disk            Quantiles   `json:"disk_us"`  // the same loop with a bare write and fdatasync: what the disk is busy with besides
 	Closed          []BenchLoop `json:"closed"`
 	FdatasyncUs     int64       `json:"fdatasync_p50_us"`
 	DiskPerRecord   float64     `json:"disk_bytes_per_record"` // of the segments
@@ -116,6 +118,9 @@ func (l *Log) bench(ctx context.Context, opt BenchOptions, res *BenchResult) err
 	if res.Floor, _, err = openLoop(ctx, opt.Rate, opt.For/5, func(int) error { return nil }); err != nil {
 		return err
 	}
+	if res.Disk, err = l.bareLoop(ctx, opt); err != nil {
+		return err
+	}
 	if res.Open, res.Achieved, err = openLoop(ctx, opt.Rate, opt.For, one); err != nil {
 		return err
 	}
@@ -132,6 +137,32 @@ func (l *Log) bench(ctx context.Context, opt BenchOptions, res *BenchResult) err
 	e, err := l.Read(0)
 	res.LeafBytes = float64(len(e.Raw))
 	return err
+}
+
+// bareLoop writes and syncs as many bytes as a record has, without a log.
+func (l *Log) bareLoop(ctx context.Context, opt BenchOptions) (Quantiles, error) {
+	name := filepath.Join(l.cfg.Wal, "bare")
+	f, err := l.cfg.disk.Open(name, openCreate)
+	if err != nil {
+		return Quantiles{}, err
+	}
+	const bytes = 4 << 20
+	var mu sync.Mutex
+	block := make([]byte, 1024+opt.PayloadBytes)
+	at := int64(0)
+	if err = zeroFill(f, 0, bytes, 0); err != nil {
+		return Quantiles{}, errors.Join(err, f.Close())
+	}
+	q, _, err := openLoop(ctx, opt.Rate, opt.For/2, func(int) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if _, err := f.WriteAt(block, at); err != nil {
+			return err
+		}
+		at = (at + int64(len(block))) % (bytes - int64(len(block)))
+		return f.Sync()
+	})
+	return q, errors.Join(err, f.Close(), l.cfg.disk.Remove(name))
 }
 
 func benchRecord(writer int, n int64, payload []byte) *action.Record {
@@ -151,6 +182,8 @@ func benchRecord(writer int, n int64, payload []byte) *action.Record {
 
 // openLoop calls one at Poisson arrivals of rate a second and counts each from when it was due.
 func openLoop(ctx context.Context, rate int, length time.Duration, one func(writer int) error) (Quantiles, float64, error) {
+	// The generator sleeps in the kernel and so keeps a processor of the scheduler busy: it gets its own.
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 1))
 	random := rand.New(rand.NewPCG(uint64(rate), 1))
 	var mu sync.Mutex
 	var took []time.Duration
