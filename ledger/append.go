@@ -255,7 +255,7 @@ func (l *Log) plan(p *pending) (fits, grow bool) {
 		return false, false
 	}
 	// No spare: the rest of the tail is all there is until one can be made.
-	if room < l.cfg.ReserveBytes && !p.kind.Reserved() {
+	if room < min(l.cfg.ReserveBytes, l.tail.bytes/2) && !p.kind.Reserved() {
 		return false, false
 	}
 	return true, room < l.tail.bytes/2

@@ -140,3 +140,33 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkOpen reports what the first start and a start with 20,000 records cost.
+func BenchmarkOpen(b *testing.B) {
+	b.Run("new", func(b *testing.B) {
+		for b.Loop() {
+			dir := b.TempDir()
+			mustClose(b, mustOpen(b, Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys")}))
+		}
+	})
+	b.Run("records=20000", func(b *testing.B) {
+		dir := b.TempDir()
+		cfg := Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys")}
+		l := mustOpen(b, cfg)
+		var wg sync.WaitGroup
+		for w := range 100 {
+			wg.Go(func() {
+				for i := range 200 {
+					if _, err := l.Append(context.Background(), testRecord(fmt.Sprintf("s%d", w), i)); err != nil {
+						b.Error(err)
+					}
+				}
+			})
+		}
+		wg.Wait()
+		mustClose(b, l)
+		for b.Loop() {
+			mustClose(b, mustOpen(b, cfg))
+		}
+	})
+}

@@ -57,7 +57,7 @@ type Config struct {
 	Tenant string // "" means "default"; one log per tenant
 	Origin string // name of the log for ever; "" means the one it has, or a random one for a new log
 
-	SegmentBytes int64         // of a preallocated segment; 0 means 64 MiB, at least 64 KiB
+	SegmentBytes int64         // of a preallocated segment; 0 means 64 MiB, at least 64 KiB; the first has at most 8 MiB
 	ReserveBytes int64         // kept for records whose Kind is Reserved; 0 means a quarter of a segment
 	MinFreeBytes int64         // no new segment is made below it; 0 means two segments
 	QueueBytes   int64         // bound of what waits for the disk in memory; 0 means 64 MiB

@@ -243,7 +243,7 @@ func (l *Log) ready(s *scanner) error {
 	}
 	if l.tail == nil {
 		var err error
-		if l.tail, err = l.newSegment(1, l.cfg.SegmentBytes, 0); err != nil {
+		if l.tail, err = l.newSegment(1, min(l.cfg.SegmentBytes, firstSegmentBytes), 0); err != nil {
 			return fmt.Errorf("%w: %w", ErrFull, err)
 		}
 		root := l.tree.root()

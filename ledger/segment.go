@@ -13,6 +13,10 @@ import (
 	"time"
 )
 
+// firstSegmentBytes bounds the first segment, so that a new log opens at once; its successor is made
+// ahead at full size.
+const firstSegmentBytes = 8 << 20
+
 const (
 	openCreate = os.O_RDWR | os.O_CREATE
 	suffixWal  = ".wal"
