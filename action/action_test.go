@@ -4,6 +4,7 @@ package action_test
 
 import (
 	"errors"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -143,7 +144,7 @@ func TestRanks(t *testing.T) {
 		{action.RankClient, action.RankOperator, false}, {action.RankBearer, action.RankOperator, false},
 		{action.RankJudge, action.RankClient, false}, {action.RankJudge, action.RankJudge, true},
 		{action.RankOperator, action.RankJudge, true}, {action.RankClient, action.RankJudge, false},
-		{"", action.RankClient, false}, {action.RankPasskey, "", false}, {"root", action.RankClient, false},
+		{"", action.RankClient, false}, {action.RankPasskey, "emperor", false}, {action.RankPasskey, "", false}, {"root", action.RankClient, false},
 	} {
 		if got := c.have.AtLeast(c.need); got != c.ok {
 			t.Errorf("%q satisfies %q: %v", c.have, c.need, got)
@@ -216,6 +217,44 @@ func BenchmarkCanonicalQuery(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, err := action.Canonical(q); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+// TestQueryHoldsWhatDoorsAccept: arguments at every limit still make a query that can be read back.
+func TestQueryHoldsWhatDoorsAccept(t *testing.T) {
+	deep := `{"a":` + strings.Repeat("[", action.DefaultDepth-1) + strings.Repeat("]", action.DefaultDepth-1) + `}`
+	var wide strings.Builder
+	wide.WriteString(`{`)
+	for i := range action.DefaultNames {
+		if i > 0 {
+			wide.WriteByte(',')
+		}
+		wide.WriteString(`"k` + strconv.Itoa(i) + `":1`)
+	}
+	wide.WriteString(`}`)
+	for name, args := range map[string]string{"deepest": deep, "widest": wide.String(), "largest": `{"a":"` + strings.Repeat("x", action.DefaultBytes-8) + `"}`} {
+		if err := action.Check([]byte(args), action.Limits{}); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		q := action.NewQuery(action.Before)
+		q.Action.Arguments = []byte(args)
+		b, err := action.Canonical(q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := action.ReadQuery(b); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func BenchmarkValidate(b *testing.B) {
+	q := action.NewQuery(action.Before)
+	b.ReportAllocs()
+	for b.Loop() {
+		if err := q.Validate(); err != nil {
 			b.Fatal(err)
 		}
 	}

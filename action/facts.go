@@ -236,8 +236,8 @@ func (Rank) Values() []string {
 // AtLeast reports whether r is as strong as need. A judge never stands in for a person: it satisfies
 // only an ask that names it. An unknown need is satisfied by nothing.
 func (r Rank) AtLeast(need Rank) bool {
-	if need == RankUnknown || need == "" || r == RankUnknown || r == "" {
-		return false
+	if need.index() == 0 || r.index() == 0 {
+		return false // unknown, or on no list
 	}
 	if r == RankJudge || need == RankJudge {
 		return r == need || (need == RankJudge && r.index() > RankJudge.index())

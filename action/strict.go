@@ -21,12 +21,16 @@ import (
 type Limits struct {
 	Bytes int // 0 means DefaultBytes
 	Depth int // 0 means DefaultDepth
+	Names int // in all open objects together; 0 means DefaultNames
 }
 
 // The default limits.
 const (
 	DefaultBytes = 16 << 20
 	DefaultDepth = 64
+	// DefaultNames bounds the names that Check remembers: an object of millions of short names would cost
+	// a hundred times its own size.
+	DefaultNames = 1 << 17
 )
 
 // ErrStrict is wrapped by every refusal of Check and Read.
@@ -43,10 +47,13 @@ func Check(data []byte, l Limits) error {
 	if l.Depth == 0 {
 		l.Depth = DefaultDepth
 	}
+	if l.Names == 0 {
+		l.Names = DefaultNames
+	}
 	if len(data) > l.Bytes {
 		return fmt.Errorf("%w: %d bytes are more than %d", ErrStrict, len(data), l.Bytes)
 	}
-	c := checker{dec: jsontext.NewDecoder(bytes.NewReader(data)), limit: l.Depth}
+	c := checker{dec: jsontext.NewDecoder(bytes.NewReader(data)), limit: l.Depth, most: l.Names}
 	for {
 		done, err := c.token()
 		if err != nil {
@@ -62,15 +69,12 @@ func Check(data []byte, l Limits) error {
 	return nil
 }
 
-// maxNames bounds the names that Check remembers: an object of millions of short names would cost a
-// hundred times its own size.
-const maxNames = 1 << 17
-
 type checker struct {
 	dec   *jsontext.Decoder
 	limit int
 	names []map[string]bool // one per open object; nil entries are arrays
 	open  int               // names in all open objects
+	most  int               // of them
 	value bool              // the next string in the open object is a value
 }
 
@@ -97,8 +101,8 @@ func (c *checker) token() (bool, error) {
 	case '"':
 		if n := len(c.names); n > 0 && c.names[n-1] != nil && !c.value {
 			folded := strings.ToLower(strings.ToUpper(tok.String()))
-			if c.open++; c.open > maxNames {
-				return false, fmt.Errorf("%w: more than %d names are open at once", ErrStrict, maxNames)
+			if c.open++; c.open > c.most {
+				return false, fmt.Errorf("%w: more than %d names are open at once", ErrStrict, c.most)
 			}
 			if c.names[n-1][folded] {
 				return false, fmt.Errorf("%w: two names at %q differ only in case", ErrStrict, c.dec.StackPointer().Parent())
@@ -205,9 +209,11 @@ func Canonical(v any) ([]byte, error) {
 }
 
 // ReadQuery reads a Query strictly and validates its words: the only way in for a document from outside.
+//
+// Its limits leave room around arguments or a result that are themselves as large as doors accept.
 func ReadQuery(data []byte) (*Query, error) {
 	q := NewQuery(PhaseUnknown)
-	if err := Read(data, q, Limits{}); err != nil {
+	if err := Read(data, q, Limits{Bytes: 4 * DefaultBytes, Depth: DefaultDepth + 8, Names: 2 * DefaultNames}); err != nil {
 		return nil, err
 	}
 	if err := q.Validate(); err != nil {

@@ -15,6 +15,7 @@ import (
 type judgement struct {
 	raw        *action.Query // as informed
 	query      *action.Query // as decided and recorded: found secrets replaced
+	input      []byte        // its canonical form, which is what the record holds
 	decision   action.Decision
 	observed   bool   // observe mode lets it pass although the verdict says otherwise
 	rewritten  []byte // not nil: obligations changed the bytes, which must be judged once more
@@ -39,9 +40,13 @@ func (e *Enforcer) judge(ctx context.Context, x *entry, q *action.Query, faults 
 		faults = append(faults, f)
 	}
 	scrubbed, err := e.scrub(q)
+	if err == nil {
+		j.input, err = encode(scrubbed)
+	}
 	if err != nil {
 		faults = append(faults, fault{"kernel.scrub", err.Error()})
 		scrubbed = q.Blank()
+		j.input, _ = encode(scrubbed)
 	}
 	j.query = scrubbed
 	j.decision = e.decide(ctx, scrubbed)
@@ -125,6 +130,15 @@ func (e *Enforcer) scrub(q *action.Query) (s *action.Query, err error) {
 		err = fmt.Errorf("replacing found secrets gave nothing")
 	}
 	return s, err
+}
+
+// encode returns the canonical form of a query that can be read back: what cannot be replayed is not
+// decided on.
+func encode(q *action.Query) ([]byte, error) {
+	if err := q.Validate(); err != nil {
+		return nil, err
+	}
+	return action.Canonical(q)
 }
 
 // faulted returns j denied by the kernel; no mode softens that.

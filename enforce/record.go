@@ -49,9 +49,7 @@ func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {
 	}
 	r.part(action.PartArguments, x.bytes)
 	r.part(action.PartReasoning, x.att.Reasoning)
-	if x.judgement.query != nil {
-		r.canonical(action.PartInputBefore, x.judgement.query)
-	}
+	r.part(action.PartInputBefore, x.judgement.input)
 	r.canonical(action.PartExplanation, &x.decision)
 	return r.Record
 }
@@ -69,7 +67,7 @@ func (e *Enforcer) outcomeRecord(x *entry, j judgement, kind action.Kind, o Outc
 	if released != nil && !slices.Equal(released, o.Content) {
 		r.part(action.PartReleased, released)
 	}
-	r.canonical(action.PartInputAfter, j.query)
+	r.part(action.PartInputAfter, j.input)
 	r.canonical(action.PartExplanation, &j.decision)
 	return r.Record
 }

@@ -296,7 +296,7 @@ func (e *Enforcer) finish(x *entry) {
 	}
 	x.finished = true
 	x.att.Arguments, x.att.Reasoning, x.bytes = nil, nil, nil
-	x.judgement.raw, x.judgement.query, x.judgement.rewritten = nil, nil, nil
+	x.judgement.raw, x.judgement.query, x.judgement.input, x.judgement.rewritten = nil, nil, nil, nil
 	if x.release == nil || x.release.Status != action.StatusHeld {
 		x.hold, x.after = nil, nil
 	}
