@@ -82,6 +82,34 @@ func TestDecideTakesTheMostRestrictiveOfBothEngines(t *testing.T) {
 	}
 }
 
+// engine is an evaluator of a test's own making.
+type engine func() (action.Decision, error)
+
+func (e engine) Decide(context.Context, *action.Query) (action.Decision, error) { return e() }
+func (e engine) Engine() action.Engine                                          { return action.Engine{Name: "own", Version: "1"} }
+func (e engine) Rules() []string                                                { return nil }
+
+func TestDecideDeniesForAnEngineThatFails(t *testing.T) {
+	allow := engine(func() (action.Decision, error) { return action.Decision{Verdict: action.Allow}, nil })
+	for name, c := range map[string]struct {
+		engine engine
+		err    bool
+	}{
+		"it panics":                    {func() (action.Decision, error) { panic("lost") }, false},
+		"it errs":                      {func() (action.Decision, error) { return action.Decision{Verdict: action.Allow}, errors.New("lost") }, true},
+		"it answers nothing":           {func() (action.Decision, error) { return action.Decision{}, nil }, false},
+		"it answers something strange": {func() (action.Decision, error) { return action.Decision{Verdict: "ALLOW"}, nil }, false},
+	} {
+		for _, order := range [][]Evaluator{{c.engine}, {allow, c.engine}, {c.engine, allow}} {
+			b := mustLoad(t, pack("x", 1, map[string]string{"p.rego": regoAllow}))
+			under := &Compiled{source: b.source, bundle: b.bundle, evaluators: order}
+			if d, err := under.Decide(context.Background(), action.NewQuery(action.Before)); d.Verdict != action.Deny || (err != nil) != c.err {
+				t.Errorf("%s: %+v, %v", name, d, err)
+			}
+		}
+	}
+}
+
 func TestDecideOfSeveralPacksUnitesThem(t *testing.T) {
 	c := mustLoad(t, pack("x", 1, map[string]string{"p.rego": regoAllow,
 		"q.rego": strings.ReplaceAll(regoDeny, "sallyport.p", "sallyport.q")}))

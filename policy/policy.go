@@ -236,7 +236,7 @@ func (c *Compiled) Decide(ctx context.Context, q *action.Query) (action.Decision
 func (c *Compiled) decide(ctx context.Context, q *action.Query) (action.Decision, error) {
 	var d action.Decision
 	for i, e := range c.evaluators {
-		answer, err := e.Decide(ctx, q)
+		answer, err := consult(ctx, e, q)
 		if err != nil {
 			return action.Decision{Verdict: action.Deny}, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
 		}
@@ -248,6 +248,22 @@ func (c *Compiled) decide(ctx context.Context, q *action.Query) (action.Decision
 	}
 	slices.SortStableFunc(d.Obligations, func(a, b action.Obligation) int { return strings.Compare(a.Rule, b.Rule) })
 	return d, nil
+}
+
+// consult asks one engine. A panic, and a verdict that is none, deny.
+func consult(ctx context.Context, e Evaluator, q *action.Query) (d action.Decision, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			id := e.Engine().Name + ".panic"
+			d, err = action.Decision{Verdict: action.Deny, Engines: []action.Engine{e.Engine()},
+				Errors: []string{id + ": " + action.Clip(fmt.Sprint(p), 500)},
+				Matches: []action.Match{{ID: id, Verdict: action.Deny, Code: "evaluation-error",
+					Reason: "The engine failed, so it denies.", Severity: "high", Always: true}}}, nil
+		}
+	}()
+	d, err = e.Decide(ctx, q)
+	d.Verdict = d.Verdict.Meet(d.Verdict)
+	return d, err
 }
 
 // Redecide answers a recorded query under this bundle. It is Decide under the name that replay uses; the
