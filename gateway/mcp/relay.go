@@ -148,7 +148,7 @@ func (r *Relay) carry(ctx context.Context) error {
 	case <-finished:
 	case err = <-done:
 	case <-ctx.Done():
-		err = fmt.Errorf("%w: %w", ErrOwner, ctx.Err())
+		err = fmt.Errorf("mcp: relay: %w", ctx.Err())
 	}
 	r.mu.Lock()
 	r.lost = err != nil
