@@ -49,7 +49,10 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	root.SetIn(stdin)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	err := misnamed(root, args)
+	if err == nil {
+		err = root.ExecuteContext(ctx)
+	}
 	var exit *exitCode
 	switch {
 	case err == nil:
@@ -65,6 +68,22 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	}
 	a.complain(err)
 	return exitError
+}
+
+// misnamed finds a word below a group of commands that is none of them: cobra would print the group's help
+// and call it a success.
+func misnamed(root *cobra.Command, args []string) error {
+	cmd, rest, err := root.Find(args)
+	if err != nil || !cmd.HasParent() || cmd.Runnable() || !cmd.HasSubCommands() || cmd.ParseFlags(rest) != nil || cmd.Flags().NArg() == 0 {
+		return nil
+	}
+	word := cmd.Flags().Arg(0)
+	cmd.SuggestionsMinimumDistance = 2
+	err = fmt.Errorf("unknown command %q for %q", word, cmd.CommandPath())
+	if near := cmd.SuggestionsFor(word); len(near) > 0 {
+		return hinted{err, fmt.Sprintf("did you mean %q?", cmd.CommandPath()+" "+near[0])}
+	}
+	return hinted{err, fmt.Sprintf("see %q", cmd.CommandPath()+" --help")}
 }
 
 // exitCode ends the program with a code; err, if any, is printed.
@@ -112,7 +131,13 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
   sallyport approvals list            what waits for you
   sallyport ledger verify             prove the record`,
 		SilenceErrors: true, SilenceUsage: true,
-		PersistentPreRun: func(*cobra.Command, []string) { a.started = true },
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := errors.Join(cmd.ValidateRequiredFlags(), cmd.ValidateFlagGroups()); err != nil {
+				return err // cobra looks only after this function
+			}
+			a.started = true
+			return nil
+		},
 	}
 	f := root.PersistentFlags()
 	f.StringVar(&a.config, "config", "", "configuration file (default: sallyport.yaml in the user's configuration folder)")
@@ -129,7 +154,7 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
 func (a *app) load() (sallyport.Config, sallyport.Origin, error) {
 	cfg, origin, err := sallyport.LoadConfig(a.config, os.Getenv)
 	if err != nil {
-		return cfg, origin, hinted{err, `see the settings with "sallyport config show"`}
+		return cfg, origin, hinted{err, `"sallyport config init FILE" writes a file with every setting`}
 	}
 	if a.data != "" {
 		if cfg.Data, err = absolute(a.data); err != nil {
