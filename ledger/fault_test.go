@@ -218,57 +218,7 @@ func TestOpenRefusesWhatIsNotATornTail(t *testing.T) {
 		return d.crash(nil)
 	}
 	base := build()
-	name := func(n uint64) string { return segmentName("/log/wal", n) }
-	end := func(d *memDisk) int {
-		b := d.files[name(uint64(len(mustList(t, d))))].data
-		for i := len(b); ; i-- {
-			if b[i-1] != 0 {
-				return i
-			}
-		}
-	}
-	for title, c := range map[string]struct {
-		change func(d *memDisk)
-		want   error // nil: it opens, with all 20 records
-	}{
-		"garbage after the end": {func(d *memDisk) {
-			b := d.files[name(uint64(len(mustList(t, d))))].data
-			copy(b[end(d):], "garbage that is no frame at all")
-		}, nil},
-		"a valid frame after the end without a checkpoint": {func(d *memDisk) {
-			b := d.files[name(uint64(len(mustList(t, d))))].data
-			copy(b[end(d):], appendFrame(nil, frameLeaf, []byte("{}")))
-		}, nil},
-		"a bit in the first segment": {func(d *memDisk) { d.files[name(1)].data[3000] ^= 4 }, ErrCorrupt},
-		"a bit in the last batch":    {func(d *memDisk) { b := d.files[name(uint64(len(mustList(t, d))))].data; b[end(d)-30] ^= 4 }, ErrBehind},
-		"a bit in a leaf of the last batch": {func(d *memDisk) {
-			b := d.files[name(uint64(len(mustList(t, d))))].data
-			b[end(d)-9000-1500] ^= 4
-		}, ErrCorrupt},
-		"the first segment is gone": {func(d *memDisk) { delete(d.files, name(1)) }, ErrCorrupt},
-		"the last segment is gone":  {func(d *memDisk) { delete(d.files, name(uint64(len(mustList(t, d))))) }, ErrBehind},
-		"all segments are gone": {func(d *memDisk) {
-			for _, n := range mustList(t, d) {
-				delete(d.files, name(n))
-			}
-		}, ErrBehind},
-		"the first segment is shorter": {func(d *memDisk) { f := d.files[name(1)]; f.data = f.data[:len(f.data)-100] }, ErrCorrupt},
-		"the last segment is shorter":  {func(d *memDisk) { f := d.files[name(uint64(len(mustList(t, d))))]; f.data = f.data[:end(d)] }, ErrCorrupt},
-		"the head cell is missing":     {func(d *memDisk) { delete(d.files, "/state/head") }, ErrBehind},
-		"the head cell is damaged": {func(d *memDisk) {
-			f := d.files["/state/head"]
-			f.data[100] ^= 1
-			f.data[headSlotBytes+100] ^= 1
-		}, ErrBehind},
-		"one slot of the head cell is torn": {func(d *memDisk) { d.files["/state/head"].data[100] ^= 1 }, nil},
-		"the signing key is gone":           {func(d *memDisk) { delete(d.files, "/log/keys/log.key") }, fs.ErrNotExist},
-		"an unknown frame format": {func(d *memDisk) {
-			b := d.files[name(2)].data
-			b[5] = 9
-			f, _ := frameLength(b, int64(len(b)))
-			putCRC(b[:f])
-		}, ErrFormat},
-	} {
+	for title, c := range damages {
 		t.Run(title, func(t *testing.T) {
 			d := base.crash(nil)
 			c.change(d)
@@ -292,13 +242,62 @@ func putCRC(f []byte) {
 	f[8], f[9], f[10], f[11] = byte(n), byte(n>>8), byte(n>>16), byte(n>>24)
 }
 
-func mustList(t testing.TB, d *memDisk) []uint64 {
-	t.Helper()
-	var last []uint64
-	for n := uint64(1); d.files[segmentName("/log/wal", n)] != nil; n++ {
-		if firstByte(d.files[segmentName("/log/wal", n)].data) >= 0 {
-			last = append(last, n)
+// damages are what a start finds.
+var damages = map[string]struct {
+	change func(d *memDisk)
+	want   error // nil: it opens, with all 20 records
+}{
+	"garbage after the end": {func(d *memDisk) {
+		b := d.last().data
+		copy(b[end(d):], "garbage that is no frame at all")
+	}, nil},
+	"a valid frame after the end without a checkpoint": {func(d *memDisk) {
+		b := d.last().data
+		copy(b[end(d):], appendFrame(nil, frameLeaf, []byte("{}")))
+	}, nil},
+	"a bit in the first segment": {func(d *memDisk) { d.files[segmentName("/log/wal", 1)].data[3000] ^= 4 }, ErrCorrupt},
+	"a bit in the last batch":    {func(d *memDisk) { b := d.last().data; b[end(d)-30] ^= 4 }, ErrBehind},
+	"a bit in a leaf of the last batch": {func(d *memDisk) {
+		b := d.last().data
+		b[end(d)-9000-1500] ^= 4
+	}, ErrCorrupt},
+	"the first segment is gone": {func(d *memDisk) { delete(d.files, segmentName("/log/wal", 1)) }, ErrCorrupt},
+	"the last segment is gone":  {func(d *memDisk) { delete(d.files, d.segments()[len(d.segments())-1]) }, ErrBehind},
+	"all segments are gone": {func(d *memDisk) {
+		for _, n := range d.segments() {
+			delete(d.files, n)
 		}
-	}
-	return last
+	}, ErrBehind},
+	"the first segment is shorter": {func(d *memDisk) { f := d.files[segmentName("/log/wal", 1)]; f.data = f.data[:len(f.data)-100] }, ErrCorrupt},
+	"the last segment is shorter":  {func(d *memDisk) { f := d.last(); f.data = f.data[:end(d)] }, ErrCorrupt},
+	"the head cell is missing":     {func(d *memDisk) { delete(d.files, "/state/head") }, ErrBehind},
+	"the head cell is damaged": {func(d *memDisk) {
+		f := d.files["/state/head"]
+		f.data[100] ^= 1
+		f.data[headSlotBytes+100] ^= 1
+	}, ErrBehind},
+	"one slot of the head cell is torn": {func(d *memDisk) { d.files["/state/head"].data[100] ^= 1 }, nil},
+	"the signing key is gone":           {func(d *memDisk) { delete(d.files, "/log/keys/log.key") }, fs.ErrNotExist},
+	"an unknown frame format": {func(d *memDisk) {
+		b := d.files[segmentName("/log/wal", 2)].data
+		b[5] = 9
+		f, _ := frameLength(b, int64(len(b)))
+		putCRC(b[:f])
+	}, ErrFormat},
 }
+
+// segments returns the names of the segments that hold anything.
+func (d *memDisk) segments() (out []string) {
+	for n := uint64(1); ; n++ {
+		f := d.files[segmentName("/log/wal", n)]
+		if f == nil || firstByte(f.data) < 0 {
+			return out
+		}
+		out = append(out, segmentName("/log/wal", n))
+	}
+}
+
+func (d *memDisk) last() *memFile { return d.files[d.segments()[len(d.segments())-1]] }
+
+// end returns where the written part of the last segment ends.
+func end(d *memDisk) int { return firstZeros(d.last().data) }

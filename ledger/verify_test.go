@@ -134,110 +134,15 @@ func TestVerifyFindsTampering(t *testing.T) {
 		t.Fatal(err, r)
 	}
 	work := filepath.Join(t.TempDir(), "work")
-	segment := func(n uint64) string { return segmentName(filepath.Join(work, "wal"), n) }
-	frames := func(b []byte) (at []int, all []frame) {
-		for i := 0; ; {
-			f, err := parseFrame(b[i:])
-			if err != nil {
-				return at, all
-			}
-			at, all = append(at, i), append(all, f)
-			i += f.bytes
-		}
-	}
-	for name, c := range map[string]struct {
-		tamper func(t *testing.T)
-		opt    Options
-	}{
-		"the last segment is removed": {tamper: func(t *testing.T) {
-			names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			if err := os.Remove(segment(names[len(names)-1])); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		"a segment in the middle is removed": {tamper: func(t *testing.T) {
-			if err := os.Remove(segment(3)); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		"two segments are swapped": {tamper: func(t *testing.T) {
-			a, b := segment(2), segment(3)
-			if err := errors.Join(os.Rename(a, a+"x"), os.Rename(b, a), os.Rename(a+"x", b)); err != nil {
-				t.Fatal(err)
-			}
-		}},
-		"a segment is truncated": {tamper: func(t *testing.T) {
-			edit(t, segment(2), func(b []byte) []byte { return b[:len(b)/2] })
-		}},
-		"the last segment is truncated to its data": {tamper: func(t *testing.T) {
-			names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
-			if err != nil {
-				t.Fatal(err)
-			}
-			edit(t, segment(names[len(names)-1]), func(b []byte) []byte { return b[:len(b)-4096] })
-		}},
-		"a record is removed and the frames are moved up": {tamper: func(t *testing.T) {
-			edit(t, segment(2), func(b []byte) []byte {
-				at, all := frames(b)
-				for i := 5; ; i++ {
-					if all[i].kind == frameLeaf {
-						return append(append(bytes.Clone(b[:at[i]]), b[at[i+1]:]...), make([]byte, all[i].bytes)...)
-					}
-				}
-			})
-		}},
-		"two batches are swapped": {tamper: func(t *testing.T) {
-			edit(t, segment(2), func(b []byte) []byte {
-				at, all := frames(b)
-				var ends []int
-				for i, f := range all {
-					if f.kind == frameCheckpoint {
-						ends = append(ends, at[i]+f.bytes)
-					}
-				}
-				out := bytes.Clone(b[:ends[1]])
-				out = append(out, b[ends[2]:ends[3]]...)
-				out = append(out, b[ends[1]:ends[2]]...)
-				return append(out, b[ends[3]:]...)
-			})
-		}},
-		"a payload is exchanged for another with a right checksum": {tamper: func(t *testing.T) {
-			edit(t, segment(2), func(b []byte) []byte {
-				at, all := frames(b)
-				for i, f := range all {
-					if f.kind == framePayload {
-						body := bytes.Clone(f.body)
-						body[len(body)-1] ^= 1
-						copy(b[at[i]:], appendFrame(nil, framePayload, body))
-						return b
-					}
-				}
-				return b
-			})
-		}},
-		"the folder of segments is an older copy": {tamper: func(t *testing.T) {
-			copyDir(t, filepath.Join(older, "wal"), filepath.Join(work, "wal"))
-		}},
-		"everything is an older copy": {tamper: func(t *testing.T) { copyDir(t, older, work) }, opt: Options{Old: [][]byte{kept}}},
-		"a tile is missing":           {tamper: func(t *testing.T) { _ = os.Remove(filepath.Join(work, "tiles/tile/0/000")) }},
-		"the published checkpoint is another": {tamper: func(t *testing.T) {
-			edit(t, filepath.Join(work, "tiles/checkpoint"), func(b []byte) []byte { b[len(b)-4] ^= 1; return b })
-		}},
-		"a payload key is another": {tamper: func(t *testing.T) {
-			names, err := filepath.Glob(filepath.Join(work, "keys/seal-*-arguments"))
-			if err != nil || len(names) == 0 {
-				t.Fatal(names, err)
-			}
-			edit(t, names[0], func(b []byte) []byte { return bytes.Replace(b, b[len(b)-8:len(b)-4], []byte("AAAA"), 1) })
-		}},
-	} {
+	for name, c := range tamperings {
 		t.Run(name, func(t *testing.T) {
 			copyDir(t, dir, work)
-			c.tamper(t)
-			r, err := verifyDir(t, work, c.opt)
+			c.tamper(t, work, older)
+			opt := Options{}
+			if c.kept {
+				opt.Old = [][]byte{kept}
+			}
+			r, err := verifyDir(t, work, opt)
 			if err == nil {
 				t.Fatalf("not found\n%s", r.Text())
 			}
@@ -287,5 +192,111 @@ func TestVerifyFindsEveryFlippedByte(t *testing.T) {
 	}
 	if r, err := verifyDir(t, dir, Options{}); err != nil {
 		t.Fatal(fmt.Sprint(files), r)
+	}
+}
+
+// tamperings are what somebody does to a data directory in work; older is a copy of an earlier state, and
+// kept says that the verifier kept a checkpoint.
+var tamperings = map[string]struct {
+	tamper func(t *testing.T, work, older string)
+	kept   bool
+}{
+	"the last segment is removed": {tamper: func(t *testing.T, work, older string) {
+		names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(segmentOf(work, names[len(names)-1])); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	"a segment in the middle is removed": {tamper: func(t *testing.T, work, older string) {
+		if err := os.Remove(segmentOf(work, 3)); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	"two segments are swapped": {tamper: func(t *testing.T, work, older string) {
+		a, b := segmentOf(work, 2), segmentOf(work, 3)
+		if err := errors.Join(os.Rename(a, a+"x"), os.Rename(b, a), os.Rename(a+"x", b)); err != nil {
+			t.Fatal(err)
+		}
+	}},
+	"a segment is truncated": {tamper: func(t *testing.T, work, older string) {
+		edit(t, segmentOf(work, 2), func(b []byte) []byte { return b[:len(b)/2] })
+	}},
+	"the last segment is truncated to its data": {tamper: func(t *testing.T, work, older string) {
+		names, err := listSegments(realDisk{}, filepath.Join(work, "wal"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		edit(t, segmentOf(work, names[len(names)-1]), func(b []byte) []byte { return b[:len(b)-4096] })
+	}},
+	"a record is removed and the frames are moved up": {tamper: func(t *testing.T, work, older string) {
+		edit(t, segmentOf(work, 2), func(b []byte) []byte {
+			at, all := framesOf(b)
+			for i := 5; ; i++ {
+				if all[i].kind == frameLeaf {
+					return append(append(bytes.Clone(b[:at[i]]), b[at[i+1]:]...), make([]byte, all[i].bytes)...)
+				}
+			}
+		})
+	}},
+	"two batches are swapped": {tamper: func(t *testing.T, work, older string) {
+		edit(t, segmentOf(work, 2), func(b []byte) []byte {
+			at, all := framesOf(b)
+			var ends []int
+			for i, f := range all {
+				if f.kind == frameCheckpoint {
+					ends = append(ends, at[i]+f.bytes)
+				}
+			}
+			out := bytes.Clone(b[:ends[1]])
+			out = append(out, b[ends[2]:ends[3]]...)
+			out = append(out, b[ends[1]:ends[2]]...)
+			return append(out, b[ends[3]:]...)
+		})
+	}},
+	"a payload is exchanged for another with a right checksum": {tamper: func(t *testing.T, work, older string) {
+		edit(t, segmentOf(work, 2), func(b []byte) []byte {
+			at, all := framesOf(b)
+			for i, f := range all {
+				if f.kind == framePayload {
+					body := bytes.Clone(f.body)
+					body[len(body)-1] ^= 1
+					copy(b[at[i]:], appendFrame(nil, framePayload, body))
+					return b
+				}
+			}
+			return b
+		})
+	}},
+	"the folder of segments is an older copy": {tamper: func(t *testing.T, work, older string) {
+		copyDir(t, filepath.Join(older, "wal"), filepath.Join(work, "wal"))
+	}},
+	"everything is an older copy": {tamper: func(t *testing.T, work, older string) { copyDir(t, older, work) }, kept: true},
+	"a tile is missing":           {tamper: func(t *testing.T, work, older string) { _ = os.Remove(filepath.Join(work, "tiles/tile/0/000")) }},
+	"the published checkpoint is another": {tamper: func(t *testing.T, work, older string) {
+		edit(t, filepath.Join(work, "tiles/checkpoint"), func(b []byte) []byte { b[len(b)-4] ^= 1; return b })
+	}},
+	"a payload key is another": {tamper: func(t *testing.T, work, older string) {
+		names, err := filepath.Glob(filepath.Join(work, "keys/seal-*-arguments"))
+		if err != nil || len(names) == 0 {
+			t.Fatal(names, err)
+		}
+		edit(t, names[0], func(b []byte) []byte { return bytes.Replace(b, b[len(b)-8:len(b)-4], []byte("AAAA"), 1) })
+	}},
+}
+
+func segmentOf(data string, n uint64) string { return segmentName(filepath.Join(data, "wal"), n) }
+
+// framesOf returns the frames at the beginning of a segment, and where they stand.
+func framesOf(b []byte) (at []int, all []frame) {
+	for i := 0; ; {
+		f, err := parseFrame(b[i:])
+		if err != nil {
+			return at, all
+		}
+		at, all = append(at, i), append(all, f)
+		i += f.bytes
 	}
 }
