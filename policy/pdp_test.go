@@ -285,6 +285,7 @@ func TestParamsOfTheConfigReplaceThoseOfThePack(t *testing.T) {
 	}
 	q := benchQueries()[2]
 	q.Action.Commands[0].Name, q.Action.Commands[0].Reviewed = "just", action.No
+	q.Action.Arguments = []byte(`{"command":"just test ./..."}`)
 	for want, c := range map[action.Verdict]*Compiled{action.Allow: c, action.Ask: base} {
 		if d, err := c.Decide(context.Background(), q); err != nil || d.Verdict != want {
 			t.Errorf("%s, %v; want %s", d.Verdict, err, want)

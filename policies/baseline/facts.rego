@@ -123,9 +123,31 @@ only_reads_sql if every s in input.action.sql {
 
 listed_command(c) if c.reviewed == "yes"
 
-listed_command(c) if c.name in data.params.commands
+listed_command(c) if {
+	named(c)
+	alone(c)
+}
 
-listed_command(c) if concat(" ", [c.name, c.verb]) in data.params.commands
+named(c) if c.name in data.params.commands
+
+named(c) if concat(" ", [c.name, c.verb]) in data.params.commands
+
+# A name says little of what runs: "./just" and "PATH=. just" have the name of just. It counts only if it
+# is the one command of the call and the very first word of its text.
+alone(c) if {
+	count(input.action.commands) == 1
+	startswith(concat("", [told(c), " "]), concat("", [c.name, " "]))
+}
+
+told(c) := words if {
+	words := input.action.arguments[trim_prefix(c.pointer, "/")]
+	is_string(words)
+}
+
+told(c) := concat(" ", words) if {
+	words := input.action.arguments[trim_prefix(c.pointer, "/")]
+	is_array(words)
+}
 
 written_inside(w) if {
 	some p in input.action.paths

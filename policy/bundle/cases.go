@@ -13,6 +13,7 @@ import (
 	"go.yaml.in/yaml/v3"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/internal/strictyaml"
 )
 
 // Suite is one file of cases: tests/<name>.yaml.
@@ -89,14 +90,14 @@ func (b *Bundle) WithParams(params []byte) (*Bundle, error) {
 
 func readSuite(file string, data []byte) (Suite, error) {
 	var f suiteFile
-	if err := decode(file, data, &f); err != nil {
+	if err := strictyaml.Decode(file, data, &f); err != nil {
 		return Suite{}, err
 	}
 	s := Suite{File: file}
 	var err error
 	if !f.Params.IsZero() {
 		if s.Params, err = yaml.Marshal(&f.Params); err != nil {
-			return Suite{}, fmt.Errorf("%s: params: %w", file, plain(err))
+			return Suite{}, fmt.Errorf("%s: params: %w", file, strictyaml.Plain(err))
 		}
 	}
 	given, err := toJSON(&f.Given)
@@ -128,7 +129,7 @@ func toJSON(n *yaml.Node) ([]byte, error) {
 	}
 	var v any
 	if err := n.Decode(&v); err != nil {
-		return nil, plain(err)
+		return nil, strictyaml.Plain(err)
 	}
 	return json.Marshal(v, json.Deterministic(true))
 }

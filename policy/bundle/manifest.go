@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/internal/strictyaml"
 )
 
 // Manifest is sallyport-bundle.yaml.
@@ -57,7 +58,7 @@ type Params struct {
 // ReadManifest reads and checks a manifest.
 func ReadManifest(data []byte) (Manifest, error) {
 	var m Manifest
-	if err := decode(ManifestFile, data, &m); err != nil {
+	if err := strictyaml.Decode(ManifestFile, data, &m); err != nil {
 		return Manifest{}, err
 	}
 	if err := m.check(); err != nil {
@@ -119,7 +120,7 @@ func (m *Manifest) checkTools() error {
 // ReadParams reads and checks parameters; roots come back clean.
 func ReadParams(data []byte) (Params, error) {
 	var p Params
-	if err := decode(ParamsFile, data, &p); err != nil {
+	if err := strictyaml.Decode(ParamsFile, data, &p); err != nil {
 		return Params{}, err
 	}
 	for i, r := range p.Roots {
