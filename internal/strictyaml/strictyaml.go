@@ -31,7 +31,7 @@ func Decode(file string, data []byte, v any) error {
 		return err
 	}
 	if err := n.Decode(v); err != nil {
-		return fmt.Errorf("%s: %w", file, plain(err))
+		return fmt.Errorf("%s: %w", file, Plain(err))
 	}
 	return nil
 }
@@ -46,7 +46,7 @@ func Document(file string, data []byte) (*yaml.Node, error) {
 	if err := dec.Decode(&n); errors.Is(err, io.EOF) {
 		return nil, nil
 	} else if err != nil {
-		return nil, fmt.Errorf("%s: %w", file, plain(err))
+		return nil, fmt.Errorf("%s: %w", file, Plain(err))
 	}
 	var more yaml.Node
 	if err := dec.Decode(&more); !errors.Is(err, io.EOF) {
@@ -171,7 +171,7 @@ func distance(a, b string) int {
 	return row[len(b)]
 }
 
-// plain strips the library's name from its errors.
-func plain(err error) error {
+// Plain strips the library's name from its errors.
+func Plain(err error) error {
 	return errors.New(strings.TrimPrefix(strings.ReplaceAll(err.Error(), "\n", ";"), "yaml: "))
 }
