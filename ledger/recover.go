@@ -95,6 +95,9 @@ func (l *Log) guards() (head, tiles Checkpoint, err error) {
 // recoverSegment scans one segment and reports whether the log ends in it.
 func (l *Log) recoverSegment(s *scanner, numbers []uint64, i int, data []byte) (done bool, err error) {
 	n := numbers[i]
+	if firstByte(data) < 0 && l.cfg.ReadOnly && i == len(numbers)-1 {
+		return true, nil
+	}
 	if firstByte(data) < 0 {
 		// A segment that was made ahead, or not made to the end. Whatever follows it must be empty too.
 		if err := l.nothingAfter(s, numbers[i:], place{n, 0}, errors.New("an empty segment")); err != nil {
@@ -102,9 +105,18 @@ func (l *Log) recoverSegment(s *scanner, numbers []uint64, i int, data []byte) (
 		}
 		return true, l.dropAfter(numbers[i:])
 	}
-	if err = s.segment(n, data); err != nil && l.cfg.ReadOnly {
+	read := func(n uint64) ([]byte, error) {
+		return readFile(l.cfg.disk, segmentName(l.cfg.Wal, n), maxSegmentBytes)
+	}
+	if l.cfg.ReadOnly {
+		err = s.catchUp(n, data, read)
+	}
+	if err == nil {
+		err = s.segment(n, data)
+	}
+	for try := 0; try < 3 && err != nil && l.cfg.ReadOnly; try++ {
 		// The owner may have been writing while this was read.
-		if data, err = readFile(l.cfg.disk, segmentName(l.cfg.Wal, n), maxSegmentBytes); err == nil {
+		if data, err = read(n); err == nil {
 			err = s.segment(n, data)
 		}
 	}

@@ -133,6 +133,23 @@ func (s *scanner) seal(f frame, next tree, batch []scanned, from, end place) err
 	return nil
 }
 
+// catchUp scans the rest of the segment before number if data, that segment's successor, begins later
+// than the scan has come: the owner went on writing between the two readings.
+func (s *scanner) catchUp(number uint64, data []byte, read func(number uint64) ([]byte, error)) error {
+	f, err := parseFrame(data)
+	if err != nil || f.kind != frameSegment {
+		return nil // segment says what is wrong
+	}
+	if h, err := decodeSegmentHead(f.body); err != nil || h.first <= s.tree.size || number < 2 {
+		return nil
+	}
+	before, err := read(number - 1)
+	if err != nil {
+		return err
+	}
+	return s.segment(number-1, before)
+}
+
 func (s *scanner) header(number uint64, f frame, size int64) error {
 	if f.kind != frameSegment {
 		return fmt.Errorf("frame kind %d out of place", f.kind)

@@ -223,7 +223,11 @@ func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done
 		if firstByte(data) < 0 && len(rest) == 1 {
 			return true, nil // made ahead
 		}
-		if err = s.segment(n, data); err == nil {
+		read := func(n uint64) ([]byte, error) { return readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes) }
+		if err = s.catchUp(n, data, read); err == nil {
+			err = s.segment(n, data)
+		}
+		if err == nil {
 			return false, nil
 		}
 		if !errors.As(err, &d) {

@@ -13,7 +13,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -116,6 +118,42 @@ func TestVerifyAcceptsWhatWasWritten(t *testing.T) {
 	if r, err := Verify(ctx, Source{File: file}, Options{}); !errors.Is(err, ErrVerification) {
 		t.Fatalf("a changed part in a bundle is accepted: %v %v", r, err)
 	}
+}
+
+// TestVerifyBesideABusyOwner verifies a directory again and again while its owner appends and publishes.
+func TestVerifyBesideABusyOwner(t *testing.T) {
+	rounds := 5
+	if os.Getenv("SALLYPORT_SOAK") == "1" {
+		rounds = 60
+	}
+	cfg := testConfig(t)
+	cfg.Head, cfg.Publish = "", time.Millisecond
+	l := mustOpen(t, cfg)
+	ctx, cancel := context.WithCancel(context.Background())
+	var wg sync.WaitGroup
+	wg.Go(func() { _ = l.Run(ctx) })
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				if _, err := l.Append(context.Background(), testRecord(fmt.Sprintf("s%d", w), i)); err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	for range rounds {
+		r, err := Verify(ctx, Source{Dir: filepath.Dir(cfg.Keys)}, Options{})
+		if err != nil {
+			t.Errorf("%v\n%s", err, r.Text())
+			break
+		}
+		reader := cfg
+		reader.ReadOnly = true
+		mustClose(t, mustOpen(t, reader))
+	}
+	cancel()
+	wg.Wait()
+	mustClose(t, l)
 }
 
 // TestVerifyFindsTampering holds the list of what an offline verifier must find.
