@@ -62,7 +62,6 @@ func (d *RelayDoor) serve(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 		return err
 	}
 	defer conn.Close()
-	_, _ = w.Write(nil) // writes nothing on a hijacked connection, and tells the gate that it was answered
 	_ = conn.SetDeadline(time.Time{})
 	if _, err := io.WriteString(conn, "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: "+relayProtocol+"\r\n\r\n"); err != nil {
 		return nil

@@ -139,9 +139,6 @@ func (h *HTTP) exchange(w http.ResponseWriter, r *http.Request, c *gateway.Calle
 	if !ok {
 		return nil, gateway.Refuse(gateway.CodeNotFound, "no such server")
 	}
-	if err := gateway.Linger(r.Context()); err != nil {
-		return nil, err
-	}
 	for _, n := range []string{headerSession, headerVersion, headerMethod, headerName, "Last-Event-Id"} {
 		if len(r.Header.Values(n)) > 1 {
 			return nil, gateway.Refuse(gateway.CodeMalformed, "more than one %s", n)
@@ -259,6 +256,9 @@ func (h *HTTP) delete(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 func (h *HTTP) get(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	x, err := h.exchange(w, r, c)
 	if err != nil {
+		return err
+	}
+	if err := gateway.Linger(r.Context()); err != nil {
 		return err
 	}
 	if err := x.open(); err != nil {

@@ -43,6 +43,11 @@ func (h *HTTP) post(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 	if m.kind == kindRequest {
 		x.id, x.key, x.first = m.id, m.key, m.method == methodInitialize && r.Header.Get(headerSession) == ""
 	}
+	if m.method == methodListen { // any other request ends with its answer
+		if err := gateway.Linger(r.Context()); err != nil {
+			return err
+		}
+	}
 	if err := x.open(); err != nil {
 		return err
 	}
