@@ -42,6 +42,7 @@ type Config struct {
 	Now        func() time.Time                                                                 // nil means time.Now
 	Quarantine func(ctx context.Context, s *action.Subject, session string, why []action.Match) // nil: nothing beyond the deny
 	Hear       func(ctx context.Context, session string, s *action.Subject, said Said)          // nil: nobody listens
+	Notify     func(q *action.Query, o action.Obligation)                                       // carries notify obligations out, without blocking; nil: they deny
 	Denied     func(q *action.Query)                                                            // told of each deny at gate one; nil: nobody counts
 	// History replays every record of the log, oldest first; nil: start empty. Index is the record's.
 	History func(ctx context.Context, fn func(index uint64, r *action.Record) error) error

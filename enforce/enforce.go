@@ -203,6 +203,7 @@ func (e *Enforcer) intend(ctx context.Context, x *entry, sess *sessionState, gra
 	sess.seq++
 	x.status, x.receipt, x.deadline = action.StatusIntended, rec, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
 	e.unwait(x)
+	e.notify(x.judgement.query, &x.decision)
 	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
 		x.take(e.faulted(x.judgement, f))
 		return action.Deny, e.abandon(ctx, x, f)
@@ -276,6 +277,8 @@ func (e *Enforcer) After(ctx context.Context, s *action.Subject, id string, o Ou
 		return Release{}, err // nothing is released; a repeat may try again
 	}
 	x.outcome, x.outReceipt, x.after = digest, rec, j.query
+	label(j.raw, j.decision.Obligations)
+	e.notify(j.query, &j.decision)
 	e.settleAfter(ctx, x, j.raw, r.Status)
 	rel := x.releaseOf(j, r, content, rec)
 	if rel.Status == action.StatusHeld {
@@ -340,9 +343,10 @@ func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Ou
 			return Release{}, err
 		}
 	}
+	label(j.raw, j.decision.Obligations)
 	rel := Release{ID: x.id, Verdict: j.verdict(), Status: action.StatusReleased, Content: content,
 		Rewritten: !slices.Equal(content, o.Content)}
-	if !j.goesOn() {
+	if !j.goesOn() || obliged(&x.decision, action.ObligeScan) {
 		r := e.outcomeRecord(x, j, action.KindDecision, o, nil)
 		r.Round, r.Status = x.round+x.chunks, action.StatusWithheld
 		if _, err := e.append(ctx, r); err != nil {

@@ -150,6 +150,32 @@ func (e *Enforcer) faulted(j judgement, faults ...fault) judgement {
 	return j
 }
 
+// label raises the labels of the result in q to what the policy obliges to; the reservers settle with q.
+// Labels are never lowered.
+func label(q *action.Query, obligations []action.Obligation) {
+	l := &q.Context.Flow.Result
+	for _, o := range obligations {
+		if o.Type != action.ObligeLabel {
+			continue
+		}
+		if o.Params["untrusted"] == string(action.Yes) {
+			l.Untrusted = action.Yes
+		}
+		if s := action.Secrecy(o.Params["secrecy"]); s != "" {
+			l.Secrecy = l.Secrecy.Worse(s)
+		}
+	}
+}
+
+// notify carries notify obligations out.
+func (e *Enforcer) notify(q *action.Query, d *action.Decision) {
+	for _, o := range d.Obligations {
+		if o.Type == action.ObligeNotify && e.cfg.Notify != nil {
+			e.cfg.Notify(q, o)
+		}
+	}
+}
+
 // durabilityOf returns the highest level that an obligation demands. Lazy holds only for a read whose
 // destination is inside.
 func durabilityOf(q *action.Query, obligations []action.Obligation) (action.Durability, error) {

@@ -24,6 +24,11 @@ func denial(d action.Decision, f fault) action.Decision {
 	}}})
 }
 
+// obliged reports whether d demands t.
+func obliged(d *action.Decision, t action.ObligationType) bool {
+	return slices.ContainsFunc(d.Obligations, func(o action.Obligation) bool { return o.Type == t })
+}
+
 // Reconcile adds to a decision that was taken again what its recorded form holds beyond the policy's own
 // answer: denials of the kernel and of approvers, and obligations that had been carried out. Those rest
 // on events, not on the input; the record proves them.
@@ -110,8 +115,8 @@ func (e *Enforcer) kernel(q *action.Query, d *action.Decision) []fault {
 		out = append(out, fault{"kernel.bundle", fmt.Sprintf("bundle %q has expired", d.Bundle.Name)})
 	}
 	for _, o := range d.Obligations {
-		if !o.Type.Known() {
-			out = append(out, fault{"kernel.obligation", fmt.Sprintf("rule %q obliges to %q, which is unknown", o.Rule, action.Clip(string(o.Type), 32))})
+		if !o.Type.Known() || o.Type == action.ObligeNotify && e.cfg.Notify == nil {
+			out = append(out, fault{"kernel.obligation", fmt.Sprintf("rule %q obliges to %q, which nobody here can carry out", o.Rule, action.Clip(string(o.Type), 32))})
 		}
 	}
 	if q.Phase == action.After && q.Context.Result.Truncated != action.No {

@@ -66,3 +66,62 @@ func TestRewritingIsDecidedOnceMore(t *testing.T) {
 		})
 	}
 }
+
+// settled is a Reserver that keeps what it is settled with.
+type settled struct{ labels []action.Labels }
+
+func (s *settled) Inform(context.Context, *action.Query) (action.Part, error) {
+	f := action.UnknownFlow()
+	f.State, f.Result = action.StateKnown, action.Labels{Untrusted: action.No, Secrecy: action.SecrecyInternal, Opaque: action.No}
+	return f, nil
+}
+func (s *settled) Reserve(context.Context, *action.Query) error { return nil }
+func (s *settled) Settle(_ context.Context, q *action.Query, _ action.Status) {
+	s.labels = append(s.labels, q.Context.Flow.Result)
+}
+
+func TestObligationsAreCarriedOutOrDeny(t *testing.T) {
+	oblige := func(phase action.Phase, o ...action.Obligation) enforcetest.Policy {
+		return func(q *action.Query) (action.Decision, error) {
+			d := enforcetest.Rule(action.Allow, "test.allow")
+			if q.Phase == phase {
+				d.Obligations = o
+			}
+			return d, nil
+		}
+	}
+	flow := &settled{}
+	with := func(c *enforce.Config) { c.Stages = [][]enforce.Source{{{Name: "flow", Informer: flow}}} }
+
+	r := newRig(t, oblige(action.After, action.Obligation{Type: action.ObligeLabel, Params: map[string]string{"untrusted": "yes", "secrecy": "secret"}},
+		action.Obligation{Type: action.ObligeLabel, Params: map[string]string{"secrecy": "public"}}), with)
+	ok := func(context.Context, enforce.Admission) (enforce.Outcome, error) {
+		return enforce.Outcome{Status: action.ResultDone, Content: []byte(`"x"`)}, nil
+	}
+	if _, _, err := r.Do(t.Context(), r.attempt("read", "c", `{}`), ok); err != nil {
+		t.Fatal(err)
+	}
+	if len(flow.labels) != 1 || flow.labels[0].Untrusted != action.Yes || flow.labels[0].Secrecy != action.SecrecySecret {
+		t.Errorf("settled with labels %+v", flow.labels)
+	}
+
+	notify := action.Obligation{Type: action.ObligeNotify, Params: map[string]string{"text": "x"}}
+	r = newRig(t, oblige(action.Before, notify), nil)
+	if adm, _, err := r.Do(t.Context(), r.attempt("read", "c", `{}`), ok); err != nil || adm.Verdict != action.Deny {
+		t.Errorf("a notice that nobody can give: %+v, %v", adm, err)
+	}
+	told := 0
+	r = newRig(t, oblige(action.Before, notify), func(c *enforce.Config) { c.Notify = func(*action.Query, action.Obligation) { told++ } })
+	if adm, _, err := r.Do(t.Context(), r.attempt("read", "c", `{}`), ok); err != nil || adm.Verdict != action.Allow || told != 1 {
+		t.Errorf("%+v, %v, told %d times", adm, err, told)
+	}
+
+	r = newRig(t, oblige(action.Before, action.Obligation{Type: action.ObligeScan}), nil)
+	adm, err := r.Before(t.Context(), r.attempt("read", "c", `{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rel, err := r.Chunk(t.Context(), &r.sub, adm.ID, enforce.Outcome{Status: action.ResultDone, Kind: "progress", Content: []byte(`"x"`)}); err != nil || rel.Content != nil {
+		t.Errorf("a piece of a result that is to be scanned whole: %+v, %v", rel, err)
+	}
+}

@@ -191,6 +191,9 @@ func (f *Flow) Settle(ctx context.Context, q *action.Query, st action.Status) {
 		return
 	}
 	l := f.result(q)
+	if stated := q.Context.Flow; stated.State == action.StateKnown {
+		l = combine(l, stated.Result) // obligations of the policy may have raised what we stated
+	}
 	if st == action.StatusUnknown && booked {
 		l = combine(l, r.labels)
 	}
