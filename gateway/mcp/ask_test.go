@@ -219,3 +219,30 @@ func TestInputThatNobodyAskedForGoesNoFurther(t *testing.T) {
 		t.Fatalf("forward %s reply %s", step.Forward, step.Reply)
 	}
 }
+
+func TestOneCallerCannotHoldAllRounds(t *testing.T) {
+	now := time.Unix(0, 0)
+	r := rooms{now: func() time.Time { return now }, ttl: time.Minute}
+	for i := range maxCallerRooms {
+		if !r.put(fmt.Sprint(i), room{caller: "a"}) {
+			t.Fatalf("round %d was refused", i)
+		}
+	}
+	if r.put("more", room{caller: "a"}) {
+		t.Error("a caller holds more rounds than it may")
+	}
+	if !r.put("0", room{caller: "b"}) {
+		t.Error("another caller is refused")
+	}
+	if x, ok := r.take("0"); !ok || x.caller != "a" || !r.put("more", room{caller: "a"}) {
+		t.Error("a continued round holds its place")
+	}
+	now = now.Add(time.Hour)
+	if !r.put("late", room{caller: "a"}) || r.n != 1 || len(r.held) != 1 {
+		t.Errorf("rounds that nobody continued hold their places: %d", r.n)
+	}
+	now = now.Add(time.Hour)
+	if _, ok := r.take("late"); ok {
+		t.Error("an expired round was continued")
+	}
+}

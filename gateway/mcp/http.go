@@ -29,7 +29,7 @@ type HTTPConfig struct {
 	Separation func(c *gateway.Caller) action.Separation
 
 	Transport http.RoundTripper // nil means a transport without proxy, cookies or redirects
-	Sessions  int               // open sessions of 2025-11-25; 0 means 4096
+	Sessions  int               // open sessions of 2025-11-25, of which one caller may hold a sixteenth; 0 means 4096
 	Idle      time.Duration     // after which a session is forgotten; 0 means 1 h
 }
 
@@ -219,11 +219,16 @@ func (x *exchange) adopt(id string) {
 	}
 	x.h.mu.Lock()
 	defer x.h.mu.Unlock()
-	key := digest(x.up.Name, id)
-	if x.h.sessions[key] != nil || len(x.h.sessions) >= x.h.cfg.Sessions {
+	key, caller, held := digest(x.up.Name, id), callerKey(x.caller), 0
+	for _, s := range x.h.sessions {
+		if s.caller == caller {
+			held++
+		}
+	}
+	if x.h.sessions[key] != nil || len(x.h.sessions) >= x.h.cfg.Sessions || held > x.h.cfg.Sessions/16 {
 		return // the id of another conversation is not handed over; a full table ends this one with its request
 	}
-	x.h.sessions[key] = &session{conn: x.conn, caller: callerKey(x.caller), last: x.h.cfg.Gate.cfg.Now()}
+	x.h.sessions[key] = &session{conn: x.conn, caller: caller, last: x.h.cfg.Gate.cfg.Now()}
 	x.ours = false
 	x.w.Header().Set(headerSession, id)
 }

@@ -11,12 +11,17 @@ import (
 	"github.com/sallyport/sallyport/enforce"
 )
 
-// maxRooms bounds the calls that wait for a client's next round.
-const maxRooms = 4096
+// The bounds of calls that wait for a client's next round, in all and of one caller: no caller may use up
+// the places of the others.
+const (
+	maxRooms       = 4096
+	maxCallerRooms = 64
+)
 
 // room is an admitted call whose server asked for input. The action stays open: the retry is its next
 // round, not a second call, so that one approval holds for all of them.
 type room struct {
+	caller   string
 	action   string
 	executed []byte            // as pending.executed
 	inputs   map[string]string // the server's question to the action that its answer settles
@@ -29,32 +34,52 @@ type rooms struct {
 	ttl time.Duration
 
 	mu   sync.Mutex
-	open map[string][]room // guarded by mu
+	open map[string][]room // guarded by mu, as all below
+	held map[string]int    // by caller
 	n    int
 }
 
 func (r *rooms) put(key string, x room) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	now := r.now()
 	if r.open == nil {
-		r.open = map[string][]room{}
+		r.open, r.held = map[string][]room{}, map[string]int{}
 	}
-	if r.n >= maxRooms {
-		for k, xs := range r.open {
-			if now.After(xs[0].expires) {
-				delete(r.open, k)
-				r.n -= len(xs)
-			}
-		}
-		if r.n >= maxRooms {
-			return false
-		}
+	if r.full(x.caller) {
+		r.sweep()
 	}
-	x.expires = now.Add(r.ttl)
+	if r.full(x.caller) {
+		return false
+	}
+	x.expires = r.now().Add(r.ttl)
 	r.open[key] = append(r.open[key], x)
+	r.held[x.caller]++
 	r.n++
 	return true
+}
+
+func (r *rooms) full(caller string) bool { return r.n >= maxRooms || r.held[caller] >= maxCallerRooms }
+
+// sweep drops what has expired; the oldest of a key stand first.
+func (r *rooms) sweep() {
+	for k := range r.open {
+		for len(r.open[k]) > 0 && !r.now().Before(r.open[k][0].expires) {
+			r.pop(k)
+		}
+	}
+}
+
+// pop removes the oldest room for key, which must exist.
+func (r *rooms) pop(key string) room {
+	x := r.open[key][0]
+	if r.open[key] = r.open[key][1:]; len(r.open[key]) == 0 {
+		delete(r.open, key)
+	}
+	if r.held[x.caller]--; r.held[x.caller] == 0 {
+		delete(r.held, x.caller)
+	}
+	r.n--
+	return x
 }
 
 // take returns the oldest room for key and forgets it: a round is continued once.
@@ -62,12 +87,7 @@ func (r *rooms) take(key string) (room, bool) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for len(r.open[key]) > 0 {
-		x := r.open[key][0]
-		if r.open[key] = r.open[key][1:]; len(r.open[key]) == 0 {
-			delete(r.open, key)
-		}
-		r.n--
-		if r.now().Before(x.expires) {
+		if x := r.pop(key); r.now().Before(x.expires) {
 			return x, true
 		}
 	}
@@ -89,7 +109,7 @@ func (c *Conn) inputRequired(ctx context.Context, m *message, p *pending) []byte
 			enforce.Outcome{Status: action.ResultFailed, Kind: "error", Content: quote("input refused")})
 		return refusal(p.id, &p.plan, why)
 	}
-	x := room{action: p.action, executed: p.executed, inputs: map[string]string{}}
+	x := room{caller: c.principal(), action: p.action, executed: p.executed, inputs: map[string]string{}}
 	asks, _ := members(member(m.result, "inputRequests"))
 	for _, f := range asks {
 		method, _ := text(member(f.value, "method"))
