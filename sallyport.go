@@ -125,7 +125,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Enforcer, err = enforce.New(enforce.Config{
 				Stages: s.stages(), Decider: s.Policy, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
-				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, Denied: s.Monitor.Denied, AskFor: c.Approval.TTL,
+				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.Ledger.History, Quarantine: s.quarantine, Denied: s.Monitor.Denied, AskFor: c.Approval.TTL,
 			})
 			return err
 		},

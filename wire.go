@@ -87,10 +87,6 @@ func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) e
 	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
 }
 
-func (s *Sallyport) history(ctx context.Context, fn func(index uint64, r *action.Record) error) error {
-	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(e.Index, recordOf(e.Leaf)) })
-}
-
 // restore feeds the past to what keeps counts and labels, then lets enforce close what a crash left open.
 func (s *Sallyport) restore(ctx context.Context) error {
 	open := map[string]*action.Query{}

@@ -69,7 +69,6 @@ func (x *entry) replay(index uint64, r *action.Record) {
 		}
 	case action.KindIntent:
 		x.status, x.intended, x.receipt = action.StatusIntended, true, rec
-		x.att.Server, x.att.Tool = r.Server, r.Tool
 	case action.KindOutcome, action.KindLate:
 		x.status, x.outReceipt = r.Status, rec
 		rel := Release{ID: x.id, Verdict: r.Verdict, Status: action.StatusReleased}
@@ -105,6 +104,7 @@ func (e *Enforcer) readmit(ctx context.Context, x *entry) error {
 		x.deadline = e.cfg.Now().Add(e.cfg.HoldFor)
 		return nil // a repeat of the call takes it up again
 	case action.StatusIntended:
+		_ = e.rebuild(ctx, x) // for the names in the record; an erased input leaves them out
 		return e.unknown(ctx, x)
 	}
 	e.finish(x)
