@@ -25,6 +25,9 @@ func (r *run) test() error {
 	if err != nil {
 		return err
 	}
+	if err := r.scripts("install.sh"); err != nil {
+		return err
+	}
 	race, plain := split(list)
 	r.do("C compiler, which the race detector needs", r.compiler)
 	r.do(fmt.Sprintf("go test -race, %d packages that start goroutines", len(race)), func() error {
@@ -33,7 +36,7 @@ func (r *run) test() error {
 	r.do(fmt.Sprintf("go test, %d other packages", len(plain)), func() error {
 		return r.gotest(append([]string{"-timeout=15m"}, plain...)...)
 	})
-	return r.scripts()
+	return r.scripts("run.sh")
 }
 
 // setUp makes the environment of the tools the same everywhere: the toolchain that is there, no version
@@ -99,16 +102,15 @@ func (r *run) gofmt() error {
 // exitMissing is how a script says that a tool which it needs is not there.
 const exitMissing = 2
 
-// scripts runs test/*/run.sh: suites that are not tests of Go. Exit 2 is a skip; the last line that it
-// printed is the reason.
-func (r *run) scripts() error {
-	files, err := filepath.Glob("test/*/run.sh")
+// scripts runs test/*/KIND: install.sh fetches, pinned, what tests of Go use beside Go; run.sh is a suite of
+// its own. Exit 2 is a skip; the last line that it printed is the reason.
+func (r *run) scripts(kind string) error {
+	files, err := filepath.Glob("test/*/" + kind)
 	if err != nil {
 		return err
 	}
 	for _, f := range files {
-		name := filepath.Base(filepath.Dir(f))
-		r.do(name, func() error {
+		r.do(f, func() error {
 			var b strings.Builder
 			cmd := r.command("sh", f)
 			cmd.Stdout, cmd.Stderr = &b, &b
@@ -116,7 +118,7 @@ func (r *run) scripts() error {
 			fmt.Fprint(r.out, b.String())
 			var exit *exec.ExitError
 			if errors.As(err, &exit) && exit.ExitCode() == exitMissing {
-				r.tally.skips = append(r.tally.skips, skip{"test/" + name + " run.sh", lastLine(b.String())})
+				r.tally.skips = append(r.tally.skips, skip{filepath.Dir(f) + " " + kind, lastLine(b.String())})
 				return nil
 			}
 			return err
