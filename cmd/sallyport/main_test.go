@@ -287,6 +287,9 @@ func (p *place) dial(dir, name string, server ...string) (*client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect %s: %w: %s", name, err, cmd.Stderr)
 	}
+	if _, err := s.ListTools(ctx, nil); err != nil { // as clients do; what was not listed is not known
+		return nil, errors.Join(fmt.Errorf("tools of %s: %w: %s", name, err, cmd.Stderr), s.Close())
+	}
 	return &client{s, p}, nil
 }
 

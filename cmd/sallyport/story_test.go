@@ -144,8 +144,6 @@ func storyCall(ts *testscript.TestScript, neg bool, args []string) {
 	defer func() { _ = c.Close() }()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	_, err = c.ListTools(ctx, nil)
-	ts.Check(err)
 	res, err := c.CallTool(ctx, &mcp.CallToolParams{Name: args[0], Arguments: jsontext.Value(args[1])})
 	ts.Check(err)
 	text := textOf(res)
