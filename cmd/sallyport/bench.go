@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -70,6 +71,9 @@ func (a *app) benchLedgerCommand() *cobra.Command {
 up, and counts each from the moment it was due; the closed loops have writers that wait for each record.
 A record counts as done when it is sealed, hashed, signed for and synced to disk.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(rates) == 0 || slices.Min(rates) < 1 || len(writers) > 0 && slices.Min(writers) < 1 || payload < 1 || length <= 0 {
+				return usage("bench ledger: rates, writers, payload and length are at least 1")
+			}
 			out := ledgerBench{Machine: thisMachine()}
 			for i, rate := range rates {
 				opt := ledger.BenchOptions{Rate: rate, For: length, Writers: writers, Closed: length / 2, PayloadBytes: payload}
@@ -129,6 +133,9 @@ func (a *app) benchPolicyCommand() *cobra.Command {
 		Long: `Decide generated policies of both engines and the embedded baseline, from the typed query to the
 decision, the building of the engine's input included. One goroutine; nothing is recorded.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if len(opt.Rules) == 0 || slices.Min(opt.Rules) < 1 || opt.Decisions < 1 {
+				return usage("bench policy: rules and decisions are at least 1")
+			}
 			a.progress("policy: %d decisions a row", opt.Decisions)
 			res, err := policy.Bench(cmd.Context(), opt)
 			if err != nil {

@@ -51,8 +51,8 @@ a proxy with the same processes, socket and framing that judges and records noth
 Sallyport. Then measure, in one process, the parts of an action and the first gate at a steady rate.`,
 		Example: "  sallyport bench latency\n  sallyport bench latency --calls 5000 --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if calls < 1 || rate < 1 {
-				return usage("bench latency: --calls and --rate are at least 1")
+			if calls < 1 || rate < 1 || length <= 0 {
+				return usage("bench latency: calls, rate and length are at least 1")
 			}
 			out := latencyBench{Machine: thisMachine(), Calls: calls}
 			err := scratch(dir, func(dir string) error {
