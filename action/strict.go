@@ -194,20 +194,6 @@ func semantic(err error) string {
 	return "wrong type"
 }
 
-// Canonical returns the RFC 8785 form of v: what digests and signatures are taken over. Slices and maps
-// that are nil encode as empty. It errs only on values that JSON cannot hold.
-func Canonical(v any) ([]byte, error) {
-	b, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil {
-		return nil, fmt.Errorf("action: canonical form: %w", err)
-	}
-	c := jsontext.Value(b)
-	if err := c.Canonicalize(); err != nil {
-		return nil, fmt.Errorf("action: canonical form: %w", err)
-	}
-	return c, nil
-}
-
 // ReadQuery reads a Query strictly and validates its words: the only way in for a document from outside.
 //
 // Its limits leave room around arguments or a result that are themselves as large as doors accept.
