@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package attest turns evidence about a runtime into typed facts: what was proved, how fresh it is, until
+// when it holds. One package per kind of evidence holds the verifier; all of them work offline and pure Go.
+//
+// # Rules
+//
+// A verifier checks cryptography, windows and formats, and refuses what proves nothing (a bad signature,
+// a revoked key, a debug enclave, a foreign nonce) with an *Error. Everything that policy may weigh is a
+// fact: the graded status of the platform, its advisories, measurements, reset counts. A fact that was not
+// checked is unknown and never counts as good. Evidence is malleable (an ECDSA signature has a twin), so
+// its digest names it in a record and never serves against replay: the nonce does.
+package attest
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Verifier checks one kind of evidence. It is safe for concurrent use, and never reads a network.
+type Verifier interface {
+	// Verify returns what evidence proves, or an *Error.
+	Verify(ctx context.Context, evidence []byte, o Options) (*Facts, error)
+}
+
+// Options are what one verification is asked.
+type Options struct {
+	// Now is the clock; nil means time.Now. A fixed clock re-appraises stored evidence; evidence's own
+	// time is never used.
+	Now func() time.Time
+	// Nonce is what the evidence must bind. Without one the facts say that freshness is unknown.
+	Nonce []byte
+}
+
+// Time returns the time of the verification.
+func (o Options) Time() time.Time {
+	if o.Now == nil {
+		return time.Now()
+	}
+	return o.Now()
+}
+
+// Facts are what one piece of evidence proves. The zero value proves nothing.
+type Facts struct {
+	Kind       string     `json:"kind"`                 // "sgx", "tdx", "tpm", "model"
+	Evidence   string     `json:"evidence"`             // "sha256:..." of the evidence
+	Collateral string     `json:"collateral,omitempty"` // "sha256:..." of what the evidence was checked against
+	Checked    time.Time  `json:"checked"`              // the clock of the verification
+	Until      time.Time  `json:"until,omitzero"`       // the first expiry among keys and collateral; zero when none bounds it
+	Fresh      action.Tri `json:"fresh"`                // yes if the evidence binds the nonce that was asked for
+	Debug      action.Tri `json:"debug"`
+	Test       action.Tri `json:"test"` // yes for simulators: never worth more than a software key
+
+	TCB      *TCB      `json:"tcb,omitempty"`
+	Enclave  *Enclave  `json:"enclave,omitempty"`
+	TD       *TD       `json:"td,omitempty"`
+	Platform *Platform `json:"platform,omitempty"`
+	Model    *Model    `json:"model,omitempty"`
+}
+
+// TCB is the graded state of an Intel platform, merged over processor, quoting enclave and TDX module.
+type TCB struct {
+	Status     string    `json:"status"`     // a word of Intel's: "UpToDate", "SWHardeningNeeded", ...
+	Advisories []string  `json:"advisories"` // sorted
+	Date       time.Time `json:"date"`       // the oldest of the levels that were met
+	Evaluation int       `json:"evaluation"` // the smaller of the evaluation data numbers
+	Platform   string    `json:"platform_status"`
+	QE         string    `json:"qe_status"`
+	Module     string    `json:"module_status,omitempty"`
+	FMSPC      string    `json:"fmspc"` // upper-case hex
+	PCEID      string    `json:"pceid"`
+	CPUSVN     string    `json:"cpusvn"`
+	PCESVN     int       `json:"pcesvn"`
+	// Of multi-package platforms, from the certificate; unknown when it is silent.
+	Dynamic action.Tri `json:"dynamic_platform"`
+	SMT     action.Tri `json:"smt"`
+}
+
+// Enclave is what an SGX report says. Digests are lower-case hex.
+type Enclave struct {
+	MrEnclave  string `json:"mrenclave"`
+	MrSigner   string `json:"mrsigner"`
+	ProductID  int    `json:"isv_prod_id"`
+	SVN        int    `json:"isv_svn"`
+	Attributes string `json:"attributes"`
+	MiscSelect string `json:"misc_select"`
+	ReportData string `json:"report_data"`
+}
+
+// TD is what a TDX report says. Digests are lower-case hex.
+type TD struct {
+	TEETCBSVN     string     `json:"tee_tcb_svn"`
+	MrSeam        string     `json:"mrseam"`
+	MrSignerSeam  string     `json:"mrsignerseam"`
+	SeamAttrs     string     `json:"seam_attributes"`
+	Attributes    string     `json:"td_attributes"`
+	XFAM          string     `json:"xfam"`
+	MrTD          string     `json:"mrtd"`
+	MrConfigID    string     `json:"mrconfigid"`
+	MrOwner       string     `json:"mrowner"`
+	MrOwnerConfig string     `json:"mrownerconfig"`
+	RTMR          [4]string  `json:"rtmr"`
+	ReportData    string     `json:"report_data"`
+	MrServiceTD   string     `json:"mrservicetd,omitempty"` // TDX 1.5
+	TEETCBSVN2    string     `json:"tee_tcb_svn2,omitempty"`
+	VEDisabled    action.Tri `json:"sept_ve_disabled"` // no: the host can inject exceptions into the guest
+}
+
+// Platform is what a TPM quote says.
+type Platform struct {
+	Key        string         `json:"ak_name"`     // hex of the attestation key's name
+	Resident   action.Tri     `json:"ak_resident"` // yes if the key's name was enrolled by credential activation
+	Endorsed   action.Tri     `json:"ek_endorsed"` // yes if the endorsement certificate leads to a trusted root
+	Maker      string         `json:"maker"`       // manufacturer id of that certificate; "" when unknown
+	PCRs       map[int]string `json:"pcrs"`        // values of the SHA-256 bank that the quote covers
+	Replayed   action.Tri     `json:"log_replayed"`
+	Events     int            `json:"events"`
+	ResetCount uint32         `json:"reset_count"`
+	Restarts   uint32         `json:"restart_count"`
+	Clock      uint64         `json:"clock_ms"`
+	ClockSafe  action.Tri     `json:"clock_safe"`
+	Firmware   string         `json:"firmware"`
+}
+
+// Model is what a signed model manifest and the files at hand say.
+type Model struct {
+	Name    string   `json:"name"`
+	Digest  string   `json:"digest"` // the root digest of the manifest, "sha256:..."
+	Signer  string   `json:"signer"` // "sha256:..." of the public key (PKIX)
+	Subject string   `json:"subject,omitempty"`
+	Files   int      `json:"files"`
+	Bytes   int64    `json:"bytes"`
+	Hash    string   `json:"hash"`
+	Pickle  []string `json:"pickle"`  // files that run code when they are loaded
+	Ignored []string `json:"ignored"` // paths of the fixed list that are there and not covered
+}
+
+// Digest returns "sha256:..." over the parts, each preceded by its length.
+func Digest(parts ...[]byte) string {
+	h := sha256.New()
+	if len(parts) == 1 {
+		h.Write(parts[0])
+		return "sha256:" + hex.EncodeToString(h.Sum(nil))
+	}
+	for _, p := range parts {
+		var n [8]byte
+		for i := range n {
+			n[i] = byte(uint64(len(p)) >> (56 - 8*i))
+		}
+		h.Write(n[:])
+		h.Write(p)
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
