@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"time"
 
@@ -30,7 +31,7 @@ type insideLatency struct {
 	Refused int          `json:"refused"` // of the ones at the rate
 	Open    spread       `json:"intent_at_rate_us"`
 	Ended   spread       `json:"outcome_at_rate_us"` // from when the intent was there
-	Parts   []insidePart `json:"parts"`              // of the intent
+	Parts   []insidePart `json:"parts"`              // of the intent, in a session that has seen 1 MiB
 }
 
 // insidePart is one part of a gate, measured alone.
@@ -44,6 +45,9 @@ const insideAgents = 64
 
 // insideRoot is the folder that the actions name. Nothing is executed.
 const insideRoot = "/srv/bench"
+
+// insideResult is what the actions return.
+const insideResult = "bench.md: 12 lines"
 
 type insideAgent struct {
 	subject action.Subject
@@ -83,7 +87,7 @@ func (in *inside) measure(ctx context.Context, calls, rate int, length time.Dura
 	out := &insideLatency{Rate: rate}
 	var before, after []time.Duration
 	for range calls {
-		b, a, err := in.act(ctx, in.agents[0], time.Now())
+		b, a, err := in.act(ctx, in.agents[0], time.Now(), insideResult)
 		if err != nil {
 			return nil, err
 		}
@@ -137,7 +141,7 @@ func (in *inside) prepare(ctx context.Context) error {
 }
 
 // act takes one action through both gates. The first time is counted from due.
-func (in *inside) act(ctx context.Context, agent insideAgent, due time.Time) (before, after time.Duration, err error) {
+func (in *inside) act(ctx context.Context, agent insideAgent, due time.Time, result string) (before, after time.Duration, err error) {
 	adm, err := in.Enforcer.Before(ctx, enforce.Attempt{Subject: agent.subject, Session: agent.session, Name: "tools/call", Type: "tool",
 		Server: "files", Tool: "search_files", Arguments: in.args, Grade: action.GradeProxy, Separation: action.SeparationNone})
 	before = time.Since(due)
@@ -149,7 +153,7 @@ func (in *inside) act(ctx context.Context, agent insideAgent, due time.Time) (be
 	}
 	from := time.Now()
 	rel, err := in.Enforcer.After(ctx, &agent.subject, adm.ID, enforce.Outcome{Status: action.ResultDone,
-		Content: []byte(`{"content":[{"type":"text","text":"bench.md: 12 lines"}]}`)})
+		Content: fmt.Appendf(nil, `{"content":[{"type":"text","text":%q}]}`, result)})
 	after = time.Since(from)
 	if err == nil && rel.Status != action.StatusReleased {
 		err = fmt.Errorf("%w: %s: %s", errRefused, rel.Status, rel.Hint)
@@ -174,7 +178,7 @@ func (in *inside) open(ctx context.Context, out *insideLatency, length time.Dura
 		time.Sleep(time.Until(due))
 		at := due
 		wg.Go(func() {
-			b, a, err := in.act(ctx, in.agents[n%insideAgents], at)
+			b, a, err := in.act(ctx, in.agents[n%insideAgents], at, insideResult)
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
@@ -193,8 +197,27 @@ func (in *inside) open(ctx context.Context, out *insideLatency, length time.Dura
 	return errors.Join(failed, ctx.Err())
 }
 
-// parts measures each part alone, on the input that the last intent was decided on.
+// hear lets a session see 1 MiB, no line of it twice, and then act once more.
+func (in *inside) hear(ctx context.Context, agent insideAgent) error {
+	for i, n := 0, 0; i < 16; i++ {
+		var b strings.Builder
+		for b.Len() < 64<<10 {
+			fmt.Fprintf(&b, "Message %d of user%d@example.org is about order %d. All is well there. ", n, n%997, n*7)
+			n++
+		}
+		if _, _, err := in.act(ctx, agent, time.Now(), b.String()); err != nil {
+			return err
+		}
+	}
+	_, _, err := in.act(ctx, agent, time.Now(), insideResult)
+	return err
+}
+
+// parts measures each part alone, on the input of an intent of a session that has seen 1 MiB.
 func (in *inside) parts(ctx context.Context, out *insideLatency, n int) error {
+	if err := in.hear(ctx, in.agents[1]); err != nil {
+		return err
+	}
 	var raw []byte
 	var leaf *ledger.Leaf
 	err := in.Ledger.Records(ctx, func(e ledger.Entry) (err error) {
@@ -263,6 +286,7 @@ func (l *insideLatency) text(w io.Writer) {
 	if l.Refused > 0 {
 		fmt.Fprintf(w, "%d actions were refused at this rate\n", l.Refused)
 	}
+	fmt.Fprintln(w, "parts, in a session that has seen 1 MiB")
 	for _, p := range l.Parts {
 		line("  "+p.Part, p.spread)
 	}
