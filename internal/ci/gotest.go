@@ -32,6 +32,9 @@ type tally struct {
 	passed, failed int
 	skips          []skip
 	columns        map[string]float64 // seconds of test time by top folder
+
+	defers bool                // tests that skip are not counted but put off
+	later  map[string][]string // names of tests that were put off, by import path
 }
 
 func (t *tally) total() int { return t.passed + t.failed + len(t.skips) }
@@ -99,6 +102,11 @@ func (r *reader) endTest(e event, key string) {
 		r.broken[e.Package] = true
 		fmt.Fprintf(r.out, "FAIL %s %s\n%s", short(e.Package), e.Test, strings.Join(r.output[key], ""))
 	case seed:
+	case e.Action == "skip" && r.defers && !strings.Contains(e.Test, "/"):
+		if r.later == nil {
+			r.later = map[string][]string{}
+		}
+		r.later[e.Package] = append(r.later[e.Package], e.Test)
 	case e.Action == "skip":
 		r.skips = append(r.skips, skip{short(e.Package) + " " + e.Test, reason(r.output[key])})
 	default:

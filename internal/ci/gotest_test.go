@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -55,6 +56,17 @@ func TestTallyCountsWhatGoSays(t *testing.T) {
 				t.Errorf("said %q, not %q", out.String(), c.says)
 			}
 		})
+	}
+}
+
+func TestWhatSkipsUnderShortIsPutOff(t *testing.T) {
+	got := tally{defers: true}
+	in := lines(`{"Action":"skip","Package":"p","Test":"TestA"}`, `{"Action":"skip","Package":"p","Test":"TestB/case"}`, `{"Action":"pass","Package":"p","Test":"TestB"}`)
+	if err := got.read(strings.NewReader(in), io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	if got.passed != 1 || len(got.skips) != 1 || len(got.later["p"]) != 1 || got.later["p"][0] != "TestA" {
+		t.Errorf("%+v", got)
 	}
 }
 

@@ -13,6 +13,8 @@ import (
 )
 
 // test is everything that a change must pass. A step that fails does not keep the others from running.
+// Under the race detector tests leave out with -short what is long and gains nothing from it; that runs
+// afterwards without.
 func (r *run) test() error {
 	if err := r.setUp(); err != nil {
 		return err
@@ -30,12 +32,19 @@ func (r *run) test() error {
 	}
 	race, plain := split(list)
 	r.do("C compiler, which the race detector needs", r.compiler)
-	r.do(fmt.Sprintf("go test -race, %d packages that start goroutines", len(race)), func() error {
-		return r.gotest(append([]string{"-race", "-timeout=15m"}, race...)...)
+	r.do(fmt.Sprintf("go test -race -short, %d packages that start goroutines", len(race)), func() error {
+		r.tally.defers = true
+		defer func() { r.tally.defers = false }()
+		return r.gotest(append([]string{"-race", "-short", "-timeout=15m"}, race...)...)
 	})
 	r.do(fmt.Sprintf("go test, %d other packages", len(plain)), func() error {
 		return r.gotest(append([]string{"-timeout=15m"}, plain...)...)
 	})
+	for _, p := range sortedKeys(r.tally.later) {
+		r.do("go test "+short(p)+", what -short left out", func() error {
+			return r.gotest("-timeout=15m", "-run=^("+strings.Join(r.tally.later[p], "|")+")$", p)
+		})
+	}
 	return r.scripts("run.sh")
 }
 
