@@ -338,3 +338,14 @@ func framesOf(b []byte) (at []int, all []frame) {
 		i += f.bytes
 	}
 }
+
+// An owner that starts removes segments that were made ahead; a verifier that has listed them goes on.
+func TestVerifyBesideAStartingOwner(t *testing.T) {
+	dir := t.TempDir()
+	if done, err := (&checker{}).segment(&scanner{}, dir, []uint64{2, 3}, 2); err != nil || !done {
+		t.Errorf("a listed segment is gone: done %v, %v", done, err)
+	}
+	if _, err := (&checker{}).segment(&scanner{}, dir, []uint64{1}, 1); err == nil {
+		t.Error("without its first segment a log is no log")
+	}
+}
