@@ -79,3 +79,10 @@ func separationOf(c *gateway.Caller) action.Separation {
 	}
 	return action.SeparationUID
 }
+
+// hostScoped reports whether a hook's word on what its user typed and where he works counts: a token must
+// say so; the socket's users start their hosts themselves. A command that the agent runs under the same
+// uid can reach the socket too: the record's separation says "none" then.
+func hostScoped(c *gateway.Caller) bool {
+	return c.Has(action.ScopeHost) || c.Subject.Channel.Credential == action.CredentialPeer
+}

@@ -17,6 +17,8 @@ import (
 	"github.com/sallyport/sallyport/detect"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/flow"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/gateway/hook"
 	"github.com/sallyport/sallyport/gateway/mcp"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/index"
@@ -47,6 +49,7 @@ type Sallyport struct {
 	MCP      *mcp.Gate
 
 	mcpHTTP *mcp.HTTP
+	hooks   []gateway.Route
 	lock    *os.File
 	closers []func() error
 }
@@ -135,6 +138,10 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.mcpHTTP, err = mcp.NewHTTP(mcp.HTTPConfig{Gate: s.MCP, Upstream: s.httpUpstream, Separation: separationOf})
+			return err
+		},
+		func() (err error) {
+			s.hooks, err = hook.Routes(hook.Config{Enforcer: s.Enforcer, Host: hostScoped, Answer: s.clientAnswer, Separation: separationOf})
 			return err
 		},
 	)

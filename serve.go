@@ -185,6 +185,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 		return nil, err
 	}
 	routes = append(routes, s.mcpHTTP.Routes()...)
+	routes = append(routes, s.hooks...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.stdioUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())
