@@ -5,6 +5,7 @@ package enforce
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -180,6 +181,9 @@ func (e *Enforcer) base(q *action.Query, x *entry, sess *sessionState) {
 	q.Resource.ID = action.ToolKey(x.att.Server, x.att.Tool)
 	q.Context.Time = action.Time{UnixMilli: now.UnixMilli(), Hour: now.Hour(), Weekday: int(now.Weekday())}
 	q.Context.Session = sess.facts(now)
+	if x.att.Roots != nil {
+		q.Context.Session.Roots = slices.Clone(x.att.Roots)
+	}
 	q.Context.Enforcement = action.Enforcement{Grade: x.att.Grade, Separation: x.att.Separation,
 		Observed: action.TriOf(!x.att.Claimed), Confined: x.att.Confined}
 	if q.Context.Enforcement.Grade == "" {

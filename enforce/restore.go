@@ -132,7 +132,8 @@ func (e *Enforcer) rebuild(ctx context.Context, x *entry) error {
 	x.att = Attempt{Subject: q.Subject, Session: x.att.Session, Name: q.Action.Name, Type: q.Resource.Type,
 		Server: q.Resource.Server, Tool: q.Resource.Name, Arguments: arguments,
 		Grade: q.Context.Enforcement.Grade, Separation: q.Context.Enforcement.Separation,
-		Claimed: q.Context.Enforcement.Observed != action.Yes, Confined: q.Context.Enforcement.Confined}
+		Claimed: q.Context.Enforcement.Observed != action.Yes, Confined: q.Context.Enforcement.Confined,
+		Roots: append([]string{}, q.Context.Session.Roots...)} // as they were judged
 	x.restored = false
 	return nil
 }

@@ -8,6 +8,9 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
+	"path"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -131,7 +134,11 @@ func (e *Enforcer) enter(ctx context.Context, a Attempt) (*entry, error) {
 	if err := e.checkAttempt(ctx, &a); err != nil {
 		return nil, err
 	}
-	args := e.cfg.Fingerprint("arguments", []byte(a.Name), []byte(a.Type), []byte(a.Server), []byte(a.Tool), a.Arguments)
+	parts := [][]byte{[]byte(a.Name), []byte(a.Type), []byte(a.Server), []byte(a.Tool), a.Arguments}
+	if a.Roots != nil { // the same call with other folders is another question
+		parts = append(parts, []byte(strings.Join(a.Roots, "\x00")))
+	}
+	args := e.cfg.Fingerprint("arguments", parts...)
 	var call string
 	if a.CallID != "" {
 		call = e.cfg.Fingerprint("call", []byte(a.Session), []byte(a.Subject.Channel.Door), []byte(a.CallID))
@@ -231,6 +238,8 @@ func (e *Enforcer) checkAttempt(ctx context.Context, a *Attempt) error {
 		code = "too_long"
 	case len(a.Arguments) > e.cfg.HoldBytes || len(a.Reasoning) > 1<<20:
 		code = "too_large"
+	case len(a.Roots) > maxRoots || slices.ContainsFunc(a.Roots, notRoot):
+		code = "roots"
 	}
 	if code == "" {
 		if err := action.Check(a.Arguments, action.Limits{Bytes: e.cfg.HoldBytes}); err != nil {
@@ -246,6 +255,11 @@ func (e *Enforcer) checkAttempt(ctx context.Context, a *Attempt) error {
 		return fmt.Errorf("enforce: attempt: %w: %s", ErrMalformed, code)
 	}
 	return nil
+}
+
+// notRoot reports whether p is no clean absolute path of a folder, or that of everything.
+func notRoot(p string) bool {
+	return !path.IsAbs(p) || path.Clean(p) != p || p == "/" || len(p) > 4096 || strings.Contains(p, "\x00")
 }
 
 func firstByte(b []byte) byte {

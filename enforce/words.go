@@ -25,6 +25,11 @@ type Attempt struct {
 	Separation action.Separation
 	Claimed    bool     // executed by somebody else: the outcome will be a claim
 	Confined   []string // walls that held, under run
+
+	// Roots are the folders that this one call is meant to stay in, clean absolute paths, at most 64. They take
+	// the place of the session's, so that folders which one server of a session was given open nothing to calls
+	// of another. nil leaves the session's; empty means none.
+	Roots []string
 }
 
 // Admission is the answer of the first gate. The agent may see Verdict, Hint, ID, Ticket and Receipt,
