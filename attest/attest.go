@@ -128,15 +128,17 @@ type Platform struct {
 
 // Model is what a signed model manifest and the files at hand say.
 type Model struct {
-	Name    string   `json:"name"`
-	Digest  string   `json:"digest"` // the root digest of the manifest, "sha256:..."
-	Signer  string   `json:"signer"` // "sha256:..." of the public key (PKIX)
-	Subject string   `json:"subject,omitempty"`
-	Files   int      `json:"files"`
-	Bytes   int64    `json:"bytes"`
-	Hash    string   `json:"hash"`
-	Pickle  []string `json:"pickle"`  // files that run code when they are loaded
-	Ignored []string `json:"ignored"` // paths of the fixed list that are there and not covered
+	Name    string         `json:"name"`
+	Digest  string         `json:"digest"`    // the root digest of the manifest, "sha256:..."; it covers contents, not names
+	Signed  string         `json:"statement"` // "sha256:..." of the signed statement; it covers both
+	Signer  string         `json:"signer"`    // "sha256:..." of the public key (PKIX)
+	Subject string         `json:"subject,omitempty"`
+	Files   int            `json:"files"`
+	Bytes   int64          `json:"bytes"`
+	Hash    string         `json:"hash"`
+	Types   map[string]int `json:"types"`   // files by lower-case ending, "" for those without
+	Pickle  []string       `json:"pickle"`  // files of formats that can run code when they are loaded, by name or content
+	Ignored []string       `json:"ignored"` // paths of the fixed list that are there and not covered
 }
 
 // Digest returns "sha256:..." over the parts, each preceded by its length.
