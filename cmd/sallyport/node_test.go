@@ -100,9 +100,8 @@ func TestInspectorWorksThroughTheGate(t *testing.T) {
 		cmd.Dir = root
 		out, err := cmd.Output()
 		var res struct {
-			IsError bool           `json:"isError"`
-			Tools   []any          `json:"tools"`
-			Rest    map[string]any `json:",unknown"`
+			IsError bool  `json:"isError"`
+			Tools   []any `json:"tools"`
 		}
 		if jerr := json.Unmarshal(out, &res); jerr != nil {
 			t.Fatalf("inspector %v: %v, %v: %s", args, err, jerr, out)
