@@ -66,7 +66,7 @@ type demo struct {
 }
 
 func (d *demo) run(ctx context.Context) error {
-	steps := []func(context.Context) error{d.prepare, d.allowed, d.denied, d.approved, d.leaking, d.record, d.proof, d.tampered}
+	steps := []func(context.Context) error{d.prepare, d.allowed, d.denied, d.files, d.approved, d.leaking, d.record, d.proof, d.tampered}
 	for _, step := range steps {
 		if err := step(ctx); err != nil {
 			return fmt.Errorf("demo: %w", err)
@@ -117,7 +117,8 @@ func (d *demo) prepare(ctx context.Context) error {
 		return err
 	}
 	d.step("A real MCP server behind it: sallyport mcp --name notes -- sallyport example-server NOTES")
-	return d.connect(ctx)
+	d.client, err = d.connect(ctx, "notes", d.exe, "example-server", d.notes)
+	return err
 }
 
 func (d *demo) startOwner(ctx context.Context) error {
@@ -144,30 +145,34 @@ func (d *demo) startOwner(ctx context.Context) error {
 	return nil
 }
 
-func (d *demo) connect(ctx context.Context) error {
-	cmd := exec.CommandContext(ctx, d.exe, "mcp", "--data", d.data, "--name", "notes", "--", d.exe, "example-server", d.notes)
-	cmd.Stderr = d.err
+// connect opens a client's session with a server behind the gate and prints its tools.
+func (d *demo) connect(ctx context.Context, name string, command ...string) (*mcp.ClientSession, error) {
+	cmd := exec.CommandContext(ctx, d.exe, append([]string{"mcp", "--data", d.data, "--name", name, "--"}, command...)...)
+	cmd.Stderr = io.Discard // a server's own chatter; what fails is an error of the calls
 	client := mcp.NewClient(&mcp.Implementation{Name: "demo", Version: "1"}, nil)
 	session, err := client.Connect(ctx, &mcp.CommandTransport{Command: cmd}, nil)
 	if err != nil {
-		return err
+		return nil, err
 	}
-	d.client = session
 	res, err := session.ListTools(ctx, nil)
 	if err != nil {
-		return err
+		return session, err
 	}
 	var names []string
 	for _, t := range res.Tools {
 		names = append(names, t.Name)
 	}
 	d.say("   tools  %s\n", strings.Join(names, ", "))
-	return nil
+	return session, nil
 }
 
-// call makes one call as an agent would and prints what the agent sees.
+// call makes one call to the notes as an agent would and prints what the agent sees.
 func (d *demo) call(ctx context.Context, tool string, args map[string]any) (string, bool, error) {
-	res, err := d.client.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: args})
+	return d.callOn(ctx, d.client, tool, args)
+}
+
+func (d *demo) callOn(ctx context.Context, session *mcp.ClientSession, tool string, args map[string]any) (string, bool, error) {
+	res, err := session.CallTool(ctx, &mcp.CallToolParams{Name: tool, Arguments: args})
 	if err != nil {
 		return "", false, err
 	}
