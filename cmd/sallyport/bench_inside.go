@@ -182,7 +182,7 @@ func (in *inside) open(ctx context.Context, out *insideLatency, length time.Dura
 			mu.Lock()
 			defer mu.Unlock()
 			switch {
-			case errors.Is(err, errRefused):
+			case errors.Is(err, errRefused), errors.Is(err, enforce.ErrBusy):
 				out.Refused++
 			case err != nil:
 				failed = err
