@@ -28,6 +28,9 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "GET /v1/local/ledger", Scopes: viewer, Serve: s.ledgerStatus},
 		{Pattern: "GET /v1/local/ledger/proof/{index}", Scopes: auditor, Serve: s.ledgerProof},
 		{Pattern: "GET /v1/local/ledger/export", Scopes: auditor, Wait: -1, Serve: s.ledgerExport},
+		{Pattern: "POST /v1/local/ledger/erase", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerErase},
+		{Pattern: "GET /v1/local/ledger/entries/{index}", Scopes: auditor, Serve: s.ledgerEntry},
+		{Pattern: "POST /v1/local/ledger/entries/{index}/disclose", Scopes: auditor, Serve: s.ledgerDisclose},
 		{Pattern: "POST /v1/local/ledger/rebuild", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerRebuild},
 	}
 }
@@ -124,6 +127,96 @@ func (s *Sallyport) ledgerExport(w http.ResponseWriter, r *http.Request, _ *gate
 		return fmt.Errorf("export: %w", err)
 	}
 	return nil
+}
+
+// ledgerErase destroys the keys of a subject's payloads and waits until the index has let go of them.
+func (s *Sallyport) ledgerErase(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	var body struct {
+		Subject string `json:"subject"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
+		return err
+	}
+	if body.Subject == "" {
+		return gateway.Refuse(gateway.CodeInvalid, "subject is empty")
+	}
+	done, err := s.Ledger.Erase(r.Context(), "default", body.Subject, c.Name)
+	if errors.Is(err, ledger.ErrNotFound) {
+		return gateway.Refuse(gateway.CodeNotFound, "no key belongs to %q: nothing was recorded of it, or it is erased", action.Clip(body.Subject, 64))
+	}
+	if err != nil {
+		return err
+	}
+	if err := s.indexed(r.Context()); err != nil {
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, done)
+}
+
+// LedgerEntry is one record without its payload.
+type LedgerEntry struct {
+	Index uint64   `json:"index"`
+	Leaf  string   `json:"leaf"`  // its bytes, which are JSON
+	Parts []string `json:"parts"` // that were sealed with it
+}
+
+func (s *Sallyport) ledgerEntry(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	e, err := s.entry(r)
+	if err != nil {
+		return err
+	}
+	out := LedgerEntry{Index: e.Index, Leaf: string(e.Raw), Parts: []string{}}
+	for _, p := range e.Leaf.Parts {
+		out.Parts = append(out.Parts, string(p.Name))
+	}
+	return gateway.WriteJSON(w, http.StatusOK, out)
+}
+
+func (s *Sallyport) entry(r *http.Request) (ledger.Entry, error) {
+	i, err := strconv.ParseUint(r.PathValue("index"), 10, 63)
+	if err == nil {
+		var e ledger.Entry
+		if e, err = s.Ledger.Read(i); err == nil {
+			return e, nil
+		}
+	}
+	if errors.Is(err, ledger.ErrNotFound) || errors.Is(err, strconv.ErrSyntax) || errors.Is(err, strconv.ErrRange) {
+		err = gateway.Refuse(gateway.CodeNotFound, "the log has no such entry")
+	}
+	return ledger.Entry{}, err
+}
+
+// Disclosure is an opened part, and the record of its opening.
+type Disclosure struct {
+	Index  uint64         `json:"index"`
+	Part   string         `json:"part"`
+	Data   []byte         `json:"data"` // base64
+	Access action.Receipt `json:"access"`
+}
+
+// ledgerDisclose opens one part for a person, who is recorded first.
+func (s *Sallyport) ledgerDisclose(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	var body struct {
+		Part    string `json:"part"`
+		Purpose string `json:"purpose"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 16384); err != nil {
+		return err
+	}
+	e, err := s.entry(r)
+	if err != nil {
+		return err
+	}
+	data, access, err := s.Ledger.Disclose(r.Context(), e.Index, action.PartName(body.Part), c.Name, body.Purpose)
+	switch {
+	case errors.Is(err, ledger.ErrNotFound):
+		return gateway.Refuse(gateway.CodeNotFound, "entry %d has no part %q", e.Index, action.Clip(body.Part, 32))
+	case errors.Is(err, ledger.ErrErased):
+		return gateway.Refuse(gateway.CodeState, "the part is erased; that it was asked for is entry %d", access.Index)
+	case err != nil:
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, Disclosure{Index: e.Index, Part: body.Part, Data: data, Access: access})
 }
 
 // ledgerRebuild makes the followers' products anew out of the log.

@@ -62,6 +62,8 @@ type keyring struct {
 	pseudonyms []byte
 	prints     []byte
 
+	files sync.RWMutex // read-held while a seal key goes from file to cache or is made; write-held while keys are destroyed; before mu
+
 	mu    sync.RWMutex
 	known map[identity]string    // pseudonyms; guarded by mu
 	cache map[string]*sealKey    // by file name; guarded by mu
@@ -228,7 +230,7 @@ func (k *keyring) pseudonym(kind, id string) string {
 // sealKey returns the key of (owner, class), making it on first use. Making takes two fsyncs of the key
 // file and its folder in the calling goroutine; nobody but callers for the same key waits for it.
 func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
-	name := "seal-" + owner + "-" + class
+	name := sealName(owner, class)
 	k.mu.RLock()
 	key := k.cache[name]
 	k.mu.RUnlock()
@@ -244,6 +246,8 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 	k.mu.Unlock()
 	lock.Lock()
 	defer lock.Unlock()
+	k.files.RLock()
+	defer k.files.RUnlock()
 	k.mu.RLock()
 	key = k.cache[name]
 	k.mu.RUnlock()
@@ -346,25 +350,13 @@ func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err 
 	if !partNames[class] || strings.ContainsAny(owner, "/\\.-") || owner == "" {
 		return nil, nil, fmt.Errorf("ledger: unseal: key id %q is malformed", clip(p.kid))
 	}
-	name := "seal-" + owner + "-" + class
-	k.mu.RLock()
-	key := k.cache[name]
-	k.mu.RUnlock()
-	if key == nil {
-		key, err = k.loadSealKey(name, owner+"/"+class)
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil, ErrErased
-		}
-		if err != nil {
-			return nil, nil, fmt.Errorf("ledger: unseal: %w", err)
-		}
+	key, err := k.oldKey(owner, class)
+	if err != nil {
+		return nil, nil, err
 	}
 	if key.kid != p.kid {
 		return nil, nil, ErrErased
 	}
-	k.mu.Lock()
-	k.keep(name, key)
-	k.mu.Unlock()
 	if len(p.sealed) < nonceBytes+key.aead.Overhead()+saltBytes {
 		return nil, nil, errors.New("ledger: unseal: sealed part is too short")
 	}
@@ -374,6 +366,32 @@ func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err 
 	}
 	return plain[:saltBytes], plain[saltBytes:], nil
 }
+
+// oldKey returns the key of (owner, class) that there is, or ErrErased.
+func (k *keyring) oldKey(owner, class string) (*sealKey, error) {
+	name := sealName(owner, class)
+	k.mu.RLock()
+	key := k.cache[name]
+	k.mu.RUnlock()
+	if key != nil {
+		return key, nil
+	}
+	k.files.RLock()
+	defer k.files.RUnlock()
+	key, err := k.loadSealKey(name, owner+"/"+class)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, ErrErased
+	}
+	if err != nil {
+		return nil, fmt.Errorf("ledger: unseal: %w", err)
+	}
+	k.mu.Lock()
+	k.keep(name, key)
+	k.mu.Unlock()
+	return key, nil
+}
+
+func sealName(owner, class string) string { return "seal-" + owner + "-" + class }
 
 // sealContext is what a sealed part is bound to besides its key.
 func sealContext(tenant, part, kid string) []byte {

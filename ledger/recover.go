@@ -220,7 +220,7 @@ func (l *Log) restore(e scanned) error {
 	if e.index%markEvery == 0 {
 		l.marks = append(l.marks, mark{segment: e.at.segment, at: e.at.offset})
 	}
-	return nil
+	return l.finishErasure(leaf)
 }
 
 // ready opens the tail. The last batch is written once more: if the fsync under it had failed in the
