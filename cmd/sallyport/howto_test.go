@@ -236,3 +236,51 @@ func TestHowToMatchMissesWhatIsNotThere(t *testing.T) {
 		}
 	}
 }
+
+// What the documentation names must be there: tests that claims rest on, and files that links lead to.
+func TestDocumentationNamesWhatExists(t *testing.T) {
+	root, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	tests, pages := map[string]bool{}, []string{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz|Benchmark)\w+)\(`)
+	err = filepath.WalkDir(root, func(path string, d os.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (strings.HasPrefix(d.Name(), ".") && path != root || d.Name() == "node_modules"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			b, err := os.ReadFile(path)
+			for _, m := range declared.FindAllSubmatch(b, -1) {
+				tests[string(m[1])] = true
+			}
+			return err
+		case strings.HasSuffix(path, ".md"):
+			pages = append(pages, path)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	name, link := regexp.MustCompile("`((?:Test|Fuzz|Benchmark)[A-Z]\\w+)`"), regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	for _, page := range pages {
+		b, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		where, _ := filepath.Rel(root, page)
+		for _, m := range name.FindAllSubmatch(b, -1) {
+			if !tests[string(m[1])] {
+				t.Errorf("%s rests on %s, which does not exist", where, m[1])
+			}
+		}
+		for _, m := range link.FindAllSubmatch(b, -1) {
+			if _, err := os.Stat(filepath.Join(filepath.Dir(page), string(m[1]))); err != nil {
+				t.Errorf("%s links to %s, which is not there", where, m[1])
+			}
+		}
+	}
+}
