@@ -112,18 +112,25 @@ type TD struct {
 
 // Platform is what a TPM quote says.
 type Platform struct {
-	Key        string         `json:"ak_name"`     // hex of the attestation key's name
-	Resident   action.Tri     `json:"ak_resident"` // yes if the key's name was enrolled by credential activation
-	Endorsed   action.Tri     `json:"ek_endorsed"` // yes if the endorsement certificate leads to a trusted root
-	Maker      string         `json:"maker"`       // manufacturer id of that certificate; "" when unknown
-	PCRs       map[int]string `json:"pcrs"`        // values of the SHA-256 bank that the quote covers
-	Replayed   action.Tri     `json:"log_replayed"`
-	Events     int            `json:"events"`
+	Key        string         `json:"ak_name"`      // hex of the attestation key's name
+	Resident   action.Tri     `json:"ak_resident"`  // yes if the key was enrolled by credential activation
+	Endorsed   action.Tri     `json:"ek_endorsed"`  // yes if the chip's certificate leads to a trusted root
+	Maker      string         `json:"maker"`        // manufacturer id of that certificate; "" when unknown
+	PCRs       map[int]string `json:"pcrs"`         // SHA-256 registers that the quote covers, hex
+	Replayed   action.Tri     `json:"log_replayed"` // yes if the log explains the registers
+	Log        []Event        `json:"log"`
 	ResetCount uint32         `json:"reset_count"`
 	Restarts   uint32         `json:"restart_count"`
 	Clock      uint64         `json:"clock_ms"`
 	ClockSafe  action.Tri     `json:"clock_safe"`
 	Firmware   string         `json:"firmware"`
+}
+
+// Event is one measurement that a register was extended with.
+type Event struct {
+	PCR    int    `json:"pcr"`
+	Kind   string `json:"kind"`   // what was measured: "executable", "model", "policy", "tools", ...; "" for a raw digest
+	Digest string `json:"digest"` // hex of its SHA-256
 }
 
 // Model is what a signed model manifest and the files at hand say.
