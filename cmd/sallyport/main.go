@@ -143,7 +143,7 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
 	f.StringVar(&a.config, "config", "", "configuration file (default: sallyport.yaml in the user's configuration folder)")
 	f.StringVar(&a.data, "data", "", "data directory of the owner (default: the user's state folder)")
 	f.BoolVar(&a.json, "json", false, "answer in JSON")
-	root.AddCommand(a.upCommand(), a.demoCommand(), a.mcpCommand(), a.hookCommand(), a.serverCommand(),
+	root.AddCommand(a.upCommand(), a.demoCommand(), a.mcpCommand(), a.hookCommand(), a.hooksCommand(), a.protectCommand(), a.serverCommand(),
 		a.approvalsCommand(), a.killCommand(), a.releaseCommand(), a.sessionsCommand(), a.replayCommand(),
 		a.agentsCommand(), a.tokensCommand(), a.toolsCommand(), a.alertsCommand(), a.ledgerCommand(), a.policyCommand(),
 		a.checkCommand(), a.configCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand())

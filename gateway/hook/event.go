@@ -155,3 +155,6 @@ func plain(s string) string {
 func Escape(path string) string { return url.PathEscape(path) }
 
 func unescape(s string) (string, error) { return url.PathUnescape(s) }
+
+// KindOf is what a host's event asks of us.
+func KindOf(h Host, event string) Kind { return events[h][event] }
