@@ -187,7 +187,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	routes = append(routes, s.mcpHTTP.Routes()...)
 	routes = append(routes, s.hooks...)
 	if socket {
-		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.stdioUpstream, Separation: separationOf}
+		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())
 	}
 	return gate.Handler(routes...)
@@ -220,7 +220,7 @@ func (s *Sallyport) ready() bool { return s.Ledger.Stats().Stopped == "" }
 
 func (s *Sallyport) adminConfig() admin.Config {
 	return admin.Config{
-		Approvals: s.Approval, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: s.Index,
+		Approvals: s.Approval, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s},
 		Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(),
 		Policies: func(context.Context) ([]admin.Policy, error) {
 			b := s.Policy.Active().Bundle()

@@ -212,18 +212,44 @@ func (c *Config) kindOf(server string) string {
 	return c.Tools.Kinds[i].Kind
 }
 
-// observe pins what a server lists.
-func (s *Sallyport) observe(ctx context.Context, o mcp.Observation) error {
-	defs := make([]tools.Definition, 0, len(o.Tools))
+// observe pins what a server lists. In place of a definition that cannot be read it pins one that says so:
+// a tool that was approved counts as changed from then on, and one that was never seen as one that may
+// destroy, whatever its name or its server's kind says.
+func (s *Sallyport) observe(ctx context.Context, o mcp.Observation) (unusable []string, err error) {
+	var defs, broken []tools.Definition
 	for _, t := range o.Tools {
 		d, err := tools.ReadDefinition(t.Raw)
-		if err != nil {
-			return err
+		if err == nil {
+			defs = append(defs, d)
+			continue
 		}
-		defs = append(defs, d)
+		unusable = append(unusable, t.Name)
+		if d, err := unreadable(t); err == nil { // without a usable name nothing can be pinned, and nothing is known of it
+			broken = append(broken, d)
+		}
 	}
-	_, err := s.Tools.Observe(ctx, s.upstream(o.Subject.Tenant, o.Upstream), defs)
-	return err
+	up := s.upstream(o.Subject.Tenant, o.Upstream)
+	if _, err := s.Tools.Observe(ctx, up, defs); err != nil || len(broken) == 0 {
+		return unusable, err
+	}
+	up.Kind = ""
+	_, err = s.Tools.Observe(ctx, up, broken)
+	return unusable, err
+}
+
+// unreadable stands for a definition that cannot be read; its digest changes with it.
+func unreadable(t mcp.Tool) (tools.Definition, error) {
+	sum := sha256.Sum256(t.Raw)
+	raw, err := action.Canonical(struct {
+		Name        string          `json:"name"`
+		Description string          `json:"description"`
+		Annotations map[string]bool `json:"annotations"`
+	}{t.Name, "The definition that the server lists cannot be read: sha256:" + hex.EncodeToString(sum[:]),
+		map[string]bool{"readOnlyHint": false, "destructiveHint": true}})
+	if err != nil {
+		return tools.Definition{}, err
+	}
+	return tools.ReadDefinition(raw)
 }
 
 // upstream is a server as the registry knows it: kind and zone are the operator's word.
@@ -236,15 +262,29 @@ func (s *Sallyport) upstream(tenant string, u mcp.Upstream) tools.Upstream {
 	return up
 }
 
-// stdioUpstream vets the server behind a relay: a process of this machine is inside, and its name must
-// not be one that the configuration gives to a remote server.
-func (s *Sallyport) stdioUpstream(ctx context.Context, c *gateway.Caller, up mcp.Upstream) (mcp.Upstream, error) {
-	for _, r := range s.Config.Gateway.Servers {
-		if r.Name == up.Name {
-			return up, fmt.Errorf("server %q: the name belongs to a remote server; hint: use --name", up.Name)
-		}
-	}
+// relayUpstream vets the server behind a relay. A process of this machine is inside. A remote server is
+// outside unless the configuration vets that very address, and then it has the configuration's name for it,
+// so that what is declared of the name holds for it. No other server may take such a name.
+func (s *Sallyport) relayUpstream(ctx context.Context, c *gateway.Caller, up mcp.Upstream) (mcp.Upstream, error) {
 	up.Zone = action.ZoneInside
+	if up.URL != "" {
+		up.Zone = action.ZoneOutside
+	}
+	servers := s.Config.Gateway.Servers
+	named := slices.IndexFunc(servers, func(r MCPServer) bool { return r.Name == up.Name })
+	there := slices.IndexFunc(servers, func(r MCPServer) bool { return up.URL != "" && r.URL == up.URL })
+	switch {
+	case named >= 0 && up.URL != "" && servers[named].URL == up.URL:
+	case named >= 0:
+		return up, fmt.Errorf("server %q: the name belongs to a remote server; hint: use --name", up.Name)
+	case there >= 0 && up.Name == mcp.RemoteName(up.URL): // no name was given
+		named, up.Name = there, servers[there].Name
+	case there >= 0:
+		return up, fmt.Errorf("server %q: the configuration calls this address %q; hint: use --name %s", up.Name, servers[there].Name, servers[there].Name)
+	}
+	if named >= 0 && servers[named].Zone == "inside" {
+		up.Zone = action.ZoneInside
+	}
 	_, err := s.Tools.Observe(ctx, s.upstream(c.Subject.Tenant, up), nil)
 	if errors.Is(err, tools.ErrUpstream) {
 		err = fmt.Errorf("%w; hint: give the server another name with --name", err)

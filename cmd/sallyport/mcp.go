@@ -14,55 +14,127 @@ import (
 	"github.com/sallyport/sallyport/gateway/mcp"
 )
 
-func (a *app) mcpCommand() *cobra.Command {
-	var name string
-	var env []string
-	cmd := &cobra.Command{
-		Use:   "mcp [--name NAME] [--env NAME[=VALUE]] -- COMMAND [ARGUMENT...]",
-		Short: "Guard a stdio MCP server",
-		Long: `Guard a stdio MCP server: put this command where the server's own command stood in the
-client's configuration. Every call passes the gates of the owner, which is started if none runs.
-If the owner is lost, nothing passes any more. The exit code is the server's own.
+// mcpFlags are what the command line says of a server.
+type mcpFlags struct {
+	name    string
+	env     []string
+	url     string
+	headers string
+	wait    time.Duration
+}
 
-The server sees PATH, HOME, LANG and TMPDIR and what --env names, nothing else of the environment.`,
+func (a *app) mcpCommand() *cobra.Command {
+	var f mcpFlags
+	cmd := &cobra.Command{
+		Use:   "mcp [--name NAME] [--wait TIME] [--env NAME[=VALUE]] -- COMMAND [ARGUMENT...]",
+		Short: "Guard an MCP server for a stdio client",
+		Long: `Guard an MCP server: put this command where the server's own command stood in the client's
+configuration. Every call passes the gates of the owner, which is started if none runs. If the owner
+is lost, nothing passes any more. The exit code is the server's own.
+
+The server sees PATH, HOME, LANG and TMPDIR and what --env names, nothing else of the environment.
+
+With --url the server is a remote one that speaks streamable HTTP; it counts as outside unless the
+owner's configuration has its address in gateway.servers. What it wants to see in headers, a token above
+all, stands in the file that --header-file names, "Name: value" on each line, readable for you alone. A
+query in the address is not told to the owner.
+
+A call that needs a person's approval is answered with a ticket at once, or after --wait.`,
 		Example: `  sallyport mcp -- npx -y @modelcontextprotocol/server-filesystem ~/project
-  sallyport mcp --name github --env GITHUB_TOKEN -- github-mcp-server stdio`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error { return a.mcp(cmd.Context(), name, env, args) },
+  sallyport mcp --name github --env GITHUB_TOKEN -- github-mcp-server stdio
+  sallyport mcp --name tracker --url https://mcp.example.com/mcp --header-file ~/.config/tracker.headers`,
+		Args: func(_ *cobra.Command, args []string) error { return f.check(args) },
+		RunE: func(cmd *cobra.Command, args []string) error { return a.mcp(cmd.Context(), &f, args) },
 	}
-	cmd.Flags().StringVar(&name, "name", "", "our name of the server (default: derived from the command)")
-	cmd.Flags().StringArrayVar(&env, "env", nil, "variable of our environment that the server may see, or NAME=VALUE; may be repeated")
+	fs := cmd.Flags()
+	fs.StringVar(&f.name, "name", "", "our name of the server (default: derived from the command or the host)")
+	fs.StringArrayVar(&f.env, "env", nil, "variable of our environment that the server may see, or NAME=VALUE; may be repeated")
+	fs.StringVar(&f.url, "url", "", "address of a remote server, in place of a command")
+	fs.StringVar(&f.headers, "header-file", "", "file of headers for the remote server, such as its token")
+	fs.DurationVar(&f.wait, "wait", 0, "how long a call waits for an approval before it is answered with a ticket, at most 10m")
 	return cmd
 }
 
-// mcp runs a server process between the client on standard input and output and the owner's gates.
-func (a *app) mcp(ctx context.Context, name string, env, command []string) error {
+func (f *mcpFlags) check(args []string) error {
+	switch {
+	case (f.url == "") == (len(args) == 0):
+		return errors.New("either a command or --url is needed")
+	case f.url == "" && f.headers != "":
+		return errors.New("--header-file goes with --url")
+	case f.url != "" && len(f.env) > 0:
+		return errors.New("--env goes with a command")
+	case f.wait < 0 || f.wait > mcp.MaxPatience:
+		return fmt.Errorf("--wait %s is not between 0 and %s", f.wait, mcp.MaxPatience)
+	}
+	return nil
+}
+
+// hello says which server it is. Secrets are no part of it.
+func (f *mcpFlags) hello(command []string) (mcp.Hello, error) {
+	h := mcp.Hello{Version: mcp.HelloVersion, Name: f.name, Command: command, WaitMs: f.wait.Milliseconds()}
+	var err error
+	if f.url != "" {
+		if h.URL, err = mcp.ToldURL(f.url); err != nil {
+			return h, fmt.Errorf("mcp: --url: %w", err)
+		}
+	}
+	if h.Dir, err = os.Getwd(); err != nil {
+		return h, err
+	}
+	h.Parent, err = mcp.Started(mcp.ProcFS, os.Getppid())
+	return h, err
+}
+
+// remote is the server of --url.
+func (f *mcpFlags) remote() (*mcp.Remote, error) {
+	r := &mcp.Remote{URL: f.url}
+	if f.headers == "" {
+		return r, nil
+	}
+	var err error
+	if r.Header, err = mcp.ReadHeaders(f.headers); err != nil {
+		return nil, err
+	}
+	if mcp.Exposed(f.url, r.Header) {
+		return nil, errors.New("mcp: --url: the headers would go over the network in the clear; hint: use https")
+	}
+	return r, nil
+}
+
+// mcp runs between the client on standard input and output, a server, and the owner's gates.
+func (a *app) mcp(ctx context.Context, f *mcpFlags, command []string) error {
+	hello, err := f.hello(command)
+	if err != nil {
+		return err
+	}
+	r := &mcp.Relay{Hello: hello, ClientIn: a.in, ClientOut: a.out}
+	var environ []string
+	if f.url != "" {
+		r.Remote, err = f.remote()
+	} else {
+		environ, err = mcp.Environ(f.env)
+	}
+	if err != nil {
+		return err
+	}
 	c, err := a.owner(ctx, true)
 	if err != nil {
 		return err
 	}
-	conn, err := c.relay(ctx)
-	if err != nil {
+	if r.Conn, err = c.relay(ctx); err != nil {
 		return fmt.Errorf("mcp: %w", err)
 	}
-	environ, err := mcp.Environ(env)
-	if err != nil {
-		return errors.Join(err, conn.Close())
+	if r.Remote != nil {
+		if err := r.Run(ctx); err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
+		return nil
 	}
-	dir, err := os.Getwd()
+	child, err := mcp.Start(ctx, command, environ, hello.Dir, a.err)
 	if err != nil {
-		return errors.Join(err, conn.Close())
+		return errors.Join(&exitCode{127, fmt.Errorf("mcp: %w", err)}, r.Conn.Close())
 	}
-	parent, err := mcp.Started(mcp.ProcFS, os.Getppid())
-	if err != nil {
-		return errors.Join(err, conn.Close())
-	}
-	child, err := mcp.Start(ctx, command, environ, dir, a.err)
-	if err != nil {
-		return errors.Join(&exitCode{127, fmt.Errorf("mcp: %w", err)}, conn.Close())
-	}
-	r := &mcp.Relay{Conn: conn, Hello: mcp.Hello{Version: mcp.HelloVersion, Name: name, Command: command, Dir: dir, Parent: parent},
-		ClientIn: a.in, ClientOut: a.out, ServerIn: child.In, ServerOut: child.Out}
+	r.ServerIn, r.ServerOut, r.Kill = child.In, child.Out, child.Kill
 	err = r.Run(ctx)
 	code := child.Wait(5 * time.Second)
 	switch {

@@ -53,8 +53,9 @@ type Child struct {
 	cmd *exec.Cmd
 }
 
-// Start starts a server process with exactly env as its environment. Its stderr goes to stderr, which is
-// the client's own log. When ctx ends the process is killed.
+// Start starts a server process with exactly env as its environment, in a process group of its own where the
+// system has such: a launcher that is killed must not leave its server behind. Its stderr goes to stderr,
+// which is the client's own log. When ctx ends the group is killed.
 func Start(ctx context.Context, command, env []string, dir string, stderr io.Writer) (*Child, error) {
 	if len(command) == 0 {
 		return nil, errors.New("mcp: no command for the server")
@@ -65,6 +66,8 @@ func Start(ctx context.Context, command, env []string, dir string, stderr io.Wri
 		cmd.Env = []string{} // nil would mean our own
 	}
 	cmd.WaitDelay = 2 * time.Second
+	grouped(cmd)
+	cmd.Cancel = func() error { return killGroup(cmd.Process) }
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return nil, fmt.Errorf("mcp: server: %w", err)
@@ -79,11 +82,14 @@ func Start(ctx context.Context, command, env []string, dir string, stderr io.Wri
 	return &Child{In: in, Out: out, cmd: cmd}, nil
 }
 
-// Wait waits for the end of the process, for at most grace after its input was closed, then kills it. It
-// returns its exit code; a process ended by a signal has 128 and the signal's number.
+// Kill kills the process and all of its group. Wait has still to be called, and not to have returned.
+func (c *Child) Kill() { _ = killGroup(c.cmd.Process) }
+
+// Wait waits for the end of the process, for at most grace after its input was closed, then kills its group.
+// It returns its exit code; a process ended by a signal has 128 and the signal's number.
 func (c *Child) Wait(grace time.Duration) int {
 	_ = c.In.Close()
-	t := time.AfterFunc(grace, func() { _ = c.cmd.Process.Kill() })
+	t := time.AfterFunc(grace, c.Kill)
 	defer t.Stop()
 	err := c.cmd.Wait()
 	var exit *exec.ExitError

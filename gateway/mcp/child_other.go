@@ -4,7 +4,15 @@
 
 package mcp
 
-import "os"
+import (
+	"os"
+	"os/exec"
+)
 
 // signal returns 0: processes here do not end by signals.
 func signal(*os.ProcessState) int { return 0 }
+
+func grouped(*exec.Cmd) {}
+
+// killGroup kills the process alone.
+func killGroup(p *os.Process) error { return p.Kill() }

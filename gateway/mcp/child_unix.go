@@ -6,6 +6,7 @@ package mcp
 
 import (
 	"os"
+	"os/exec"
 	"syscall"
 )
 
@@ -15,4 +16,17 @@ func signal(s *os.ProcessState) int {
 		return int(w.Signal())
 	}
 	return 0
+}
+
+// grouped gives the process a group of its own. On a terminal the keys that end programs then reach only us,
+// and we end it.
+func grouped(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+
+// killGroup kills the process and what it started. A process that has ended and was waited for is left alone:
+// its number may be another's by now.
+func killGroup(p *os.Process) error {
+	if err := p.Signal(syscall.Signal(0)); err != nil {
+		return err
+	}
+	return syscall.Kill(-p.Pid, syscall.SIGKILL)
 }

@@ -57,7 +57,7 @@ func (c *Conn) malformed(ctx context.Context, code string) {
 func (c *Conn) attempt(p *plan) enforce.Attempt {
 	return enforce.Attempt{
 		Subject: c.peer.Subject, Session: c.peer.Session, Name: p.method, Type: p.typ, Server: c.up.Name, Tool: p.tool,
-		Arguments: p.args, Grade: c.peer.Grade, Separation: c.peer.Separation,
+		Arguments: p.args, Grade: c.peer.Grade, Separation: c.peer.Separation, Roots: c.peer.Roots,
 	}
 }
 

@@ -74,13 +74,9 @@ func (d *RelayDoor) serve(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 }
 
 func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.Peer, h Hello) (Peer, Upstream, error) {
-	folders, args := Roots(h.Command, h.Dir)
-	up := Upstream{Name: h.Name, Command: h.Command, Roots: args}
-	if up.Name == "" {
-		up.Name = Name(h.Command)
-	}
-	if len(h.Command) == 0 || len(up.Name) > 64 || strings.ContainsAny(up.Name, "/ \t\r\n\x00") {
-		return Peer{}, up, fmt.Errorf("server %q: not a name, or no command", action.Clip(up.Name, 64))
+	up, folders, err := h.upstream()
+	if err != nil {
+		return Peer{}, up, err
 	}
 	host := d.Host
 	if host == nil {
@@ -96,7 +92,9 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 			return Peer{}, up, err
 		}
 	}
-	sid, err := d.Gate.cfg.Enforcer.Session(ctx, &c.Subject, key, enforce.SessionOptions{Roots: folders})
+	// The folders of a server bound calls of that server only. Were they the session's, an agent could start one
+	// more relay with other folders and widen what its other servers may do.
+	sid, err := d.Gate.cfg.Enforcer.Session(ctx, &c.Subject, key, enforce.SessionOptions{})
 	if err != nil {
 		return Peer{}, up, errors.New("the session cannot be opened")
 	}
@@ -104,8 +102,33 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 	if d.Separation != nil {
 		sep = d.Separation(c)
 	}
-	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep,
+	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep, Roots: folders,
 		Patience: time.Duration(min(max(h.WaitMs, 0), MaxPatience.Milliseconds())) * time.Millisecond}, up, nil
+}
+
+// upstream is the server that a hello names, and its folders, never nil.
+func (h *Hello) upstream() (up Upstream, folders []string, err error) {
+	up, folders = Upstream{Name: h.Name, Command: h.Command, URL: h.URL}, []string{}
+	if (len(h.Command) == 0) == (h.URL == "") {
+		return up, nil, errors.New("a hello names either a command or a URL")
+	}
+	if h.URL != "" {
+		if err := checkRemote(h.URL); err != nil {
+			return up, nil, err
+		}
+	} else {
+		found, args := Roots(h.Command, h.Dir)
+		folders, up.Roots = append(folders, found...), args
+	}
+	if up.Name == "" {
+		if up.Name = Name(h.Command); h.URL != "" {
+			up.Name = RemoteName(h.URL)
+		}
+	}
+	if len(up.Name) > 64 || strings.ContainsAny(up.Name, "/ \t\r\n\x00") {
+		return up, nil, fmt.Errorf("server %q: not a name", action.Clip(up.Name, 64))
+	}
+	return up, folders, nil
 }
 
 // upgraded is a connection whose first bytes may already be in a buffer.

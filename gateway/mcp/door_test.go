@@ -144,8 +144,8 @@ func TestRelayOverTheOwnersSocketGuardsARealProcess(t *testing.T) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.hosts) != 1 || !strings.HasPrefix(p.hosts[0], "stdio:") || len(p.roots) != 1 {
-		t.Errorf("session hosts %q, roots %q", p.hosts, p.roots)
+	if len(p.hosts) != 1 || !strings.HasPrefix(p.hosts[0], "stdio:") || len(p.roots) != 0 || len(p.attempts[0].Roots) != 1 {
+		t.Errorf("session hosts %q, roots %q, of the call %q", p.hosts, p.roots, p.attempts[0].Roots)
 	}
 }
 

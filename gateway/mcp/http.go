@@ -61,20 +61,24 @@ func NewHTTP(cfg HTTPConfig) (*HTTP, error) {
 	if cfg.Gate == nil || cfg.Upstream == nil {
 		return nil, errors.New("mcp: Gate and Upstream are required")
 	}
-	if cfg.Transport == nil {
-		cfg.Transport = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
-			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second}
-	}
 	if cfg.Sessions == 0 {
 		cfg.Sessions = 4096
 	}
 	if cfg.Idle == 0 {
 		cfg.Idle = time.Hour
 	}
+	return &HTTP{cfg: cfg, client: newClient(cfg.Transport), sessions: map[string]*session{}, live: map[*Conn]int{}}, nil
+}
+
+// newClient returns a client of servers over t; nil means a transport without proxy, cookies or redirects.
+func newClient(t http.RoundTripper) *http.Client {
+	if t == nil {
+		t = &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second, DisableCompression: true,
+			MaxResponseHeaderBytes: 64 << 10, ForceAttemptHTTP2: true, TLSHandshakeTimeout: 10 * time.Second}
+	}
 	// A redirect would carry a judged request to a place that was not judged.
 	noRedirect := func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	return &HTTP{cfg: cfg, client: &http.Client{Transport: cfg.Transport, CheckRedirect: noRedirect},
-		sessions: map[string]*session{}, live: map[*Conn]int{}}, nil
+	return &http.Client{Transport: t, CheckRedirect: noRedirect}
 }
 
 // Routes returns the door's routes. The listener's gate checks Host, Origin and the credential.
@@ -186,7 +190,7 @@ func (x *exchange) open() error {
 		sep = x.h.cfg.Separation(x.caller)
 	}
 	x.conn = g.Conn(Peer{Subject: x.caller.Subject, Session: sid, Source: x.source(),
-		Grade: action.GradeProxy, Separation: sep}, x.up.Upstream)
+		Grade: action.GradeProxy, Separation: sep, Roots: []string{}}, x.up.Upstream)
 	x.ours = true
 	x.h.mu.Lock()
 	x.h.live[x.conn]++

@@ -14,34 +14,33 @@ import (
 const maxTools = 4096
 
 // tools observes a page of definitions and returns the part that the subject may see, for it alone. first
-// says that the page was asked for without a cursor.
+// says that the page was asked for without a cursor. One tool that cannot be read does not cost the others:
+// it is hidden and recorded, and a call of it is a call of an unlisted tool.
 func (c *Conn) tools(ctx context.Context, result []byte, first bool) ([]byte, error) {
 	list, err := elements(member(result, "tools"))
 	if err != nil || len(list) > maxTools {
 		return nil, fmt.Errorf("mcp: %q: no list of tools", c.up.Name)
 	}
-	tools := make([]Tool, 0, len(list))
-	seen := map[string]bool{}
-	for _, raw := range list {
-		name, ok := text(member(raw, "name"))
-		if !ok || name == "" || seen[name] {
-			return nil, fmt.Errorf("mcp: %q: a tool without a name of its own", c.up.Name)
-		}
-		seen[name] = true
-		tools = append(tools, Tool{Name: name, Raw: raw})
-	}
+	tools, hidden := named(list)
 	cfg := &c.gate.cfg
 	if cfg.Observe != nil {
 		o := Observation{Subject: &c.peer.Subject, Upstream: c.up, Tools: tools, Complete: first && member(result, "nextCursor") == nil}
-		if err := cfg.Observe(ctx, o); err != nil {
+		unusable, err := cfg.Observe(ctx, o)
+		if err != nil {
 			return nil, fmt.Errorf("mcp: %q: definitions are not recorded: %w", c.up.Name, err)
 		}
+		for _, name := range unusable {
+			hidden[name] = true
+		}
+	}
+	for range len(hidden) + len(list) - len(tools) {
+		c.malformed(ctx, "definition")
 	}
 	c.gate.learn(c.up.Name, tools)
 	shown := []byte{'['}
 	n := 0
 	for _, t := range tools {
-		if cfg.Visible != nil && !cfg.Visible(ctx, &c.peer.Subject, c.up.Name, t) {
+		if hidden[t.Name] || cfg.Visible != nil && !cfg.Visible(ctx, &c.peer.Subject, c.up.Name, t) {
 			continue
 		}
 		if n++; n > 1 {
@@ -49,10 +48,39 @@ func (c *Conn) tools(ctx context.Context, result []byte, first bool) ([]byte, er
 		}
 		shown = append(shown, t.Raw...)
 	}
-	if n < len(tools) {
+	if n < len(list) {
 		result = with(result, "tools", append(shown, ']'))
 	}
 	return c.private(result), nil
+}
+
+// named returns the tools of a list under their names. What has no name is left out; what stands under one
+// name several times is one tool, whose Raw is the array of all its definitions, and hidden: whoever calls
+// it would get one of them and was shown another.
+func named(list [][]byte) (tools []Tool, hidden map[string]bool) {
+	hidden = map[string]bool{}
+	at := map[string]int{}
+	for _, raw := range list {
+		name, ok := text(member(raw, "name"))
+		if !ok || name == "" {
+			continue
+		}
+		i, again := at[name]
+		if !again {
+			at[name] = len(tools)
+			tools = append(tools, Tool{Name: name, Raw: raw})
+			continue
+		}
+		t := &tools[i]
+		if !hidden[name] {
+			t.Raw = append([]byte{'['}, t.Raw...)
+		} else {
+			t.Raw = t.Raw[:len(t.Raw)-1]
+		}
+		hidden[name] = true
+		t.Raw = append(append(append(t.Raw, ','), raw...), ']')
+	}
+	return tools, hidden
 }
 
 // private keeps an answer that was judged for one subject out of shared caches, and bounds how long a

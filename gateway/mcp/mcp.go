@@ -61,16 +61,16 @@ type Observation struct {
 // Tool is one listed definition.
 type Tool struct {
 	Name string
-	Raw  []byte // the JSON object as the server sent it
+	Raw  []byte // the JSON object as the server sent it; an array of all of them if it listed the name twice
 }
 
 // Config is what a Gate needs. Enforcer is required.
 type Config struct {
 	Enforcer Enforcer
 
-	// Observe is told of every listed definition before the list is released. An error withholds the list.
-	// nil observes nothing.
-	Observe func(ctx context.Context, o Observation) error
+	// Observe is told of every listed definition before the list is released. It returns the names of those
+	// that it cannot use: they are hidden. An error withholds the list. nil observes nothing.
+	Observe func(ctx context.Context, o Observation) (unusable []string, err error)
 
 	// Visible reports whether the subject may see a tool. nil shows every tool.
 	Visible func(ctx context.Context, s *action.Subject, server string, t Tool) bool
@@ -173,7 +173,7 @@ type Upstream struct {
 	Name    string      // our name, part of every tool key
 	Command []string    // of a stdio server
 	Roots   []string    // its arguments that name its folders, see Roots
-	URL     string      // of an HTTP server
+	URL     string      // of an HTTP server; behind a relay without its query
 	Zone    action.Zone // as the operator vetted it; "" is unknown and counts as outside
 }
 
@@ -187,6 +187,7 @@ type Peer struct {
 	Source     string // for counted records of malformed attempts: never a secret
 	Grade      action.Grade
 	Separation action.Separation
+	Roots      []string      // folders that calls to this server are meant to stay in, see enforce.Attempt
 	Patience   time.Duration // how long a call may wait for people before it is answered with a ticket; at most MaxPatience
 }
 

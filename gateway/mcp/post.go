@@ -176,20 +176,10 @@ func (x *exchange) relay(res *http.Response) error {
 	if isStream(res) && res.StatusCode == http.StatusOK {
 		return x.stream(res)
 	}
-	limit := x.h.cfg.Gate.cfg.MessageBytes
-	d := dataBuffer{limit: limit}
-	buf := make([]byte, 32<<10)
-	for {
-		n, err := res.Body.Read(buf)
-		d.add(buf[:n])
-		if err == io.EOF {
-			break
-		}
-		if err != nil {
-			return x.broken(http.StatusBadGateway, "the server's answer was cut off")
-		}
+	l, err := readWhole(res.Body, x.h.cfg.Gate.cfg.MessageBytes)
+	if err != nil {
+		return x.broken(http.StatusBadGateway, "the server's answer was cut off")
 	}
-	l := d.line()
 	if x.key == "" { // the answer to a notification or an answer has no content
 		x.w.WriteHeader(plainStatus(res.StatusCode))
 		return nil
@@ -206,6 +196,22 @@ func (x *exchange) relay(res *http.Response) error {
 		return x.broken(res.StatusCode, "the server did not answer the request")
 	}
 	return x.reply(plainStatus(res.StatusCode), out)
+}
+
+// readWhole reads a body to its end; of one beyond limit only what sums it up is kept.
+func readWhole(body io.Reader, limit int) (line, error) {
+	d := dataBuffer{limit: limit}
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := body.Read(buf)
+		d.add(buf[:n])
+		if err == io.EOF {
+			return d.line(), nil
+		}
+		if err != nil {
+			return line{}, err
+		}
+	}
 }
 
 // own gives an error without an id the id of the request: there is only one that it can be about.

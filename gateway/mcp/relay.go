@@ -21,7 +21,8 @@ import (
 type Hello struct {
 	Version int      `json:"version"` // 1
 	Name    string   `json:"name"`    // the server's name; "" lets the owner derive one from Command
-	Command []string `json:"command"` // as it is started
+	Command []string `json:"command"` // of a stdio server, as it is started
+	URL     string   `json:"url"`     // of an HTTP server instead; a query, which may hold a secret, is cut to its "?"
 	Dir     string   `json:"dir"`     // working directory of the server
 	Parent  Process  `json:"parent"`  // the client: the process that started the relay
 	WaitMs  int64    `json:"wait_ms"` // how long a call may wait for people before it is answered with a ticket
@@ -54,6 +55,13 @@ type Relay struct {
 	ClientOut io.Writer
 	ServerIn  io.WriteCloser
 	ServerOut io.Reader
+	Remote    *Remote // in place of ServerIn and ServerOut, a server that is reached over HTTP
+
+	// Kill ends a server that goes on although its input has ended and nothing that it was asked is open. It
+	// is called once, Grace (0 means 10 s) after the input was closed, or as soon as nothing is open after
+	// that, or after an hour at the latest. nil waits for ever.
+	Kill  func()
+	Grace time.Duration
 
 	MessageBytes int           // 0 means DefaultMessageBytes
 	Drain        time.Duration // how long requests are still answered after the owner was lost; 0 means 2 s
@@ -66,6 +74,10 @@ type Relay struct {
 	mu   sync.Mutex
 	open map[string][]byte // ids of the client's open requests by key; guarded by mu, as below
 	lost bool
+
+	abort   context.CancelFunc // ends Remote
+	closed  chan struct{}      // the server's input was closed because the client sends no more
+	closing sync.Once
 }
 
 // ErrOwner means that the owner refused the relay, was lost, or broke the protocol.
@@ -81,6 +93,15 @@ func (r *Relay) Run(ctx context.Context) error {
 	if r.Drain == 0 {
 		r.Drain = 2 * time.Second
 	}
+	if r.Grace == 0 {
+		r.Grace = 10 * time.Second
+	}
+	remote, cancel := context.WithCancel(ctx)
+	defer cancel()
+	if r.abort = cancel; r.Remote != nil {
+		r.ServerIn = r.Remote.start(remote, r.MessageBytes)
+	}
+	r.closed = make(chan struct{})
 	r.frames.w = r.Conn
 	r.open = map[string][]byte{}
 	r.toClient, r.toServer = newQueue(2*r.MessageBytes), newQueue(2*r.MessageBytes)
@@ -135,6 +156,8 @@ func (r *Relay) carry(ctx context.Context) error {
 	run(r.fromServer)
 	run(r.writeClient)
 	run(r.writeServer)
+	over := make(chan struct{})
+	run(func() error { return r.outlive(over) })
 	finished := make(chan struct{})
 	run(func() error {
 		err := r.fromOwner()
@@ -159,10 +182,14 @@ func (r *Relay) carry(ctx context.Context) error {
 		r.toClient.discard()
 	}
 	r.toServer.discard()
+	close(over)
 	_ = r.ServerIn.Close()
 	_ = r.Conn.Close()
-	if c, ok := r.ServerOut.(io.Closer); ok && err != nil {
-		_ = c.Close()
+	if err != nil {
+		r.abort()
+		if c, ok := r.ServerOut.(io.Closer); ok {
+			_ = c.Close()
+		}
 	}
 	wg.Wait()
 	return err
@@ -224,10 +251,42 @@ func (r *Relay) tooLong(l line, client bool) error {
 	return r.frames.write(frameOversize, body)
 }
 
+// lastGrace bounds how long a server may work on for a client that sends no more.
+const lastGrace = time.Hour
+
+// outlive kills a server that does not end by itself.
+func (r *Relay) outlive(over <-chan struct{}) error {
+	select {
+	case <-over:
+		return nil
+	case <-r.closed:
+	}
+	last := time.Now().Add(lastGrace)
+	for t := time.NewTicker(r.Grace); ; {
+		select {
+		case <-over:
+			t.Stop()
+			return nil
+		case <-t.C:
+		}
+		r.mu.Lock()
+		busy := len(r.open) > 0
+		r.mu.Unlock()
+		if r.Kill != nil && (!busy || time.Now().After(last)) {
+			t.Stop()
+			r.Kill()
+			return nil
+		}
+	}
+}
+
 func (r *Relay) fromServer() error {
-	in := newLineReader(r.ServerOut, r.MessageBytes)
+	next := newLineReader(r.ServerOut, r.MessageBytes).next
+	if r.Remote != nil {
+		next = r.Remote.next
+	}
 	for {
-		l, err := in.next()
+		l, err := next()
 		switch {
 		case err != nil:
 			err = r.frames.write(frameServerEnd, nil)
@@ -305,6 +364,7 @@ func (r *Relay) writeServer() error {
 		}
 		if f.kind == frameCloseInput {
 			_ = r.ServerIn.Close() // the server is told to end; its own end follows
+			r.closing.Do(func() { close(r.closed) })
 			continue
 		}
 		if _, err := r.ServerIn.Write(append(f.body[:len(f.body):len(f.body)], '\n')); err != nil {
@@ -358,7 +418,12 @@ func Name(command []string) string {
 		pick = base
 		break
 	}
-	b := []byte(action.Clip(strings.ToLower(pick), 64))
+	return nameOf(pick)
+}
+
+// nameOf writes s in the letters that a tool key takes.
+func nameOf(s string) string {
+	b := []byte(action.Clip(strings.ToLower(s), 64))
 	for i, ch := range b {
 		if (ch < 'a' || ch > 'z') && (ch < '0' || ch > '9') && ch != '-' && ch != '_' && ch != '.' {
 			b[i] = '-'

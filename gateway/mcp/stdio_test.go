@@ -144,11 +144,11 @@ func TestStdioListShowsOnlyWhatTheAgentMaySee(t *testing.T) {
 	p := newPath()
 	var seen []string
 	g := newGate(t, p, func(c *Config) {
-		c.Observe = func(_ context.Context, o Observation) error {
+		c.Observe = func(_ context.Context, o Observation) ([]string, error) {
 			for _, x := range o.Tools {
 				seen = append(seen, x.Name)
 			}
-			return nil
+			return nil, nil
 		}
 		c.Visible = func(_ context.Context, _ *action.Subject, _ string, x Tool) bool { return x.Name != "send_note" }
 	})
