@@ -51,6 +51,11 @@ type Route struct {
 	Door    action.Door    // "" means Config.Door
 	Wait    time.Duration  // longest time the handler waits before it answers; negative for streams, which set their own write deadlines
 	Serve   Handler
+
+	// OwnOrigin accepts an Origin header that names the very address that was asked, as programs send it that
+	// are no browsers. A page has that origin only if this listener serves pages; a listener of agents serves
+	// none.
+	OwnOrigin bool
 }
 
 // Gate is what stands before the handlers of one listener. Several handlers may share one Gate, and
@@ -218,7 +223,7 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 	if err := g.checkHost(r); err != nil {
 		return err
 	}
-	if err := g.checkOrigin(r); err != nil {
+	if err := g.checkOrigin(r, rt.OwnOrigin); err != nil {
 		return err
 	}
 	c, err := g.authenticate(r, rt.Door)

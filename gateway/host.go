@@ -37,14 +37,14 @@ func (g *Gate) checkHost(r *http.Request) error {
 }
 
 // checkOrigin refuses whatever a web page sends, unless its origin is configured or, where pages of ours
-// are served, it is one of them.
-func (g *Gate) checkOrigin(r *http.Request) error {
+// are served or the route says so, it is one of them.
+func (g *Gate) checkOrigin(r *http.Request, own bool) error {
 	refused := Refuse(CodeOrigin, "requests from this web page are not accepted")
 	switch values := r.Header["Origin"]; {
 	case len(values) > 1:
 		return refused
 	case len(values) == 1:
-		if slices.Contains(g.cfg.Origins, values[0]) || g.cfg.SameOrigin && ownOrigin(r, values[0]) {
+		if slices.Contains(g.cfg.Origins, values[0]) || (own || g.cfg.SameOrigin) && ownOrigin(r, values[0]) {
 			return nil
 		}
 		return refused

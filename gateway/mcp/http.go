@@ -85,7 +85,7 @@ func newClient(t http.RoundTripper) *http.Client {
 func (h *HTTP) Routes() []gateway.Route {
 	route := func(method string, serve gateway.Handler) gateway.Route {
 		return gateway.Route{Pattern: method + " /mcp/{server}", Scopes: []action.Scope{action.ScopeAgent}, Door: action.DoorMCP,
-			Wait: -1, Serve: serve}
+			Wait: -1, Serve: serve, OwnOrigin: true}
 	}
 	return []gateway.Route{route("POST", h.post), route("GET", h.get), route("DELETE", h.delete)}
 }

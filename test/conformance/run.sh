@@ -2,9 +2,11 @@
 # SPDX-License-Identifier: Apache-2.0
 #
 # Runs the official MCP conformance suite against the Go SDK's everything-server, once direct and once
-# through the HTTP door, for both requirement sets. The scores must be equal, scenario by scenario.
+# through a whole owner whose policy allows everything, for both requirement sets. The scores must be equal,
+# scenario by scenario.
 #
 #	test/conformance/run.sh [REVISION...]        default: 2026-07-28 2025-11-25
+#	DOOR=-passthrough test/conformance/run.sh    through the plumbing alone
 #
 # Tools are pinned by package-lock.json and installed into .cache/conformance. Exit: 0 equal, 1 not, 2 a tool
 # is missing.
@@ -23,7 +25,7 @@ fi
 	go build -o "$cache/door" ./test/conformance/door)
 
 pids=
-stop() { for p in $pids; do kill "$p" 2>/dev/null || :; done; pids=; }
+stop() { for p in $pids; do kill "$p" 2>/dev/null || :; done; pids=; wait; }
 trap stop EXIT INT TERM
 
 # await FILE: the first line of FILE, once there is one.
@@ -55,7 +57,8 @@ for revision in ${@:-2026-07-28 2025-11-25}; do
 	pids="$pids $!"
 	await "$out/server.log" >/dev/null
 	: >"$out/url"
-	"$cache/door" -upstream "http://$address" >"$out/url" 2>"$out/door.log" &
+	rm -f "$out/$revision.report"
+	"$cache/door" ${DOOR:-} -upstream "http://$address" -report "$out/$revision.report" >"$out/url" 2>"$out/door.log" &
 	pids="$pids $!"
 	url=$(await "$out/url")
 	suite "http://$address" "$revision" "$out/$revision.direct"
@@ -64,6 +67,7 @@ for revision in ${@:-2026-07-28 2025-11-25}; do
 	if [ -s "$out/$revision.door.score" ] && cmp -s "$out/$revision.direct.score" "$out/$revision.door.score" &&
 		cmp -s "$out/$revision.direct.exit" "$out/$revision.door.exit"; then
 		echo "$revision: equal, $(grep '^Total' "$out/$revision.door.score"), exit $(cat "$out/$revision.door.exit")"
+		[ ! -s "$out/$revision.report" ] || echo "$revision: through the owner: $(head -n 1 "$out/$revision.report")"
 	else
 		echo "$revision: the score through the door differs" >&2
 		diff "$out/$revision.direct.score" "$out/$revision.door.score" >&2 || :

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Command door serves the HTTP door of gateway/mcp before one server, with an enforcement point that allows
-// everything and keeps its state in memory. It exists to show that the door itself changes nothing of the
-// protocol: the conformance suite must score the same through it as without it.
+// Command door serves a whole owner before one server: policy, detectors, labels, approvals and log over a
+// data directory that is thrown away. Its policy allows everything and obliges nothing, and every caller is
+// taken for the one agent that it makes, because the suite has no token. It exists to show that the gates
+// change nothing of the protocol: the conformance suite must score the same through them as without them.
 package main
 
 import (
@@ -10,22 +11,32 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"log"
 	"net"
 	"net/http"
-	"sync"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
 
+	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
-	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/gateway/mcp"
+	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/ledger"
 )
+
+// server is our name of the server.
+const server = "everything"
 
 func main() {
 	listen := flag.String("listen", "127.0.0.1:0", "address to serve on")
 	upstream := flag.String("upstream", "", "URL of the server")
 	free := flag.Bool("free", false, "print an address that is free now, and leave")
 	pass := flag.Bool("passthrough", false, "judge nothing, to see what the plumbing alone does")
+	report := flag.String("report", "", "file for what was decided, written at the end")
 	flag.Parse()
 	if *free {
 		l, err := net.Listen("tcp", *listen)
@@ -35,27 +46,113 @@ func main() {
 		fmt.Println(l.Addr())
 		return
 	}
-	if err := run(*listen, *upstream, *pass); err != nil {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	run := guarded
+	if *pass {
+		run = passthrough
+	}
+	if err := run(ctx, *listen, *upstream, *report); err != nil {
 		log.Fatal(err)
 	}
 }
 
-func run(listen, upstream string, pass bool) error {
-	all := &open{actions: map[string]bool{}}
-	gate, err := mcp.New(mcp.Config{Enforcer: all})
+// policy allows everything and obliges nothing.
+var policy = map[string]string{
+	"sallyport-bundle.yaml": "version: 1\nname: conformance\nsequence: 1\ndescription: Allows everything.\nowner: test\n",
+	"all.rego": "package sallyport.conformance\n\nimport rego.v2\n\n" +
+		`allow contains {"id": "all", "code": "all", "reason": "Everything."} if input.version == "agent.v1"` + "\n",
+}
+
+// guarded serves a whole owner.
+func guarded(ctx context.Context, listen, upstream, report string) error {
+	dir, err := os.MkdirTemp("", "conformance")
 	if err != nil {
 		return err
 	}
-	if pass {
-		gate = mcp.Passthrough()
+	defer func() { _ = os.RemoveAll(dir) }()
+	cfg := sallyport.DefaultConfig()
+	cfg.Data, cfg.Policy.Dir, cfg.Ledger.SegmentBytes = filepath.Join(dir, "data"), filepath.Join(dir, "policy"), 8<<20
+	cfg.Gateway.Servers = []sallyport.MCPServer{{Name: server, URL: upstream}}
+	if err := os.Mkdir(cfg.Policy.Dir, 0o700); err != nil {
+		return err
 	}
-	door, err := mcp.NewHTTP(mcp.HTTPConfig{Gate: gate, Upstream: func(_ context.Context, _ *gateway.Caller, name string) (mcp.HTTPUpstream, bool) {
+	for name, text := range policy {
+		if err := os.WriteFile(filepath.Join(cfg.Policy.Dir, name), []byte(text), 0o600); err != nil {
+			return err
+		}
+	}
+	s, err := sallyport.Open(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = s.Close() }()
+	auth, err := anAgent(ctx, s)
+	if err != nil {
+		return err
+	}
+	handler, err := s.Agents(auth)
+	if err != nil {
+		return err
+	}
+	background, cancel := context.WithCancel(ctx)
+	ran := make(chan error, 1)
+	go func() { ran <- s.Run(background) }()
+	err = serve(ctx, listen, handler)
+	cancel()
+	return errors.Join(err, <-ran, tell(s, report))
+}
+
+// tell writes how often each verdict was given: a run that judged nothing shows nothing.
+func tell(s *sallyport.Sallyport, path string) error {
+	if path == "" {
+		return nil
+	}
+	text := fmt.Sprintf("%d records", s.Ledger.Checkpoint().Size)
+	for _, v := range []action.Verdict{action.Allow, action.Ask, action.Deny, action.Quarantine} {
+		text += fmt.Sprintf(", %d %s", s.Enforcer.Decisions(v), v)
+	}
+	err := s.Ledger.Records(context.Background(), func(e ledger.Entry) error {
+		if l := e.Leaf; l.Verdict == action.Deny {
+			text += fmt.Sprintf("\n%s %s/%s %v %v", l.Verdict, l.Server, l.Tool, l.Rules, l.Codes)
+		}
+		return nil
+	})
+	return errors.Join(err, os.WriteFile(path, []byte(text+"\n"), 0o600))
+}
+
+// tokenless takes every caller for the holder of one token.
+type tokenless struct {
+	tokens *identity.Tokens
+	secret string
+}
+
+func anAgent(ctx context.Context, s *sallyport.Sallyport) (*tokenless, error) {
+	if _, err := s.Tokens.CreateAgent(ctx, identity.AgentSpec{ID: "conformance", By: "test"}); err != nil {
+		return nil, err
+	}
+	secret, _, err := s.Tokens.Issue(ctx, identity.TokenSpec{Agent: "conformance", User: "tester", Scopes: []action.Scope{action.ScopeAgent}, By: "test"})
+	return &tokenless{s.Tokens, secret}, err
+}
+
+// Authenticate proves the token, whoever asks.
+func (t *tokenless) Authenticate(ctx context.Context, _ *http.Request) (*gateway.Caller, error) {
+	p, err := t.tokens.Authenticate(ctx, t.secret)
+	if err != nil {
+		return nil, gateway.ErrUnauthenticated
+	}
+	return &gateway.Caller{Subject: p.Subject, Name: p.Name}, nil
+}
+
+// passthrough serves the plumbing alone.
+func passthrough(ctx context.Context, listen, upstream, _ string) error {
+	door, err := mcp.NewHTTP(mcp.HTTPConfig{Gate: mcp.Passthrough(), Upstream: func(_ context.Context, _ *gateway.Caller, name string) (mcp.HTTPUpstream, bool) {
 		return mcp.HTTPUpstream{Upstream: mcp.Upstream{Name: name, URL: upstream}}, true
 	}})
 	if err != nil {
 		return err
 	}
-	front, err := gateway.New(gateway.Config{Auth: anyone{}, Malformed: all.Malformed, Door: action.DoorMCP, SameOrigin: true})
+	front, err := gateway.New(gateway.Config{Auth: anyone{}, Malformed: func(context.Context, action.Door, string, string) {}, Door: action.DoorMCP})
 	if err != nil {
 		return err
 	}
@@ -63,12 +160,7 @@ func run(listen, upstream string, pass bool) error {
 	if err != nil {
 		return err
 	}
-	l, err := net.Listen("tcp", listen)
-	if err != nil {
-		return err
-	}
-	fmt.Printf("http://%s/mcp/everything\n", l.Addr())
-	return gateway.Server(handler).Serve(l)
+	return serve(ctx, listen, handler)
 }
 
 // anyone is an authenticator that takes every caller for the same agent.
@@ -80,51 +172,19 @@ func (anyone) Authenticate(context.Context, *http.Request) (*gateway.Caller, err
 	return &gateway.Caller{Subject: s, Name: s.ID}, nil
 }
 
-// open allows every attempt and releases every outcome as it is, each once.
-type open struct {
-	mu      sync.Mutex
-	n       int
-	actions map[string]bool // guarded by mu, as n
-}
-
-var errNone = errors.New("no such action")
-
-func (o *open) Session(context.Context, *action.Subject, string, enforce.SessionOptions) (string, error) {
-	return "session", nil
-}
-
-func (o *open) Before(_ context.Context, a enforce.Attempt) (enforce.Admission, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	o.n++
-	id := fmt.Sprintf("action-%d", o.n)
-	o.actions[id] = true
-	return enforce.Admission{ID: id, Verdict: action.Allow, Status: action.StatusIntended, Arguments: a.Arguments}, nil
-}
-
-func (o *open) Wait(context.Context, *action.Subject, string) (enforce.Admission, error) {
-	return enforce.Admission{}, errNone
-}
-
-func (o *open) Chunk(_ context.Context, _ *action.Subject, id string, out enforce.Outcome) (enforce.Release, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !o.actions[id] {
-		return enforce.Release{}, errNone
+// serve answers until ctx ends, and prints where.
+func serve(ctx context.Context, listen string, handler http.Handler) error {
+	l, err := net.Listen("tcp", listen)
+	if err != nil {
+		return err
 	}
-	return enforce.Release{ID: id, Verdict: action.Allow, Status: action.StatusReleased, Content: out.Content}, nil
-}
-
-func (o *open) After(ctx context.Context, s *action.Subject, id string, out enforce.Outcome) (enforce.Release, error) {
-	rel, err := o.Chunk(ctx, s, id, out)
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	delete(o.actions, id)
-	return rel, err
-}
-
-func (o *open) Heartbeat(*action.Subject, string) error { return nil }
-
-func (o *open) Malformed(_ context.Context, door action.Door, source, code string) {
-	log.Printf("malformed: %s %s %s", door, source, code)
+	srv := gateway.Server(handler)
+	srv.ErrorLog = log.New(io.Discard, "", 0)
+	stop := context.AfterFunc(ctx, func() { _ = srv.Close() })
+	defer stop()
+	fmt.Printf("http://%s/mcp/%s\n", l.Addr(), server)
+	if err := srv.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
 }
