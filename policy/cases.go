@@ -102,7 +102,7 @@ func (c *Compiled) under(s bundle.Suite) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: bundle %q: %s: %w", c.bundle.Name, s.File, err)
 	}
-	return compile(b, 0)
+	return compile(b, c.with)
 }
 
 func (c *Compiled) try(ctx context.Context, r *Report, file string, k bundle.Case, fired map[string]bool) error {

@@ -56,7 +56,7 @@ func survivors(t *testing.T, pack string, broken func(block string) []string, sa
 				if err != nil {
 					t.Fatal(err)
 				}
-				if c, err := compile(b, 0); err == nil && same(c) {
+				if c, err := compile(b, Config{}); err == nil && same(c) {
 					out = append(out, name+":\n"+block+"\n-- became --\n"+mutant)
 				}
 			}

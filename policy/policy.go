@@ -46,7 +46,19 @@ type Config struct {
 	Pack   string        // name of an embedded pack when Dir is ""; "" means "baseline"
 	Params []byte        // YAML in place of the bundle's params.yaml; nil keeps it. It counts in the digest
 	Limit  time.Duration // bound of one evaluation; 0 means rego.DefaultLimit
+
+	// Shadow is the number of decisions by compiled Rego of which OPA's evaluator takes one as well, to
+	// compare; 0 means rego.DefaultShadow, less than 0 none.
+	Shadow int
+	// Alarm is told that compiled Rego was given up, and why; nil tells nobody. It must not block.
+	Alarm func(why string)
 }
+
+// How much is compared before compiled Rego decides.
+const (
+	proofDocuments = 200
+	proofLimit     = 300 * time.Millisecond
+)
 
 // PDP is the policy decision point. It is safe for concurrent use.
 type PDP struct{ active atomic.Pointer[Compiled] }
@@ -111,6 +123,7 @@ type Compiled struct {
 	bundle     action.Bundle
 	evaluators []Evaluator
 	documents  *rego.Evaluator
+	with       Config // what it was compiled with
 }
 
 // Load reads and compiles the bundle that cfg names, without making it active. An error in any file
@@ -137,7 +150,7 @@ func Load(cfg Config) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return compile(b, cfg.Limit)
+	return compile(b, cfg)
 }
 
 // LoadFS loads the bundle at the top of fsys.
@@ -146,17 +159,17 @@ func LoadFS(fsys fs.FS) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
-	return compile(b, 0)
+	return compile(b, Config{})
 }
 
-func compile(b *bundle.Bundle, limit time.Duration) (*Compiled, error) {
-	c := &Compiled{source: b}
+func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
+	c := &Compiled{source: b, with: with}
 	fail := func(err error) (*Compiled, error) {
 		return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
 	}
 	var engines []bundle.Evaluator
 	if files := b.Policies(".rego"); len(files) > 0 {
-		cfg := rego.Config{Params: b.Params, Roots: b.Params.Roots, Limit: limit}
+		cfg := rego.Config{Params: b.Params, Roots: b.Params.Roots, Limit: with.Limit, Shadow: with.Shadow, Alarm: with.Alarm}
 		for _, f := range files {
 			cfg.Files = append(cfg.Files, rego.File(f))
 		}
@@ -171,6 +184,9 @@ func compile(b *bundle.Bundle, limit time.Duration) (*Compiled, error) {
 		c.documents = e
 		if e.Decides() {
 			c.evaluators = append(c.evaluators, e)
+			if err := e.Prove(context.Background(), c.seeds(), proofDocuments, proofLimit); err != nil {
+				return fail(err)
+			}
 		}
 		engines = append(engines, bundle.Evaluator{Name: "rego", Version: rego.Version, Capabilities: capabilities})
 	}
@@ -200,6 +216,30 @@ func compile(b *bundle.Bundle, limit time.Duration) (*Compiled, error) {
 		c.bundle.Expires = b.Manifest.Expires.UnixMilli()
 	}
 	return c, nil
+}
+
+// seeds are the queries of the bundle's cases. Cases that cannot be read are for Test to complain about.
+func (c *Compiled) seeds() []*action.Query {
+	suites, err := c.source.Suites()
+	if err != nil {
+		return nil
+	}
+	var out []*action.Query
+	for _, s := range suites {
+		for _, k := range s.Cases {
+			out = append(out, k.Query)
+		}
+	}
+	return out
+}
+
+// Coverage reports how much of the bundle's Rego is compiled, and why the rest is not. Without Rego it is
+// zero.
+func (c *Compiled) Coverage() rego.Coverage {
+	if c.documents == nil {
+		return rego.Coverage{}
+	}
+	return c.documents.Coverage()
 }
 
 // Bundle names the bundle as it stands in each of its decisions.

@@ -24,7 +24,7 @@ func (e *Evaluator) fold(d *action.Decision, q *action.Query, answer *ast.Term) 
 		fail(d, "rego.answer", errShape)
 		return
 	}
-	verdict := action.Verdict("")
+	var ranks []int
 	for i := range arr.Len() {
 		p, set := e.packs[i/len(sets)], sets[i%len(sets)]
 		fired, ok := arr.Elem(i).Value.(ast.Set)
@@ -34,31 +34,15 @@ func (e *Evaluator) fold(d *action.Decision, q *action.Query, answer *ast.Term) 
 		}
 		for _, t := range fired.Slice() {
 			r := p.rule(set, t)
-			switch {
-			case r == nil:
+			if r == nil {
 				fail(d, p.name+"."+set, errShape)
 				return
-			case set == "oblige":
-				d.Obligations = append(d.Obligations, r.obligation)
-				continue
-			case verdict == "":
-				verdict = r.match.Verdict
-			default:
-				verdict = verdict.Meet(r.match.Verdict)
 			}
-			m := r.match
-			m.Reason, m.Hint = e.fill(m.Reason, q), e.fill(m.Hint, q)
-			d.Matches = append(d.Matches, m)
+			ranks = append(ranks, r.rank)
 		}
 	}
-	if verdict == "" {
-		verdict = action.Deny
-		d.Matches = append(d.Matches, action.Match{ID: "default.rego", Verdict: action.Deny, Code: "no-rule",
-			Reason: "No rule permits this.", Severity: "medium"})
-	}
-	d.Verdict = verdict
-	slices.SortStableFunc(d.Matches, func(a, b action.Match) int { return strings.Compare(a.ID, b.ID) })
-	slices.SortStableFunc(d.Obligations, func(a, b action.Obligation) int { return strings.Compare(a.Rule, b.Rule) })
+	slices.Sort(ranks)
+	e.compose(d, q, ranks)
 }
 
 var idKey = ast.StringTerm("id")
@@ -81,16 +65,41 @@ func (p *pack) rule(set string, t *ast.Term) *rule {
 
 // fill replaces the placeholders. What it fills in is quoted where an agent could have chosen it.
 func (e *Evaluator) fill(s string, q *action.Query) string {
-	if !strings.Contains(s, "{") {
+	at := strings.IndexByte(s, '{')
+	if at < 0 {
 		return s
 	}
-	root := "the workspace"
-	if len(q.Context.Session.Roots) > 0 {
-		root = q.Context.Session.Roots[0]
-	} else if len(e.roots) > 0 {
-		root = e.roots[0]
+	var b strings.Builder
+	for ; at >= 0; at = strings.IndexByte(s, '{') {
+		b.WriteString(s[:at])
+		s = s[at:]
+		switch {
+		case strings.HasPrefix(s, "{tool}"):
+			b.WriteString(plain(q.Resource.ID))
+			s = s[len("{tool}"):]
+		case strings.HasPrefix(s, "{server}"):
+			b.WriteString(plain(q.Resource.Server))
+			s = s[len("{server}"):]
+		case strings.HasPrefix(s, "{root}"):
+			b.WriteString(plain(e.root(q)))
+			s = s[len("{root}"):]
+		default:
+			b.WriteByte('{')
+			s = s[1:]
+		}
 	}
-	return strings.NewReplacer("{tool}", plain(q.Resource.ID), "{server}", plain(q.Resource.Server), "{root}", plain(root)).Replace(s)
+	b.WriteString(s)
+	return b.String()
+}
+
+func (e *Evaluator) root(q *action.Query) string {
+	if len(q.Context.Session.Roots) > 0 {
+		return q.Context.Session.Roots[0]
+	}
+	if len(e.roots) > 0 {
+		return e.roots[0]
+	}
+	return "the workspace"
 }
 
 // plain makes a name safe to show: clipped, without control characters.

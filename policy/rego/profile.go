@@ -32,6 +32,7 @@ type rule struct {
 	match      action.Match
 	obligation action.Obligation
 	head       *ast.Term
+	rank       int // in the order of names
 }
 
 type span struct {

@@ -43,6 +43,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -72,6 +73,13 @@ type Config struct {
 	Params any           // becomes data.params; encodes as a JSON object
 	Roots  []string      // of the bundle, for {root}
 	Limit  time.Duration // 0 means DefaultLimit
+
+	// Shadow is the number of decisions by compiled rules of which topdown takes one as well; 0 means
+	// DefaultShadow, less than 0 none.
+	Shadow int
+	// Alarm is told why compiled rules are given up; nil tells nobody. It is called at most once by each
+	// decision under way and must not block.
+	Alarm func(why string)
 }
 
 // Evaluator decides under the profile. It is immutable and safe for concurrent use.
@@ -85,11 +93,23 @@ type Evaluator struct {
 	plan      *plan
 	roots     []string
 	limit     time.Duration
+	ranked    []*rule // all rules, sorted by name
+
+	fast    *compiled // nil if it could not be made
+	trust   atomic.Int32
+	why     atomic.Pointer[string] // the compiled rules do not decide
+	proved  atomic.Int64
+	decided atomic.Uint64
+	shadow  uint64 // 0 means never
+	alarm   func(string)
 }
 
 // New compiles the files. It returns an error that names file and line for anything outside the profile.
 func New(cfg Config) (*Evaluator, error) {
-	e := &Evaluator{limit: cfg.Limit, roots: cfg.Roots}
+	e := &Evaluator{limit: cfg.Limit, roots: cfg.Roots, alarm: cfg.Alarm}
+	if e.shadow = uint64(max(cfg.Shadow, 0)); cfg.Shadow == 0 {
+		e.shadow = DefaultShadow
+	}
 	if e.limit == 0 {
 		e.limit = DefaultLimit
 	}
@@ -111,18 +131,38 @@ func New(cfg Config) (*Evaluator, error) {
 	if err := e.load(cfg.Params); err != nil {
 		return nil, err
 	}
-	e.plan = newPlan(used(e.compiler))
+	seen := used(e.compiler)
+	e.plan = newPlan(seen)
+	e.ranked = ranked(e.packs)
 	if len(e.packs) == 0 {
 		return e, nil
 	}
-	parsed, err := ast.ParseBodyWithOpts(e.source(), ast.ParserOptions{Capabilities: capabilities()})
+	parsed, err := ast.ParseBodyWithOpts(source(e.packs), ast.ParserOptions{Capabilities: capabilities()})
 	if err != nil {
 		return nil, fmt.Errorf("rego: query: %w", err)
 	}
 	if e.query, err = e.compiler.QueryCompiler().Compile(parsed); err != nil {
 		return nil, fmt.Errorf("rego: query: %w", err)
 	}
+	if e.fast, err = e.compileRules(decide, seen); err != nil {
+		e.reject(err.Error())
+	}
 	return e, nil
+}
+
+// ranked numbers all rules in the order in which a decision lists them.
+func ranked(packs []*pack) []*rule {
+	var out []*rule
+	for _, p := range packs {
+		for _, r := range p.rules {
+			out = append(out, r)
+		}
+	}
+	slices.SortFunc(out, func(a, b *rule) int { return strings.Compare(a.match.ID, b.match.ID) })
+	for i, r := range out {
+		r.rank = i
+	}
+	return out
 }
 
 func compile(modules map[string]*ast.Module, schemas *ast.SchemaSet) (*ast.Compiler, error) {
@@ -163,10 +203,10 @@ func (e *Evaluator) load(params any) error {
 }
 
 // source is the one query: only the sets, so that nothing is evaluated that no set needs.
-func (e *Evaluator) source() string {
+func source(packs []*pack) string {
 	var b strings.Builder
 	b.WriteString("answer = [")
-	for i, p := range e.packs {
+	for i, p := range packs {
 		for j, set := range sets {
 			if i+j > 0 {
 				b.WriteString(", ")
@@ -200,13 +240,11 @@ func (e *Evaluator) Rules() []string {
 	return out
 }
 
-// Decide answers q. An evaluation error becomes a deny with the rule's name, never an error; the error is
-// for a context that ended and for a query that is nil.
-func (e *Evaluator) Decide(ctx context.Context, q *action.Query) (action.Decision, error) {
+var errNoQuery = errors.New("rego: no query")
+
+// topdown answers q by OPA's own evaluator.
+func (e *Evaluator) topdown(ctx context.Context, q *action.Query) (action.Decision, error) {
 	d := action.Decision{Verdict: action.Deny, Engines: []action.Engine{e.Engine()}}
-	if q == nil {
-		return d, errors.New("rego: no query")
-	}
 	input, err := e.plan.term(q)
 	if err != nil {
 		fail(&d, "rego.input", err)

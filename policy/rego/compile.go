@@ -1,0 +1,324 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package rego
+
+import (
+	"context"
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/open-policy-agent/opa/v1/ast"
+	"github.com/open-policy-agent/opa/v1/storage"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/usage"
+)
+
+// compiled is the rules of all packs as closures over the typed query. It decides exactly as topdown does or
+// says that it cannot; it is immutable, and safe for concurrent use through its pool of machines.
+type compiled struct {
+	tables []table
+	always []*entry
+	guards [][]int // raw parts of the query that must be JSON
+	pool   sync.Pool
+	lines  []Conjunction
+	slow   *ast.Compiler // what is left to topdown; nil if nothing is
+	packs  []*pack       // with the sets that slow still has
+	query  ast.Body
+	plan   *plan
+}
+
+// entry is one definition of one rule: a conjunction.
+type entry struct {
+	rank  int
+	rest  bool // test is only what comes before the expression that is left to topdown
+	test  func(m *machine) bool
+	loose bool // must be run even if the rule fired already: topdown may stumble over it
+}
+
+// table finds the entries that compare one fact with a constant.
+type table struct {
+	word func(m *machine) string
+	by   map[string][]*entry
+}
+
+// Conjunction says how one definition of one rule is evaluated.
+type Conjunction struct {
+	Rule string `json:"rule"`
+	File string `json:"file"`
+	Line int    `json:"line"`
+	Why  string `json:"why"` // it is left to topdown; "" if it is compiled
+}
+
+// scopes are the facts that rules are found by, from the most to the least telling.
+var scopes = []string{"input.resource.id", "input.resource.name", "input.resource.server", "input.subject.id", "input.action.name", "input.action.effect", "input.phase"}
+
+// compileRules compiles what it can. It returns an error only for what topdown would refuse, too.
+func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tree) (*compiled, error) {
+	if at := wordWithoutUnknown(queryType, seen); at != "" {
+		return nil, fmt.Errorf("rego: %s has no unknown", at)
+	}
+	params, err := e.store.Read(context.Background(), e.txn, storage.Path{"params"})
+	if err != nil {
+		return nil, err
+	}
+	data, ok := params.(ast.Value)
+	if !ok {
+		return nil, fmt.Errorf("rego: params are %T", params)
+	}
+	c := &compilation{compiler: e.compiler, params: data, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{}}
+	out := &compiled{guards: rawParts(queryType, seen, nil)}
+	kept := map[string]bool{}
+	for _, file := range sortedKeys(e.compiler.Modules) {
+		m := e.compiler.Modules[file]
+		p := e.packs[slices.IndexFunc(e.packs, func(p *pack) bool { return p.name == packagePath(m)[1] })]
+		for _, r := range m.Rules {
+			set := string(r.Head.Name)
+			if !slices.Contains(sets, set) {
+				continue
+			}
+			said := p.rule(set, r.Head.Key)
+			line := Conjunction{Rule: said.match.ID, File: file, Line: r.Location.Row}
+			line.Why = out.add(c, said.rank, r)
+			kept[place_(r)] = line.Why != ""
+			out.lines = append(out.lines, line)
+		}
+	}
+	if slices.Contains(mapValues(kept), true) {
+		if err := out.leave(e, modules, kept); err != nil {
+			return nil, err
+		}
+	}
+	out.pool.New = func() any {
+		m := &machine{words: make([]cachedWord, len(c.words)), memo: make([]memo, c.memos), raws: make([]memo, len(c.raws)),
+			slots: make([]value, c.size), seen: make([]uint32, len(e.ranked)), bctx: newBuiltinContext()}
+		return m
+	}
+	return out, nil
+}
+
+func mapValues[K comparable, V any](m map[K]V) []V {
+	out := make([]V, 0, len(m))
+	for _, v := range m {
+		out = append(out, v)
+	}
+	return out
+}
+
+func place_(r *ast.Rule) string { return fmt.Sprint(r.Location.File, ":", r.Location.Offset) }
+
+// add compiles one definition and returns why it could not.
+func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
+	fn := &function{}
+	s := &scope{c: c, fn: fn, vars: map[ast.Var]*operand{}}
+	best, words := len(scopes), []string(nil)
+	why := attempt(func() {
+		for _, e := range r.Body {
+			if i, w := discriminates(s, e); !s.loose && i < best {
+				best, words = i, w
+			}
+			mark := *s
+			if w := attempt(func() { s.expr(e) }); w != "" {
+				s.steps, s.loose = mark.steps, mark.loose
+				stay("%s", w)
+			}
+		}
+		if r.Else != nil {
+			stay("else")
+		}
+	})
+	n := &entry{rank: rank, rest: why != "", loose: s.loose, test: s.exists()}
+	c.size = max(c.size, fn.size+fn.need)
+	if best == len(scopes) {
+		out.always = append(out.always, n)
+		return why
+	}
+	t := out.table(c, best)
+	for _, w := range words {
+		t.by[w] = append(t.by[w], n)
+	}
+	return why
+}
+
+func (out *compiled) table(c *compilation, i int) *table {
+	for len(out.tables) < len(scopes) {
+		at, ok := place{slot: -1, typ: queryType}, true
+		for _, name := range strings.Split(scopes[len(out.tables)], ".")[1:] {
+			if at, ok = at.field(name); !ok {
+				panic("rego: no fact " + scopes[len(out.tables)])
+			}
+		}
+		out.tables = append(out.tables, table{word: c.read(at).str, by: map[string][]*entry{}})
+	}
+	return &out.tables[i]
+}
+
+// discriminates reports which of the scopes e compares with which constants; len(scopes) if none.
+func discriminates(s *scope, e *ast.Expr) (int, []string) {
+	if e.Negated || len(e.With) > 0 || !e.IsCall() || len(e.Operands()) != 2 {
+		return len(scopes), nil
+	}
+	a, b := e.Operand(0), e.Operand(1)
+	switch op := e.Operator().String(); op {
+	case "eq", "equal":
+		if _, ok := a.Value.(ast.String); ok {
+			a, b = b, a
+		}
+		if w, ok := b.Value.(ast.String); ok {
+			return factOf(s, a), []string{string(w)}
+		}
+	case "internal.member_2":
+		set, ok := b.Value.(ast.Set)
+		if !ok || !written(b) {
+			break
+		}
+		var words []string
+		for _, t := range set.Slice() {
+			if w, ok := t.Value.(ast.String); ok {
+				words = append(words, string(w))
+			}
+		}
+		return factOf(s, a), words
+	}
+	return len(scopes), nil
+}
+
+// factOf returns which of the scopes t reads.
+func factOf(s *scope, t *ast.Term) int {
+	switch v := t.Value.(type) {
+	case ast.Ref:
+		if i := slices.Index(scopes, v.String()); i >= 0 {
+			return i
+		}
+	case ast.Var:
+		for i := range scopes {
+			if o := s.lookup(v); o != nil && o.fact == scopes[i] {
+				return i
+			}
+		}
+	}
+	return len(scopes)
+}
+
+// leave compiles what is left to topdown.
+func (out *compiled) leave(e *Evaluator, modules map[string]*ast.Module, kept map[string]bool) (err error) {
+	rest := map[string]*ast.Module{}
+	has := map[string]map[string]bool{}
+	for file, m := range modules {
+		m = m.Copy()
+		m.Rules = slices.DeleteFunc(m.Rules, func(r *ast.Rule) bool {
+			return slices.Contains(sets, string(r.Head.Name)) && !kept[place_(r)]
+		})
+		name := packagePath(m)[1]
+		if has[name] == nil {
+			has[name] = map[string]bool{}
+		}
+		for _, r := range m.Rules {
+			has[name][string(r.Head.Name)] = true
+		}
+		rest[file] = m
+	}
+	out.slow = ast.NewCompiler().WithCapabilities(capabilities())
+	if out.slow.Compile(rest); out.slow.Failed() {
+		return fmt.Errorf("rego: %w", out.slow.Errors)
+	}
+	for _, p := range e.packs {
+		out.packs = append(out.packs, &pack{name: p.name, has: has[p.name], rules: p.rules})
+	}
+	out.plan = newPlan(used(out.slow))
+	parsed, err := ast.ParseBodyWithOpts(source(out.packs), ast.ParserOptions{Capabilities: capabilities()})
+	if err != nil {
+		return fmt.Errorf("rego: query: %w", err)
+	}
+	out.query, err = out.slow.QueryCompiler().Compile(parsed)
+	return err
+}
+
+// wordWithoutUnknown returns a seen word whose list has no unknown: topdown errs when it is off its list.
+func wordWithoutUnknown(t reflect.Type, u *usage.Tree) string {
+	switch {
+	case t == rawType:
+		return ""
+	case t.Implements(enumType):
+		if !slices.Contains(reflect.Zero(t).Interface().(enumerated).Values(), "unknown") {
+			return t.Name()
+		}
+		return ""
+	}
+	switch t.Kind() {
+	case reflect.Slice:
+		return wordWithoutUnknown(t.Elem(), nil)
+	case reflect.Struct:
+		for i := range t.NumField() {
+			if sub, ok := u.Field(t.Field(i).Tag.Get("json")); ok {
+				if at := wordWithoutUnknown(t.Field(i).Type, sub); at != "" {
+					return at
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// rawParts lists the seen parts that hold JSON of others.
+func rawParts(t reflect.Type, u *usage.Tree, path []int) (out [][]int) {
+	if t == rawType {
+		return [][]int{slices.Clone(path)}
+	}
+	if t.Kind() != reflect.Struct {
+		return nil
+	}
+	for i := range t.NumField() {
+		if sub, ok := u.Field(t.Field(i).Tag.Get("json")); ok {
+			out = append(out, rawParts(t.Field(i).Type, sub, append(path, i))...)
+		}
+	}
+	return out
+}
+
+// run finds the rules that fire. It reports false if the decision is topdown's.
+func (out *compiled) run(m *machine, q *action.Query) bool {
+	if m.gen++; m.gen == 0 {
+		clear(m.words)
+		clear(m.memo)
+		clear(m.raws)
+		clear(m.seen)
+		m.gen = 1
+	}
+	m.q, m.root = q, reflect.ValueOf(q).Elem()
+	m.base, m.steps, m.left, m.rest, m.fired = 0, 0, false, false, m.fired[:0]
+	for _, path := range out.guards {
+		if raw := m.root.FieldByIndex(path).Bytes(); len(raw) > 0 && !harmless(raw) && action.Check(raw, action.Limits{}) != nil {
+			return false
+		}
+	}
+	m.try(out.always)
+	for i := range out.tables {
+		if t := &out.tables[i]; len(t.by) > 0 && !m.left {
+			m.try(t.by[t.word(m)])
+		}
+	}
+	return !m.left
+}
+
+func (m *machine) try(entries []*entry) {
+	for _, e := range entries {
+		switch {
+		case m.left:
+			return
+		case e.rest && m.rest && !e.loose, m.seen[e.rank] == m.gen && !e.loose:
+		case !e.test(m):
+		case e.rest:
+			m.rest = true
+		case m.seen[e.rank] != m.gen:
+			m.seen[e.rank] = m.gen
+			m.fired = append(m.fired, e.rank)
+		}
+	}
+}
+
+// harmless reports whether raw is surely JSON that everybody reads alike. It says no when in doubt.
+func harmless(raw []byte) bool { return string(raw) == "{}" || string(raw) == "null" }
