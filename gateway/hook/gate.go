@@ -184,7 +184,7 @@ func (d *door) outcome(ctx context.Context, q *request, x *call) ([]byte, error)
 	if len(o.Content) == 0 {
 		o.Content, o.Opaque = []byte("null"), true
 	}
-	if !x.over && !d.calls.same(x, q) {
+	if x.admitted && !x.over && !d.calls.same(x, q) {
 		d.odd(ctx, q, "executed_other_arguments")
 	}
 	rel, err := d.cfg.Enforcer.After(ctx, &q.sub, x.action, o)
