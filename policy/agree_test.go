@@ -37,7 +37,7 @@ func TestCompiledPacksAgreeWithTopdown(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if err := under.documents.Compare(context.Background(), under.seeds(), n/10, 3, time.Hour); err != nil {
+				if err := under.documents.Compare(context.Background(), under.seeds(), n/20, 3, time.Hour); err != nil {
 					t.Errorf("%s: %v", s.File, err)
 				}
 			}
