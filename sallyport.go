@@ -152,13 +152,13 @@ func (s *Sallyport) stages() [][]enforce.Source {
 	return [][]enforce.Source{
 		{
 			{Name: "tools", Informer: s.Tools},
-			{Name: "identity", Informer: s.Tokens.Facts()},
-			{Name: "attest", Informer: s.Tokens.Unattested()},
+			{Name: "identity", Informer: s.Tokens.Facts(), Deadline: enforce.Inline},
+			{Name: "attest", Informer: s.Tokens.Unattested(), Deadline: enforce.Inline},
 		},
 		{
 			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},
-			{Name: "monitor", Informer: s.Monitor},
-			{Name: "seen", Informer: s.Seen},
+			{Name: "monitor", Informer: s.Monitor, Deadline: enforce.Inline},
+			{Name: "seen", Informer: s.Seen, Deadline: enforce.Inline},
 		},
 		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},
 	}

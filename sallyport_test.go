@@ -350,3 +350,28 @@ func BenchmarkAction(b *testing.B) {
 		}
 	}
 }
+
+func TestParallelSessionsOfOneAgentAreNotRefused(t *testing.T) {
+	h := open(t, func(c *sallyport.Config) { c.Policy.Dir = bundle(t, "") })
+	h.server("files", readTool)
+	sub, _ := h.agent("bot")
+	var wg sync.WaitGroup
+	for i := range 64 {
+		sess, err := h.Enforcer.Session(t.Context(), &sub, fmt.Sprintf("host-%d", i), enforce.SessionOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Go(func() {
+			for j := range 3 {
+				adm, _, err := h.Enforcer.Do(context.Background(), attempt(sub, sess, "files", "read_note", fmt.Sprintf(`{"name":"%d"}`, j)),
+					func(context.Context, enforce.Admission) (enforce.Outcome, error) {
+						return enforce.Outcome{Status: action.ResultDone, Content: []byte(`{"text":"from a stranger"}`)}, nil
+					})
+				if err != nil || adm.Verdict != action.Allow {
+					t.Errorf("%+v, %v", adm, err)
+				}
+			}
+		})
+	}
+	wg.Wait()
+}

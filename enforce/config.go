@@ -18,8 +18,13 @@ import (
 type Source struct {
 	Name     string
 	Informer Informer
-	Deadline time.Duration // 0 means Config.InformDeadline
+	// Deadline is 0 for Config.InformDeadline, or Inline for an informer that reads memory only and always
+	// returns: it is called without a goroutine of its own.
+	Deadline time.Duration
 }
+
+// Inline is the Deadline of informers that read memory only.
+const Inline time.Duration = -1
 
 // Config wires an Enforcer. Fields without a default are required.
 type Config struct {

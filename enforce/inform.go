@@ -52,16 +52,15 @@ func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) [
 	if len(stage) == 0 {
 		return nil
 	}
-	if len(stage) == 1 && stage[0].Deadline < 0 { // memory only and trusted to return
-		s := call(ctx, 0, stage[0], q)
-		return put(q, stage, []stated{s})
-	}
 	results := make(chan stated, len(stage)) // buffered: one left behind does not block for ever
 	var longest time.Duration
 	snapshot := *q // informers left behind must not see what others put in later
 	for i, s := range stage {
 		d := s.Deadline
-		if d <= 0 {
+		if d < 0 {
+			continue
+		}
+		if d == 0 {
 			d = e.cfg.InformDeadline
 		}
 		longest = max(longest, d)
@@ -71,9 +70,14 @@ func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) [
 			results <- call(ctx, i, s, &snapshot)
 		}()
 	}
+	done := make([]stated, 0, len(stage))
+	for i, s := range stage { // while the others work
+		if s.Deadline < 0 {
+			done = append(done, call(ctx, i, s, &snapshot))
+		}
+	}
 	timer := time.NewTimer(longest)
 	defer timer.Stop()
-	done := make([]stated, 0, len(stage))
 	for len(done) < len(stage) {
 		select {
 		case s := <-results:

@@ -54,6 +54,7 @@ type Config struct {
 
 // Flow is the Reserver that states action.Flow. Its methods are safe for concurrent use.
 type Flow struct {
+	rows [64]sync.Mutex // each serialises the changes of some rows; the last lock to be taken, held across the store's I/O
 	cfg  Config
 	seed maphash.Seed
 

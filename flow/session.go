@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash/maphash"
 	"maps"
 	"slices"
 	"strings"
@@ -308,8 +309,12 @@ func same(a, b action.Labels) bool {
 	return a.Untrusted == b.Untrusted && a.Secrecy == b.Secrecy && a.Opaque == b.Opaque
 }
 
-// change writes what edit makes of the value under key, nil if there is none.
+// change writes what edit makes of the value under key, nil if there is none. Sessions of one subject
+// share a row: within this process they take turns, so that a conflict means another process.
 func (f *Flow) change(ctx context.Context, key string, edit func(old []byte) ([]byte, error)) error {
+	turn := &f.rows[maphash.String(f.seed, key)%uint64(len(f.rows))]
+	turn.Lock()
+	defer turn.Unlock()
 	for range 8 {
 		e, err := f.cfg.Store.Get(ctx, key)
 		if err != nil && !errors.Is(err, store.ErrNotFound) {
