@@ -117,7 +117,7 @@ type Record struct {
 	Bundle     Bundle        `json:"bundle"`
 	Engines    []Engine      `json:"engines"`
 	Call       string        `json:"call"`    // keyed fingerprint of (door, call id)
-	Binding    string        `json:"binding"` // keyed fingerprint of tool and argument bytes
+	Binding    string        `json:"binding"` // keyed fingerprint of tool and argument bytes; of an outcome, of what came back
 	Grant      string        `json:"grant"`   // approval id
 	Channel    Rank          `json:"channel"` // of an approval
 	Grade      Grade         `json:"grade"`

@@ -219,8 +219,9 @@ func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(context.Conte
 	if err != nil || adm.Verdict != action.Allow {
 		return adm, Release{}, err
 	}
-	if adm.Release != nil {
-		return adm, *adm.Release, nil
+	if adm.Release != nil { // a repeat of what has ended
+		rel, err = e.Held(ctx, &a.Subject, adm.ID)
+		return adm, rel, err
 	}
 	x, err := e.claim(adm.ID)
 	if err != nil {
@@ -255,7 +256,7 @@ func (e *Enforcer) After(ctx context.Context, s *action.Subject, id string, o Ou
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	digest := e.cfg.Fingerprint("outcome", []byte(o.Status), []byte(o.Kind), o.Content)
+	digest := e.outcomeDigest(o)
 	kind := action.KindOutcome
 	switch {
 	case x.release != nil && x.outcome == digest:

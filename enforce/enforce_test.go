@@ -120,7 +120,7 @@ func TestDoRunsBothGatesInOrder(t *testing.T) {
 		t.Errorf("the recorded input cannot be read: %v", err)
 	}
 	adm, rel, err = r.Do(t.Context(), r.attempt("read", "c1", `{"a": 1}`), done(&ran, `"again"`))
-	if err != nil || adm.Release == nil || ran.Load() != 1 {
+	if err != nil || adm.Release == nil || ran.Load() != 1 || string(rel.Content) != `{"ok": true}` {
 		t.Errorf("a repeated call ran %d times: %+v %+v %v", ran.Load(), adm, rel, err)
 	}
 	if _, _, err = r.Do(t.Context(), r.attempt("read", "c1", `{"a": 2}`), done(&ran, `"again"`)); !errors.Is(err, enforce.ErrConflict) {

@@ -57,7 +57,7 @@ func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {
 // outcomeRecord states what came back and what gate two said about it.
 func (e *Enforcer) outcomeRecord(x *entry, j judgement, kind action.Kind, o Outcome, released []byte) *action.Record {
 	r := e.recordOf(x, kind, &j)
-	r.Status = action.StatusDone
+	r.Status, r.Binding = action.StatusDone, e.outcomeDigest(o)
 	if o.Status != action.ResultDone {
 		r.Status = action.StatusFailed
 	}
@@ -70,6 +70,11 @@ func (e *Enforcer) outcomeRecord(x *entry, j judgement, kind action.Kind, o Outc
 	r.part(action.PartInputAfter, j.input)
 	r.canonical(action.PartExplanation, &j.decision)
 	return r.Record
+}
+
+// outcomeDigest tells a repeated outcome from another one.
+func (e *Enforcer) outcomeDigest(o Outcome) string {
+	return e.cfg.Fingerprint("outcome", []byte(o.Status), []byte(o.Kind), o.Content)
 }
 
 // draft is a record with the owner of its parts.

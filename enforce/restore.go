@@ -70,8 +70,9 @@ func (x *entry) replay(index uint64, r *action.Record) {
 	case action.KindIntent:
 		x.status, x.intended, x.receipt = action.StatusIntended, true, rec
 	case action.KindOutcome, action.KindLate:
-		x.status, x.outReceipt = r.Status, rec
-		rel := Release{ID: x.id, Verdict: r.Verdict, Status: action.StatusReleased}
+		x.status, x.outReceipt, x.outcome = r.Status, rec, r.Binding
+		rel := Release{ID: x.id, Verdict: r.Verdict, Status: action.StatusReleased,
+			Rewritten: slices.ContainsFunc(r.Parts, func(p action.PayloadPart) bool { return p.Name == action.PartReleased })}
 		if r.Enforced && r.Verdict != action.Allow {
 			rel.Status, rel.Hint = action.StatusWithheld, withheldHint
 		}

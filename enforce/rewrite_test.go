@@ -125,3 +125,33 @@ func TestObligationsAreCarriedOutOrDeny(t *testing.T) {
 		t.Errorf("a piece of a result that is to be scanned whole: %+v, %v", rel, err)
 	}
 }
+
+// TestRestartReleasesOnlyWhatWasReleased: what gate two took out of a result stays out, and a repeat of
+// the same outcome is the same outcome.
+func TestRestartReleasesOnlyWhatWasReleased(t *testing.T) {
+	r := newRig(t, func(q *action.Query) (action.Decision, error) {
+		d := enforcetest.Rule(action.Allow, "test.allow")
+		if q.Phase == action.After {
+			d.Obligations = []action.Obligation{{Type: action.ObligeRedact, Params: map[string]string{"pointer": "/key"}}}
+		}
+		return d, nil
+	}, nil)
+	adm, err := r.Before(t.Context(), r.attempt("read", "c", `{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := enforce.Outcome{Status: action.ResultDone, Content: []byte(`{"key":"the secret"}`)}
+	first, err := r.After(t.Context(), &r.sub, adm.ID, out)
+	if err != nil || strings.Contains(string(first.Content), "the secret") || !first.Rewritten {
+		t.Fatal(first, err)
+	}
+	r.open()
+	again, err := r.After(t.Context(), &r.sub, adm.ID, out)
+	if err != nil || string(again.Content) != string(first.Content) {
+		t.Errorf("a repeat after a restart: %+v (%s), %v", again, again.Content, err)
+	}
+	held, err := r.Held(t.Context(), &r.sub, adm.ID)
+	if err != nil || string(held.Content) != string(first.Content) {
+		t.Errorf("asked for after a restart: %+v (%s), %v", held, held.Content, err)
+	}
+}
