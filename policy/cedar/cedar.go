@@ -37,7 +37,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"iter"
 	"path"
 	"reflect"
 	"slices"
@@ -84,17 +83,7 @@ type rule struct {
 type list struct {
 	rules []*rule
 	byID  map[cedar.PolicyID]*rule
-}
-
-// All makes a list a cedar.PolicyIterator.
-func (l list) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
-	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
-		for _, r := range l.rules {
-			if !yield(r.id, r.policy) {
-				return
-			}
-		}
-	}
+	index *index
 }
 
 // New parses the files. It returns an error that names file and line for a policy without a name or with
@@ -128,6 +117,11 @@ func New(cfg Config) (*Evaluator, error) {
 				l = &e.forbids
 			}
 			l.rules, l.byID[r.id] = append(l.rules, r), r
+		}
+	}
+	for _, l := range []*list{&e.permits, &e.forbids} {
+		if l.index, err = newIndex(l.rules); err != nil {
+			return nil, fmt.Errorf("cedar: %w", err)
 		}
 	}
 	e.plan = newPlan(seen, params)
@@ -164,8 +158,8 @@ func (e *Evaluator) Decide(ctx context.Context, q *action.Query) (action.Decisio
 	}
 	env := e.plan.environment(q)
 	// Two passes, because one would keep from us the permits that a forbid overrides.
-	_, permits := cedar.Authorize(e.permits, env, env.request)
-	_, forbids := cedar.Authorize(e.forbids, env, env.request)
+	_, permits := cedar.Authorize(search{e.permits.index, env, &env.request}, env, env.request)
+	_, forbids := cedar.Authorize(search{e.forbids.index, env, &env.request}, env, env.request)
 	e.fold(&d, permits, forbids)
 	return d, nil
 }

@@ -4,7 +4,10 @@ package cedar
 
 import (
 	"fmt"
+	"hash/maphash"
 	"reflect"
+	"slices"
+	"sync/atomic"
 
 	"github.com/cedar-policy/cedar-go"
 	"github.com/cedar-policy/cedar-go/types"
@@ -19,6 +22,8 @@ type plan struct {
 	seen   *usage.Tree
 	params cedar.Value
 	top    []part
+
+	entities entities
 }
 
 // part is one attribute of the context.
@@ -29,6 +34,7 @@ type part struct {
 
 func newPlan(seen *usage.Tree, params cedar.Value) *plan {
 	p := &plan{seen: seen}
+	p.entities.seed = maphash.MakeSeed()
 	add := func(name string, encode func(q *action.Query) cedar.Value) {
 		if _, ok := seen.Field(name); ok {
 			p.top = append(p.top, part{cedar.String(name), encode})
@@ -73,8 +79,9 @@ func (p *plan) record(q *action.Query) cedar.Record {
 
 // environment is one request with its entities, which are built when Cedar asks for them.
 type environment struct {
-	request cedar.Request
-	q       *action.Query
+	request  cedar.Request
+	q        *action.Query
+	entities *entities
 }
 
 // word returns s if it is on the list of its type, else "unknown".
@@ -91,7 +98,7 @@ func word[T interface {
 }
 
 func (p *plan) environment(q *action.Query) *environment {
-	return &environment{q: q, request: cedar.Request{
+	return &environment{q: q, entities: &p.entities, request: cedar.Request{
 		Principal: cedar.NewEntityUID("Agent", cedar.String(q.Subject.ID)),
 		Action:    cedar.NewEntityUID("Action", cedar.String(word(q.Action.Effect))),
 		Resource:  cedar.NewEntityUID("Tool", cedar.String(q.Resource.ID)),
@@ -103,16 +110,41 @@ func (p *plan) environment(q *action.Query) *environment {
 func (e *environment) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
 	switch uid {
 	case e.request.Principal:
-		parents := []cedar.EntityUID{cedar.NewEntityUID("Tenant", cedar.String(e.q.Subject.Tenant))}
-		for _, role := range e.q.Subject.Identity.Roles {
-			parents = append(parents, cedar.NewEntityUID("Role", cedar.String(role)))
-		}
-		return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(parents...)}, true
+		return e.entities.find(uid, "Tenant", e.q.Subject.Tenant, e.q.Subject.Identity.Roles), true
 	case e.request.Resource:
-		server := cedar.NewEntityUID("Server", cedar.String(e.q.Resource.Server))
-		return cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(server)}, true
+		return e.entities.find(uid, "Server", e.q.Resource.Server, nil), true
 	}
 	return cedar.Entity{}, false
+}
+
+// entities remembers the agents and tools of late: the same few act all the time, and making a set of parents
+// costs more than most policies. It is bounded, and safe for concurrent use.
+type entities struct {
+	seed maphash.Seed
+	last [256]atomic.Pointer[known]
+}
+
+type known struct {
+	uid    cedar.EntityUID
+	kind   cedar.EntityType
+	above  string
+	roles  []string
+	entity cedar.Entity
+}
+
+// find returns the entity uid within kind::"above" and within its roles.
+func (c *entities) find(uid cedar.EntityUID, kind cedar.EntityType, above string, roles []string) cedar.Entity {
+	at := &c.last[maphash.String(c.seed, string(uid.ID))%uint64(len(c.last))]
+	if k := at.Load(); k != nil && k.uid == uid && k.kind == kind && k.above == above && slices.Equal(k.roles, roles) {
+		return k.entity
+	}
+	parents := []cedar.EntityUID{cedar.NewEntityUID(kind, cedar.String(above))}
+	for _, role := range roles {
+		parents = append(parents, cedar.NewEntityUID("Role", cedar.String(role)))
+	}
+	k := &known{uid, kind, above, slices.Clone(roles), cedar.Entity{UID: uid, Parents: cedar.NewEntityUIDSet(parents...)}}
+	at.Store(k)
+	return k.entity
 }
 
 // history gives counters by name, because a column of values would lose which is which. A name that
@@ -234,10 +266,38 @@ func columns(t reflect.Type, u *usage.Tree) encoder {
 					vals = append(vals, val)
 				}
 			}
-			m[f.name] = cedar.NewSet(vals...)
+			m[f.name] = setOf(vals)
 		}
 		return cedar.NewRecord(m)
 	}
+}
+
+// alone holds the sets of one word each that most columns are.
+var alone = func() map[cedar.String]cedar.Set {
+	out := map[cedar.String]cedar.Set{}
+	for _, e := range []enumerated{action.Tri(""), action.Effect(""), action.State(""), action.Secrecy(""), action.Origin(""), action.Sink("")} {
+		for _, w := range e.Values() {
+			out[cedar.String(w)] = cedar.NewSet(cedar.String(w))
+		}
+	}
+	return out
+}()
+
+func setOf(vals []cedar.Value) cedar.Set {
+	if len(vals) == 0 {
+		return cedar.NewSet()
+	}
+	for _, v := range vals[1:] {
+		if !v.Equal(vals[0]) {
+			return cedar.NewSet(vals...)
+		}
+	}
+	if w, ok := vals[0].(cedar.String); ok {
+		if s, ok := alone[w]; ok {
+			return s
+		}
+	}
+	return cedar.NewSet(vals[0])
 }
 
 // convert turns the parameters into a record.
