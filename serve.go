@@ -175,7 +175,9 @@ func (s *Sallyport) admits(p gateway.Peer) bool {
 
 // Agents returns the doors for agents behind auth, for a program that embeds an owner and proves callers in
 // its own way. Serve serves them too.
-func (s *Sallyport) Agents(auth gateway.Authenticator) (http.Handler, error) { return s.agents(auth, false) }
+func (s *Sallyport) Agents(auth gateway.Authenticator) (http.Handler, error) {
+	return s.agents(auth, false)
+}
 
 // agents are the doors for agents: the action protocol, MCP over HTTP and, on the socket, the relay.
 func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handler, error) {

@@ -106,6 +106,9 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 		Patience: time.Duration(min(max(h.WaitMs, 0), MaxPatience.Milliseconds())) * time.Millisecond}, up, nil
 }
 
+// maxFolders bounds the folders of a server. Those beyond it count as outside.
+const maxFolders = 64
+
 // upstream is the server that a hello names, and its folders, never nil.
 func (h *Hello) upstream() (up Upstream, folders []string, err error) {
 	up, folders = Upstream{Name: h.Name, Command: h.Command, URL: h.URL}, []string{}
@@ -118,7 +121,7 @@ func (h *Hello) upstream() (up Upstream, folders []string, err error) {
 		}
 	} else {
 		found, args := Roots(h.Command, h.Dir)
-		folders, up.Roots = append(folders, found...), args
+		folders, up.Roots = append(folders, found[:min(len(found), maxFolders)]...), args
 	}
 	if up.Name == "" {
 		if up.Name = Name(h.Command); h.URL != "" {

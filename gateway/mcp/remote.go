@@ -5,11 +5,9 @@ package mcp
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"strconv"
 	"sync"
 	"time"
@@ -199,26 +197,6 @@ func (r *Remote) request(p begun, m *message) {
 	case !p.answered:
 		r.fail(p, "the server did not answer the request")
 	}
-}
-
-// httpError says what a status means to whoever set the relay up.
-func httpError(status int) string {
-	switch status {
-	case http.StatusUnauthorized, http.StatusForbidden:
-		return fmt.Sprintf("the server refuses the credential (status %d); it is read from --header-file", status)
-	case http.StatusNotFound:
-		return "the server knows no such address or session (status 404)"
-	}
-	return fmt.Sprintf("the server answered with status %d and no message", status)
-}
-
-// plain is an error without the address, which may hold a secret.
-func plain(err error) string {
-	var u *url.Error
-	if errors.As(err, &u) {
-		err = u.Err
-	}
-	return err.Error()
 }
 
 // fail answers a request that will have no answer, unless it was taken back.

@@ -108,3 +108,23 @@ func Exposed(raw string, header http.Header) bool {
 	ip := net.ParseIP(host)
 	return host != "localhost" && (ip == nil || !ip.IsLoopback())
 }
+
+// httpError says what a status means to whoever set the relay up.
+func httpError(status int) string {
+	switch status {
+	case http.StatusUnauthorized, http.StatusForbidden:
+		return fmt.Sprintf("the server refuses the credential (status %d); it is read from --header-file", status)
+	case http.StatusNotFound:
+		return "the server knows no such address or session (status 404)"
+	}
+	return fmt.Sprintf("the server answered with status %d and no message", status)
+}
+
+// plain is an error without the address, which may hold a secret.
+func plain(err error) string {
+	var u *url.Error
+	if errors.As(err, &u) {
+		err = u.Err
+	}
+	return err.Error()
+}
