@@ -73,6 +73,16 @@ type LedgerConfig struct {
 	Public       bool   `yaml:"public" doc:"serve /log/ to anyone who reaches the people's address"`
 	Head         string `yaml:"head" doc:"file outside the data directory that remembers the newest checkpoint"`
 	Origin       string `yaml:"origin" doc:"name of a new log; default: a random one"`
+
+	Witnesses      []LedgerWitness `yaml:"witnesses" doc:"parties that cosign the published checkpoints"`
+	Quorum         int             `yaml:"quorum" doc:"how many of the witnesses must cosign; default: all"`
+	WitnessTimeout time.Duration   `yaml:"witness_timeout" doc:"how long a witnessed action waits for them"`
+}
+
+// LedgerWitness is one witness of the log.
+type LedgerWitness struct {
+	URL  string `yaml:"url" doc:"its address, before /add-checkpoint"`
+	Vkey string `yaml:"vkey" doc:"its public key, as \"sallyport ledger witness\" prints it"`
 }
 
 // ToolsConfig says what is known of tools beforehand.

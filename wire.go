@@ -34,8 +34,12 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 	if head == "" {
 		head = filepath.Join(d.keys, "head")
 	}
-	return ledger.Config{Wal: d.wal, Keys: d.keys, Tiles: d.tiles, Head: head, Origin: c.Origin,
-		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes}
+	cfg := ledger.Config{Wal: d.wal, Keys: d.keys, Tiles: d.tiles, Head: head, Origin: c.Origin,
+		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes, Quorum: c.Quorum, WitnessFor: c.WitnessTimeout}
+	for _, w := range c.Witnesses {
+		cfg.Witnesses = append(cfg.Witnesses, ledger.Witness{URL: w.URL, Vkey: w.Vkey})
+	}
+	return cfg
 }
 
 func (s *Sallyport) toolsConfig() tools.Config {

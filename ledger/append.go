@@ -42,16 +42,21 @@ func (p *pending) bytes() int64 { return int64(len(p.frames[0]) + len(p.frames[1
 
 // Append records r and returns once it is as durable as r.Durability demands: "local" or "" when it is
 // on stable storage within a signed checkpoint; "lazy" when it has its place in the order, which becomes
-// durable with the next local record or within 10 ms, and then the receipt's Size is 0. Stronger levels
-// are enforce.ErrDurability. Other errors: ErrDuplicate with the first record's receipt, ErrFull,
+// durable with the next local record or within 10 ms, and then the receipt's Size is 0; "witnessed" when
+// moreover a quorum of witnesses has cosigned a checkpoint that covers it. enforce.ErrDurability means
+// that a level is not to be had; if witnesses were late, the record is in the log all the same. Other errors: ErrDuplicate with the first record's receipt, ErrFull,
 // ErrQuota, ErrStopped, ErrClosed, and a malformed record's. ctx ends only the wait for room in the
 // queue: a record whose place is taken waits for the disk.
 func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, error) {
-	lazy := false
+	lazy, witnessed := false, false
 	switch r.Durability {
 	case "", action.DurabilityLocal:
 	case action.DurabilityLazy:
 		lazy = l.running.Load()
+	case action.DurabilityWitnessed:
+		if witnessed = len(l.wit.list) > 0; !witnessed {
+			return action.Receipt{}, fmt.Errorf("ledger: no witness is at hand: %w", enforce.ErrDurability)
+		}
 	default:
 		return action.Receipt{}, fmt.Errorf("ledger: %q: %w", clip(string(r.Durability)), enforce.ErrDurability)
 	}
@@ -63,7 +68,7 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 	if p.keyed = kindKey(r.Kind, r.Action); p.keyed {
 		p.key = newUniqueKey(r.Action, r.Round, r.Kind)
 		if first, ok := l.first(p.key); ok {
-			return l.duplicate(first)
+			return l.duplicate(ctx, first, witnessed)
 		}
 	}
 	if err := l.acquire(ctx, cost); err != nil {
@@ -78,7 +83,7 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 	if err != nil {
 		l.giveBack(cost)
 		if err == ErrDuplicate {
-			return l.duplicate(first)
+			return l.duplicate(ctx, first, witnessed)
 		}
 		return action.Receipt{}, err
 	}
@@ -91,6 +96,11 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 		return action.Receipt{}, err
 	}
 	receipt.Size = b.size
+	if witnessed {
+		if err := l.awaitWitnesses(ctx, p.index); err != nil {
+			return action.Receipt{}, err
+		}
+	}
 	return receipt, nil
 }
 
@@ -330,9 +340,12 @@ func (l *Log) first(k uniqueKey) (uint64, bool) {
 }
 
 // duplicate returns the receipt of a record that came first, once it is durable.
-func (l *Log) duplicate(index uint64) (action.Receipt, error) {
+func (l *Log) duplicate(ctx context.Context, index uint64, witnessed bool) (action.Receipt, error) {
 	l.flush()
 	size, err := l.durable(index)
+	if err == nil && witnessed {
+		err = l.awaitWitnesses(ctx, index)
+	}
 	if err != nil {
 		return action.Receipt{}, err
 	}

@@ -20,6 +20,8 @@ type checker struct {
 	verifier note.Verifier
 	keys     *keyring // nil leaves payloads sealed
 
+	witnesses []note.Verifier
+
 	tree     tree
 	watch    map[uint64]*hash // roots to remember, by size
 	held     []heldCheckpoint
@@ -158,6 +160,7 @@ func (c *checker) finish() *Report {
 	if c.tiles != nil {
 		c.tiles.finish(c)
 	}
+	c.quorum()
 	r.Sessions = len(c.sessions)
 	for id, index := range c.open {
 		r.Open = append(r.Open, OpenIntent{Index: index, Action: id})
@@ -165,6 +168,34 @@ func (c *checker) finish() *Report {
 	slices.SortFunc(r.Open, func(a, b OpenIntent) int { return int(int64(a.Index) - int64(b.Index)) })
 	r.OK = r.Found == 0
 	return r
+}
+
+// cosigned takes a checkpoint that witnesses may have cosigned; the log is held against it.
+func (c *checker) cosigned(signed []byte) {
+	cp, err := ParseCheckpoint(signed, c.verifier)
+	if err != nil {
+		c.problem(nil, "witnessed checkpoint", err.Error())
+		return
+	}
+	c.held = append(c.held, heldCheckpoint{"witnessed checkpoint", cp})
+	if _, ok := c.watch[cp.Size]; !ok {
+		c.watch[cp.Size] = nil
+	}
+	c.report.Witnessed = Witnessed{Size: cp.Size, Quorum: c.opt.Quorum, By: Cosignatures(signed, c.witnesses)}
+}
+
+// quorum states what the witnesses prove.
+func (c *checker) quorum() {
+	w := &c.report.Witnessed
+	switch {
+	case len(c.witnesses) == 0:
+		w.Size, w.By = 0, []Cosignature{}
+		c.note("no witness was asked for: whoever holds the log's key can rewrite it as a whole and sign it anew")
+	case len(w.By) < c.opt.Quorum:
+		c.problem(nil, "witnesses", fmt.Sprintf("%d of the %d that must have cosigned a checkpoint of this log", len(w.By), c.opt.Quorum))
+	case w.Size < c.tree.size:
+		c.note(fmt.Sprintf("the newest %d entries are not witnessed yet", c.tree.size-w.Size))
+	}
 }
 
 // tileCheck compares tiles with the ones that the leaves give.

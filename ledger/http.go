@@ -27,7 +27,11 @@ func (l *Log) Handler() http.Handler {
 			return
 		}
 		if path == "checkpoint" {
-			b, err := readFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, "checkpoint"), 1<<20)
+			// With witnesses nobody is shown a head that they have not seen, once they have seen one.
+			b, err := readFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, fileWitnessed), 1<<20)
+			if len(l.wit.list) == 0 || errors.Is(err, fs.ErrNotExist) {
+				b, err = readFile(l.cfg.disk, filepath.Join(l.cfg.Tiles, "checkpoint"), 1<<20)
+			}
 			serve(w, r, b, err, "text/plain; charset=utf-8", "no-cache")
 			return
 		}

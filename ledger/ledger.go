@@ -12,7 +12,7 @@
 //
 // # What is trusted
 //
-// The signing key and the head cell are trusted. Segments and tiles are not: whoever can write them can
+// The signing key and the head cell are trusted; witnesses, where there are any, are trusted to remember. Segments and tiles are not: whoever can write them can
 // destroy the log or withhold its end, and each is found by Open or Verify, the loss of the end by the
 // head cell or by anybody's older checkpoint. Whoever holds the signing key can rewrite the whole log;
 // only checkpoints that others keep speak against him.
@@ -28,6 +28,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -65,6 +66,11 @@ type Config struct {
 	UniqueKeys   int           // (action, round, kind) remembered at least; 0 means 1<<20
 	AgentBytes   int64         // record bytes of one agent per minute, Reserved kinds excepted; 0 means no quota
 	Publish      time.Duration // interval of tiles; 0 means 200 ms
+
+	Witnesses  []Witness     // that cosign the published checkpoints; they need Tiles
+	Quorum     int           // how many of them a witnessed record waits for; 0 means all
+	WitnessFor time.Duration // how long it waits, and a submission takes at most; 0 means 5 s
+	Client     *http.Client  // for witnesses; nil means a plain one that follows no redirects
 
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // nil means crypto/rand.Reader
@@ -140,6 +146,7 @@ type Log struct {
 	high     atomic.Int64
 
 	tiles publisher
+	wit   *witnesses
 }
 
 var (
@@ -174,6 +181,10 @@ func Open(cfg Config) (*Log, error) {
 		drained: make(chan struct{}), changed: make(chan struct{}),
 		kick: make(chan struct{}, 1), needs: make(chan struct{}, 1),
 		unique: newUniqueSet(cfg.UniqueKeys), quota: newQuotas(cfg.AgentBytes),
+	}
+	var err error
+	if l.wit, err = l.cfg.openWitnesses(); err != nil {
+		return nil, err
 	}
 	if err := l.open(); err != nil {
 		return nil, errors.Join(err, l.release())
@@ -304,7 +315,7 @@ func (l *Log) release() error {
 }
 
 // Run does the work behind until ctx ends: it commits lazy records within 10 ms, makes segments ahead,
-// makes the head cell durable once a second, and publishes tiles. Without it everything but lazy works,
+// makes the head cell durable once a second, publishes tiles and has them witnessed. Without it everything but lazy works,
 // with a pause at each new segment. It returns nil when ctx ends.
 func (l *Log) Run(ctx context.Context) error {
 	if l.cfg.ReadOnly {
@@ -318,6 +329,7 @@ func (l *Log) Run(ctx context.Context) error {
 	wg.Go(func() { l.runFlush(ctx) })
 	wg.Go(func() { l.runGrow(ctx) })
 	wg.Go(func() { l.runPublish(ctx) })
+	wg.Go(func() { l.runWitness(ctx) })
 	wg.Wait()
 	l.flush()
 	return nil

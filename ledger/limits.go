@@ -99,6 +99,11 @@ type Stats struct {
 	Stopped      string `json:"stopped"`    // why nothing is accepted; "" otherwise
 	Growth       string `json:"growth"`     // why the last segment could not be made
 	Publish      string `json:"publish"`    // why the tiles are behind
+
+	Witnesses   []WitnessStatus `json:"witnesses"`
+	Quorum      int             `json:"quorum"`
+	Witnessed   uint64          `json:"witnessed"`    // leaves under a checkpoint with a quorum, since Open
+	WitnessedMs int64           `json:"witnessed_ms"` // when that was reached
 }
 
 // Stats returns how the log does.
@@ -119,5 +124,6 @@ func (l *Log) Stats() Stats {
 	if l.err != nil {
 		s.Stopped = l.err.Error()
 	}
+	l.statusOfWitnesses(&s)
 	return s
 }

@@ -65,6 +65,9 @@ func (l *Log) recover(numbers []uint64) error {
 			return fmt.Errorf("%w: %s has another root at %d leaves: a fork", ErrBehind, g.name, g.cp.Size)
 		}
 	}
+	if err := l.askWitnesses(s.cp); err != nil {
+		return err
+	}
 	return l.ready(s)
 }
 

@@ -23,6 +23,7 @@ type Report struct {
 	Tiles       uint64            `json:"tiles"`
 	Kinds       map[string]uint64 `json:"kinds"`
 	Parts       PartCount         `json:"parts"`
+	Witnessed   Witnessed         `json:"witnessed"`
 	Open        []OpenIntent      `json:"open"` // intents without an outcome
 	FirstMs     int64             `json:"first_ms"`
 	LastMs      int64             `json:"last_ms"`
@@ -30,6 +31,13 @@ type Report struct {
 	Found       int               `json:"found"`    // problems
 	Problems    []Problem         `json:"problems"` // the first of them
 	Seconds     float64           `json:"seconds"`
+}
+
+// Witnessed is how far witnesses vouch for the log: that nobody was shown another one up to Size.
+type Witnessed struct {
+	Size   uint64        `json:"size"`
+	Quorum int           `json:"quorum"` // that was demanded
+	By     []Cosignature `json:"by"`
 }
 
 // PartCount counts sealed parts.
@@ -73,6 +81,13 @@ func (r *Report) Text() string {
 	}
 	fmt.Fprintf(&b, "  %d checkpoint signatures checked, %d held checkpoints continued, %d tiles compared\n", r.Signatures, r.Held, r.Tiles)
 	fmt.Fprintf(&b, "  payload parts: %d sealed, %d opened and matching, %d erased\n", r.Parts.Sealed, r.Parts.Opened, r.Parts.Erased)
+	if len(r.Witnessed.By) > 0 {
+		var by []string
+		for _, c := range r.Witnessed.By {
+			by = append(by, c.Witness+" at "+stamp(c.TimeMs))
+		}
+		fmt.Fprintf(&b, "  witnessed up to %d entries by %d (%d demanded): %s\n", r.Witnessed.Size, len(by), r.Witnessed.Quorum, strings.Join(by, ", "))
+	}
 	var kinds []string
 	for k, n := range r.Kinds {
 		kinds = append(kinds, fmt.Sprintf("%s %d", k, n))

@@ -40,6 +40,7 @@ func (c *checker) url(ctx context.Context, src Source) error {
 	}
 	c.report.Checkpoints, c.report.Signatures = 1, 1
 	c.newest(cp)
+	c.cosigned(b)
 	c.compareTiles(cp.Size, func(level int, n uint64, width int) ([]byte, error) {
 		if level == levelEntries {
 			return c.tiles.bundle, nil // the leaves came out of it
@@ -106,7 +107,7 @@ func fetch(ctx context.Context, client *http.Client, url string) ([]byte, error)
 }
 
 // A bundle is a tar of, in this order: "format" (which holds "sallyport bundle 1"), "vkey", "checkpoint",
-// and the entry bundles of C2SP tlog-tiles under their paths, each followed by the opened parts of its
+// "witnessed" if there is such a checkpoint (cosigned, of the same log, not newer), and the entry bundles of C2SP tlog-tiles under their paths, each followed by the opened parts of its
 // leaves as "part/INDEX/NAME": the salt of the commitment and then the plaintext.
 const bundleFormat = "sallyport bundle 1\n"
 
@@ -132,6 +133,11 @@ func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error 
 		data []byte
 	}{{"format", []byte(bundleFormat)}, {"vkey", []byte(l.Vkey() + "\n")}, {"checkpoint", cp.Note}} {
 		if err := put(f.name, f.data); err != nil {
+			return fmt.Errorf("ledger: export: %w", err)
+		}
+	}
+	if w, err := l.Witnessed(); err == nil && w.Size <= cp.Size {
+		if err := put("witnessed", w.Note); err != nil {
 			return fmt.Errorf("ledger: export: %w", err)
 		}
 	}
@@ -220,6 +226,7 @@ func (c *checker) file(ctx context.Context, src Source) error {
 // members reads entry bundles and parts.
 func (c *checker) members(ctx context.Context, r *tar.Reader, size uint64) error {
 	refs := map[uint64][]PartRef{} // of the newest entry bundle
+	first := true
 	for n := uint64(0); ; {
 		h, err := r.Next()
 		if errors.Is(err, io.EOF) {
@@ -241,6 +248,12 @@ func (c *checker) members(ctx context.Context, r *tar.Reader, size uint64) error
 			c.problem(nil, "bundle", err.Error())
 			return nil
 		}
+		if h.Name == "witnessed" && first {
+			c.cosigned(b)
+			first = false
+			continue
+		}
+		first = false
 		if strings.HasPrefix(h.Name, "part/") {
 			c.part(h.Name, b, refs)
 			continue

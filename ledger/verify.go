@@ -30,6 +30,8 @@ type Source struct {
 type Options struct {
 	Vkey       string             // public key of the log; "" takes what comes with Dir or File, which proves less; required for URL
 	Old        [][]byte           // checkpoints that the verifier kept from earlier
+	Witnesses  []string           // public keys of the witnesses that the verifier trusts
+	Quorum     int                // how many of them must have cosigned; 0 means all
 	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
 	Sealed     bool               // leave the payloads sealed even where their keys are at hand
 	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
@@ -44,8 +46,19 @@ type Options struct {
 func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
 	or(&opt.Signatures, 10000)
 	or(&opt.Problems, 1000)
+	or(&opt.Quorum, len(opt.Witnesses))
+	if opt.Quorum < 0 || opt.Quorum > len(opt.Witnesses) {
+		return nil, fmt.Errorf("ledger: verify: a quorum of %d among %d witnesses", opt.Quorum, len(opt.Witnesses))
+	}
 	began := time.Now()
 	c := newChecker(opt)
+	for _, vkey := range opt.Witnesses {
+		w, err := ReadWitnessKey(vkey)
+		if err != nil {
+			return nil, err
+		}
+		c.witnesses = append(c.witnesses, w)
+	}
 	var err error
 	switch {
 	case src.Dir != "" && src.URL == "" && src.File == "":
@@ -156,6 +169,11 @@ func (c *checker) dirTiles(dir string) error {
 	}
 	c.held = append(c.held, heldCheckpoint{"published checkpoint", published})
 	c.watch[published.Size] = nil
+	if b, err := readFile(realDisk{}, filepath.Join(dir, fileWitnessed), 1<<20); err == nil {
+		c.cosigned(b)
+	} else if !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("ledger: verify: %w", err)
+	}
 	c.compareTiles(published.Size, func(level int, n uint64, width int) ([]byte, error) {
 		return readTile(realDisk{}, dir, level, n, width)
 	})

@@ -178,8 +178,7 @@ func (a *app) doctorLedger(ctx context.Context, c *client) []finding {
 	if st.FdatasyncUs > 1000 {
 		disk.State, disk.Hint = "warn", "an intent takes longer than a millisecond on this disk"
 	}
-	return append(out, disk, finding{"witness", "warn", "none: whoever holds the log's key can rewrite it as a whole and sign it anew",
-		"keep checkpoints elsewhere and give them to \"sallyport ledger verify --old\""})
+	return append(append(out, disk), witnessFindings(&st)...)
 }
 
 func (a *app) doctorPeople(ctx context.Context, c *client) []finding {

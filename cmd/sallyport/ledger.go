@@ -24,20 +24,22 @@ import (
 func (a *app) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "The record and its proofs"}
 	cmd.AddCommand(a.verifyCommand(), a.ledgerStatusCommand(), a.proveCommand(), a.searchCommand(), a.tailCommand(), a.exportCommand(), a.rebuildCommand(),
-		a.showCommand(), a.eraseCommand())
+		a.showCommand(), a.eraseCommand(), a.witnessCommand())
 	return cmd
 }
 
 func (a *app) verifyCommand() *cobra.Command {
 	var vkey, remote, bundle string
-	var old []string
+	var old, witnesses []string
+	var quorum int
 	cmd := &cobra.Command{
-		Use: "verify [--url URL | --bundle FILE] [--key VKEY] [--old FILE]...", Args: cobra.NoArgs,
+		Use: "verify [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.NoArgs,
 		Short: "Prove that nothing was removed or rewritten; needs no owner",
 		Long: `Verify a log offline: signatures, the Merkle tree, each session's chain, the commitments of the
 payloads at hand. The log is the data directory, a URL of tiles, or an exported bundle. Give the log's key
 with --key and checkpoints that you kept with --old: a key that comes with the log proves only that it is
-whole. Exit code 5 if anything does not hold.`,
+whole. Give the keys of witnesses with --witness: without them whoever holds the log's key can rewrite all
+of it. Exit code 5 if anything does not hold.`,
 		Example: `  sallyport ledger verify
   sallyport ledger verify --bundle evidence.tar --key "sallyport.example/log+..."
   sallyport ledger verify --url https://log.example/log/ --key "..." --old checkpoint-of-may`,
@@ -53,7 +55,7 @@ whole. Exit code 5 if anything does not hold.`,
 			case bundle != "":
 				src = ledger.Source{File: bundle}
 			}
-			opt := ledger.Options{Vkey: vkey, Head: cfg.Ledger.Head}
+			opt := ledger.Options{Vkey: vkey, Head: cfg.Ledger.Head, Witnesses: witnesses, Quorum: quorum}
 			for _, f := range old {
 				b, err := os.ReadFile(f)
 				if err != nil {
@@ -68,6 +70,8 @@ whole. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringVar(&remote, "url", "", "address of the tiles")
 	cmd.Flags().StringVar(&bundle, "bundle", "", "file made by ledger export")
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
+	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
+	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")
 	cmd.MarkFlagsMutuallyExclusive("url", "bundle")
 	return cmd
 }

@@ -1,0 +1,93 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/ledger/witness"
+)
+
+func (a *app) witnessCommand() *cobra.Command {
+	var listen, name string
+	var cfg witness.Config
+	cmd := &cobra.Command{
+		Use: "witness --listen ADDRESS --state DIR --log VKEY...", Args: cobra.NoArgs,
+		Short: "Cosign the checkpoints of logs, and refuse their forks; on another machine than the logs",
+		Long: `Serve C2SP tlog-witness: remember the newest checkpoint of each listed log and cosign only what continues
+it. Run it on another machine, under other hands, than the log: on the log's own machine it proves nothing
+that the log's key does not. Put the printed address and key into ledger.witnesses of the owner's
+configuration. Speak to it over TLS, through a proxy that ends it, where the network between is not yours.`,
+		Example: `  sallyport ledger status --json | jq -r .vkey
+  sallyport ledger witness --listen :7120 --state /var/lib/sallyport-witness --log "sallyport.local/log/...+1234abcd+..."`,
+		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			cfg.Name = name
+			w, err := witness.Open(cfg)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, w.Close()) }()
+			ln, err := net.Listen("tcp", listen)
+			if err != nil {
+				return err
+			}
+			up := map[string]string{"listen": ln.Addr().String(), "vkey": w.Vkey()}
+			if err := a.print(up, func(out io.Writer) { fmt.Fprintf(out, "listening  %s\nkey        %s\n", up["listen"], up["vkey"]) }); err != nil {
+				return errors.Join(err, ln.Close())
+			}
+			return serveWitness(cmd.Context(), ln, w)
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7120", "address")
+	cmd.Flags().StringVar(&cfg.Dir, "state", "", "folder of its key and memory")
+	cmd.Flags().StringVar(&name, "name", "", "name of a new witness; default: a random one")
+	cmd.Flags().StringArrayVar(&cfg.Logs, "log", nil, "public key of a log; may be repeated")
+	_, _ = cmd.MarkFlagRequired("state"), cmd.MarkFlagRequired("log")
+	return cmd
+}
+
+func serveWitness(ctx context.Context, ln net.Listener, w *witness.Witness) error {
+	srv := &http.Server{Handler: w.Handler(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second,
+		WriteTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: 16 << 10}
+	done := make(chan error, 1)
+	go func() { done <- srv.Serve(ln) }()
+	select {
+	case err := <-done:
+		return err
+	case <-ctx.Done():
+	}
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	err := srv.Shutdown(stop)
+	<-done // it ends with Shutdown
+	return err
+}
+
+// witnessFindings is what doctor says of the witnesses.
+func witnessFindings(st *sallyport.LedgerStatus) []finding {
+	if len(st.Witnesses) == 0 {
+		return []finding{{"witness", "warn", "none: whoever holds the log's key can rewrite it as a whole and sign it anew",
+			"run \"sallyport ledger witness\" on another machine and list it in ledger.witnesses"}}
+	}
+	f := finding{"witness", "ok", fmt.Sprintf("quorum %d of %d, %d of %d records witnessed", st.Quorum, len(st.Witnesses), st.Witnessed, st.Size), ""}
+	out := []finding{}
+	for _, w := range st.Witnesses {
+		if w.Error != "" {
+			f.State = "warn"
+			out = append(out, finding{"witness", "warn", w.Name + ": " + w.Error, "see that " + w.URL + " answers"})
+		}
+	}
+	if len(st.Witnesses)-len(out) < st.Quorum {
+		f.State, f.Hint = "fail", "actions that must be witnessed are denied until enough of them answer"
+	}
+	return append([]finding{f}, out...)
+}
