@@ -17,7 +17,7 @@ import (
 // ourselves, with nothing found in it, is not as secret as the thing that was asked for.
 func (f *Flow) result(q *action.Query) action.Labels {
 	base := action.Labels{Untrusted: action.Yes, Secrecy: action.SecrecyInternal, Opaque: action.No}
-	if f.cfg.Declared != nil {
+	if f.cfg.Declared != nil && q.Resource.Type != "message" { // a list of tools is not the server's data
 		d := f.cfg.Declared(q.Resource.Server, q.Resource.Name)
 		if slices.Contains(d.Untrusted.Values(), string(d.Untrusted)) {
 			base.Untrusted = d.Untrusted

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/enforce/enforcetest"
+	"github.com/sallyport/sallyport/store/memory"
 )
 
 func hear(f *Flow, q *action.Query, by action.Asserter, text string) {
@@ -252,4 +253,21 @@ func BenchmarkInform(b *testing.B) {
 			}
 		}
 	})
+}
+
+func TestListOfToolsIsNotTheServersData(t *testing.T) {
+	f, err := New(Config{Store: memory.Open(memory.Config{}), Fingerprint: enforcetest.Fingerprint,
+		Declared: func(string, string) action.Labels {
+			return action.Labels{Untrusted: action.No, Secrecy: action.SecrecyConfidential}
+		}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for typ, want := range map[string]action.Secrecy{"tool": action.SecrecyConfidential, "message": action.SecrecyInternal} {
+		q := action.NewQuery(action.Before)
+		q.Resource.Type, q.Resource.Server, q.Resource.Name = typ, "payroll", "tools/list"
+		if got := f.result(q); got.Secrecy != want {
+			t.Errorf("%s: %s, want %s", typ, got.Secrecy, want)
+		}
+	}
 }

@@ -15,6 +15,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -98,7 +99,10 @@ func howtoPage(t *testing.T, page, bin string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = os.RemoveAll(home) })
+	t.Cleanup(func() {
+		signalOwner(filepath.Join(home, ".local", "state", "sallyport"), syscall.SIGTERM) // one that a thin client started
+		_ = os.RemoveAll(home)
+	})
 	repo, err := filepath.Abs("../..")
 	if err != nil {
 		t.Fatal(err)

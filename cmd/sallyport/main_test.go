@@ -280,15 +280,16 @@ func (p *place) connect(dir, name string, server ...string) *client {
 func (p *place) dial(dir, name string, server ...string) (*client, error) {
 	args := append([]string{"sallyport", "mcp", "--name", name, "--"}, server...)
 	cmd := p.command(context.Background(), args...)
-	cmd.Dir, cmd.Stderr = dir, &bytes.Buffer{}
+	said := &locked{}
+	cmd.Dir, cmd.Stderr = dir, said
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	s, err := mcp.NewClient(&mcp.Implementation{Name: "test", Version: "1"}, nil).Connect(ctx, &mcp.CommandTransport{Command: cmd}, nil)
 	if err != nil {
-		return nil, fmt.Errorf("connect %s: %w: %s", name, err, cmd.Stderr)
+		return nil, fmt.Errorf("connect %s: %w: %s", name, err, said)
 	}
 	if _, err := s.ListTools(ctx, nil); err != nil { // as clients do; what was not listed is not known
-		return nil, errors.Join(fmt.Errorf("tools of %s: %w: %s", name, err, cmd.Stderr), s.Close())
+		return nil, errors.Join(fmt.Errorf("tools of %s: %w: %s", name, err, said), s.Close())
 	}
 	return &client{s, p}, nil
 }
@@ -339,4 +340,22 @@ func ticket(t testing.TB, text string) string {
 		t.Fatalf("no ticket in %q", text)
 	}
 	return m[1]
+}
+
+// locked is what a running process has said so far.
+type locked struct {
+	mu sync.Mutex
+	b  bytes.Buffer // guarded by mu
+}
+
+func (l *locked) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.Write(p)
+}
+
+func (l *locked) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.b.String()
 }
