@@ -15,16 +15,26 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policy/bundle"
 )
 
 // BenchOptions says what Bench measures.
 type BenchOptions struct {
-	Rules     []int            // sizes of the generated policies; nil means 40 and 100
+	Rules     []int            // sizes of the generated policies; nil means 40, 100, 1000 and 10000
 	Decisions int              // per row; 0 means 20000
+	For       time.Duration    // the most that the decisions of a row take; 0 means 2 s
 	Now       func() time.Time // nil means time.Now
 }
 
-// BenchResult is one row for each engine and size, and one for the embedded baseline.
+// The shapes of generated policies: rules of all kinds, of which half cannot be told by the tool, and rules
+// that each name the tool they are for.
+const (
+	shapeMixed  = "mixed"
+	shapeScoped = "scoped"
+)
+
+// BenchResult is one row for each engine, shape and size, and two for the embedded baseline. The engine topdown is
+// OPA's evaluator, tuned as this package tunes it; rego is compiled.
 type BenchResult struct {
 	Rows []BenchRow `json:"rows"`
 }
@@ -33,6 +43,7 @@ type BenchResult struct {
 // nanoseconds of wall time on one goroutine.
 type BenchRow struct {
 	Engine    string `json:"engine"`
+	Shape     string `json:"shape"`
 	Rules     int    `json:"rules"`
 	Decisions int    `json:"decisions"`
 	LoadNs    int64  `json:"load_ns"`
@@ -44,45 +55,53 @@ type BenchRow struct {
 	Bytes     int64  `json:"bytes_per_op"`
 }
 
-// Bench measures decisions of both engines over generated policies, and of the embedded baseline.
+// Bench measures decisions of each engine over generated policies, and of the embedded baseline.
 func Bench(ctx context.Context, o BenchOptions) (BenchResult, error) {
 	if o.Rules == nil {
-		o.Rules = []int{40, 100}
+		o.Rules = []int{40, 100, 1000, 10000}
 	}
 	if o.Decisions == 0 {
 		o.Decisions = 20000
+	}
+	if o.For == 0 {
+		o.For = 2 * time.Second
 	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
 	var out BenchResult
+	add := func(row BenchRow, load func() (*Compiled, error)) error {
+		row, err := o.measure(ctx, row, load)
+		out.Rows = append(out.Rows, row)
+		return err
+	}
 	for _, n := range o.Rules {
-		for _, engine := range []string{"rego", "cedar"} {
-			row, err := o.measure(ctx, engine, n, func() (*Compiled, error) { return generate(engine, n) })
-			if err != nil {
-				return out, err
+		for _, shape := range []string{shapeMixed, shapeScoped} {
+			for _, engine := range []string{"rego", "topdown", "cedar"} {
+				if err := add(BenchRow{Engine: engine, Shape: shape, Rules: n}, func() (*Compiled, error) { return generate(engine, shape, n) }); err != nil {
+					return out, err
+				}
 			}
-			out.Rows = append(out.Rows, row)
 		}
 	}
-	row, err := o.measure(ctx, "baseline", 0, func() (*Compiled, error) { return Load(Config{}) })
-	if err != nil {
-		return out, err
+	for _, engine := range []string{"rego", "topdown"} {
+		if err := add(BenchRow{Engine: engine, Shape: "baseline"}, func() (*Compiled, error) { return Load(Config{unproved: engine == "topdown"}) }); err != nil {
+			return out, err
+		}
 	}
-	out.Rows = append(out.Rows, row)
 	return out, nil
 }
 
-func (o *BenchOptions) measure(ctx context.Context, engine string, rules int, load func() (*Compiled, error)) (BenchRow, error) {
+func (o *BenchOptions) measure(ctx context.Context, row BenchRow, load func() (*Compiled, error)) (BenchRow, error) {
 	start := o.Now()
 	c, err := load()
 	if err != nil {
-		return BenchRow{}, err
+		return row, err
 	}
-	if rules == 0 {
-		rules = len(c.Rules())
+	row.Rules, row.LoadNs = len(c.Rules()), o.Now().Sub(start).Nanoseconds()
+	if cover := c.Coverage(); row.Engine == "rego" && (!cover.Trusted || cover.Fast < cover.Total) {
+		return row, fmt.Errorf("policy: bench: not compiled: %s", cover.Why)
 	}
-	row := BenchRow{Engine: engine, Rules: rules, Decisions: o.Decisions, LoadNs: o.Now().Sub(start).Nanoseconds()}
 	took := make([]int64, 0, o.Decisions)
 	queries := benchQueries()
 	for _, q := range queries {
@@ -92,16 +111,22 @@ func (o *BenchOptions) measure(ctx context.Context, engine string, rules int, lo
 	}
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)
+	until := o.Now().Add(o.For)
 	for i := range o.Decisions {
 		q := queries[i%len(queries)]
 		start := o.Now()
 		if _, err := c.Decide(ctx, q); err != nil {
 			return row, err
 		}
-		took = append(took, o.Now().Sub(start).Nanoseconds())
+		end := o.Now()
+		took = append(took, end.Sub(start).Nanoseconds())
+		if end.After(until) {
+			break
+		}
 	}
 	runtime.ReadMemStats(&after)
-	n := int64(o.Decisions)
+	n := int64(len(took))
+	row.Decisions = len(took)
 	row.Allocs, row.Bytes = int64(after.Mallocs-before.Mallocs)/n, int64(after.TotalAlloc-before.TotalAlloc)/n
 	row.P50, row.P99, row.P999, row.Mean = spread(took)
 	return row, nil
@@ -123,13 +148,32 @@ func spread(ns []int64) (p50, p99, p999, mean int64) {
 
 // generate returns a policy of n rules on typed facts: one permit, denies and asks that look at the
 // tool, a host list, a path, scores and labels, as real packs do.
-func generate(engine string, n int) (*Compiled, error) {
+func generate(engine, shape string, n int) (*Compiled, error) {
+	fsys := fstest.MapFS{"sallyport-bundle.yaml": {Data: []byte("version: 1\nname: bench\nsequence: 1\n")}}
+	name, source := generated(engine, shape, n)
+	fsys[name] = &fstest.MapFile{Data: []byte(source)}
+	b, err := bundle.Read(fsys, nil)
+	if err != nil {
+		return nil, err
+	}
+	return compile(b, Config{unproved: engine == "topdown"})
+}
+
+// generated is the text of the policy.
+func generated(engine, shape string, n int) (name, source string) {
 	var b strings.Builder
-	name := "bench.rego"
-	if engine == "rego" {
+	// Of four kinds, the first names its tool.
+	kind := func(i int) int {
+		if shape == shapeScoped {
+			return i * 4
+		}
+		return i
+	}
+	name = "bench.rego"
+	if engine != "cedar" {
 		b.WriteString("package sallyport.bench\n\nimport rego.v2\n\nallow contains {\"id\": \"all\"} if input.phase == \"before\"\n")
 		for i := range n - 1 {
-			fmt.Fprintf(&b, "\n%s contains {\"id\": \"r%d\", \"code\": \"c\", \"reason\": \"r\"} if {\n%s}\n", []string{"deny", "ask"}[i%2], i, regoBody(i))
+			fmt.Fprintf(&b, "\n%s contains {\"id\": \"r%d\", \"code\": \"c\", \"reason\": \"r\"} if {\n%s}\n", []string{"deny", "ask"}[i%2], i, regoBody(kind(i)))
 		}
 	} else {
 		name = "bench.cedar"
@@ -139,13 +183,10 @@ func generate(engine string, n int) (*Compiled, error) {
 			if i%2 == 1 {
 				ask = "@ask(\"operator\") "
 			}
-			fmt.Fprintf(&b, "@id(\"r%d\") @code(\"c\") @reason(\"r\") %sforbid (principal, action, resource) when { %s };\n", i, ask, cedarBody(i))
+			fmt.Fprintf(&b, "@id(\"r%d\") @code(\"c\") @reason(\"r\") %sforbid %s;\n", i, ask, cedarBody(kind(i)))
 		}
 	}
-	return LoadFS(fstest.MapFS{
-		"sallyport-bundle.yaml": {Data: []byte("version: 1\nname: bench\nsequence: 1\n")},
-		name:                    {Data: []byte(b.String())},
-	})
+	return name, b.String()
 }
 
 func regoBody(i int) string {
@@ -163,13 +204,13 @@ func regoBody(i int) string {
 func cedarBody(i int) string {
 	switch i % 4 {
 	case 0:
-		return fmt.Sprintf("resource == Tool::\"files/tool%d\" && context.action.paths.inside != [\"yes\"]", i)
+		return fmt.Sprintf("(principal, action, resource == Tool::\"files/tool%d\") when { context.action.paths.inside != [\"yes\"] }", i)
 	case 1:
-		return fmt.Sprintf("resource in Server::\"server%d\" && context.detect.injection_milli >= 500", i)
+		return fmt.Sprintf("(principal, action, resource in Server::\"server%d\") when { context.detect.injection_milli >= 500 }", i)
 	case 2:
-		return fmt.Sprintf("action == Action::\"send\" && !([\"a%d\", \"b%d\", \"c%d\"].contains(context.resource.name)) && context.detect.secrets.count > 0", i, i, i)
+		return fmt.Sprintf("(principal, action == Action::\"send\", resource) when { !([\"a%d\", \"b%d\", \"c%d\"].contains(context.resource.name)) && context.detect.secrets.count > 0 }", i, i, i)
 	}
-	return fmt.Sprintf("context.flow.session.secrecy == \"secret\" && context.resource.zone != \"inside\" && context.monitor.risk_milli > %d", i)
+	return fmt.Sprintf("(principal, action, resource) when { context.flow.session.secrecy == \"secret\" && context.resource.zone != \"inside\" && context.monitor.risk_milli > %d }", i)
 }
 
 // benchQueries are a read, a write, a command and a mail, with everything stated.

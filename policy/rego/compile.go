@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"reflect"
 	"slices"
-	"strings"
 	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
@@ -41,6 +40,7 @@ type entry struct {
 
 // table finds the entries that compare one fact with a constant.
 type table struct {
+	fact string
 	word func(m *machine) string
 	by   map[string][]*entry
 }
@@ -53,8 +53,23 @@ type Conjunction struct {
 	Why  string `json:"why"` // it is left to topdown; "" if it is compiled
 }
 
-// scopes are the facts that rules are found by, from the most to the least telling.
-var scopes = []string{"input.resource.id", "input.resource.name", "input.resource.server", "input.subject.id", "input.action.name", "input.action.effect", "input.phase"}
+// scopes are the facts that rules are best found by, the most telling first. Any other text comes after them,
+// and the phase, which halves the rules at most, last.
+var scopes = []string{"input.resource.id", "input.resource.name", "input.resource.server", "input.subject.id", "input.action.name", "input.action.effect"}
+
+// telling orders facts for finding rules by; nothing is least.
+func telling(fact string) int {
+	switch i := slices.Index(scopes, fact); {
+	case fact == "":
+		return len(scopes) + 2
+	case fact == "input.phase":
+		return len(scopes) + 1
+	case i < 0:
+		return len(scopes)
+	default:
+		return i
+	}
+}
 
 // compileRules compiles what it can. It returns an error only for what topdown would refuse, too.
 func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tree) (*compiled, error) {
@@ -69,7 +84,7 @@ func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tre
 	if !ok {
 		return nil, fmt.Errorf("rego: params are %T", params)
 	}
-	c := &compilation{compiler: e.compiler, params: data, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{}}
+	c := &compilation{compiler: e.compiler, params: data, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{}, facts: map[string]*operand{}}
 	out := &compiled{guards: rawParts(queryType, seen, nil)}
 	kept := map[string]bool{}
 	for _, file := range sortedKeys(e.compiler.Modules) {
@@ -114,11 +129,11 @@ func place_(r *ast.Rule) string { return fmt.Sprint(r.Location.File, ":", r.Loca
 func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
 	fn := &function{}
 	s := &scope{c: c, fn: fn, vars: map[ast.Var]*operand{}}
-	best, words := len(scopes), []string(nil)
+	best, words := "", []string(nil)
 	why := attempt(func() {
 		for _, e := range r.Body {
-			if i, w := discriminates(s, e); !s.loose && i < best {
-				best, words = i, w
+			if fact, w := discriminates(s, e); !s.loose && telling(fact) < telling(best) {
+				best, words = fact, w
 			}
 			mark := *s
 			if w := attempt(func() { s.expr(e) }); w != "" {
@@ -132,7 +147,7 @@ func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
 	})
 	n := &entry{rank: rank, rest: why != "", loose: s.loose, test: s.exists()}
 	c.size = max(c.size, fn.size+fn.need)
-	if best == len(scopes) {
+	if best == "" {
 		out.always = append(out.always, n)
 		return why
 	}
@@ -143,23 +158,20 @@ func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
 	return why
 }
 
-func (out *compiled) table(c *compilation, i int) *table {
-	for len(out.tables) < len(scopes) {
-		at, ok := place{slot: -1, typ: queryType}, true
-		for _, name := range strings.Split(scopes[len(out.tables)], ".")[1:] {
-			if at, ok = at.field(name); !ok {
-				panic("rego: no fact " + scopes[len(out.tables)])
-			}
+func (out *compiled) table(c *compilation, fact string) *table {
+	for i := range out.tables {
+		if out.tables[i].fact == fact {
+			return &out.tables[i]
 		}
-		out.tables = append(out.tables, table{word: c.read(at).str, by: map[string][]*entry{}})
 	}
-	return &out.tables[i]
+	out.tables = append(out.tables, table{fact: fact, word: c.facts[fact].str, by: map[string][]*entry{}})
+	return &out.tables[len(out.tables)-1]
 }
 
-// discriminates reports which of the scopes e compares with which constants; len(scopes) if none.
-func discriminates(s *scope, e *ast.Expr) (int, []string) {
+// discriminates reports which text of the query e compares with which constants, if it does.
+func discriminates(s *scope, e *ast.Expr) (fact string, words []string) {
 	if e.Negated || len(e.With) > 0 || !e.IsCall() || len(e.Operands()) != 2 {
-		return len(scopes), nil
+		return "", nil
 	}
 	a, b := e.Operand(0), e.Operand(1)
 	switch op := e.Operator().String(); op {
@@ -175,7 +187,6 @@ func discriminates(s *scope, e *ast.Expr) (int, []string) {
 		if !ok || !written(b) {
 			break
 		}
-		var words []string
 		for _, t := range set.Slice() {
 			if w, ok := t.Value.(ast.String); ok {
 				words = append(words, string(w))
@@ -183,24 +194,28 @@ func discriminates(s *scope, e *ast.Expr) (int, []string) {
 		}
 		return factOf(s, a), words
 	}
-	return len(scopes), nil
+	return "", nil
 }
 
-// factOf returns which of the scopes t reads.
-func factOf(s *scope, t *ast.Term) int {
+// factOf returns the name of the text of the query that t reads, "" if it is anything else.
+func factOf(s *scope, t *ast.Term) string {
+	var o *operand
 	switch v := t.Value.(type) {
-	case ast.Ref:
-		if i := slices.Index(scopes, v.String()); i >= 0 {
-			return i
-		}
 	case ast.Var:
-		for i := range scopes {
-			if o := s.lookup(v); o != nil && o.fact == scopes[i] {
-				return i
-			}
+		o = s.lookup(v)
+	case ast.Ref:
+		if !v.HasPrefix(ast.InputRootRef) || !v.IsGround() {
+			return ""
+		}
+		if attempt(func() { o = s.child().ref(v) }) != "" {
+			return ""
 		}
 	}
-	return len(scopes)
+	if o == nil || o.fact == "" || o.str == nil {
+		return ""
+	}
+	s.c.facts[o.fact] = o
+	return o.fact
 }
 
 // leave compiles what is left to topdown.

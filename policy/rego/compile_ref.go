@@ -173,8 +173,9 @@ func (s *scope) ref(r ast.Ref) *operand {
 		if len(r) == 1 {
 			stay("the whole input")
 		}
+		before := len(s.steps)
 		o := s.follow(nil, &place{slot: -1, typ: queryType}, r[1:])
-		if o.total && o.fixed {
+		if o.total && o.fixed && len(s.steps) == before {
 			o.fact = r.String()
 		}
 		return o

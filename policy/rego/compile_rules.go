@@ -21,6 +21,7 @@ type compilation struct {
 	raws      map[string]int
 	rawPaths  [][]int
 	functions map[string]*function
+	facts     map[string]*operand // texts of the query that rules are found by
 	memos     int
 	size      int // slots that the deepest chain of calls needs
 }
