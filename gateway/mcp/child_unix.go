@@ -20,7 +20,10 @@ func signal(s *os.ProcessState) int {
 
 // grouped gives the process a group of its own. On a terminal the keys that end programs then reach only us,
 // and we end it.
-func grouped(cmd *exec.Cmd) { cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} }
+func grouped(cmd *exec.Cmd) {
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	orphaned(cmd.SysProcAttr)
+}
 
 // killGroup kills the process and what it started. A process that has ended and was waited for is left alone:
 // its number may be another's by now.

@@ -59,7 +59,7 @@ type Relay struct {
 
 	// Kill ends a server that goes on although its input has ended and nothing that it was asked is open. It
 	// is called once, Grace (0 means 10 s) after the input was closed, or as soon as nothing is open after
-	// that, or after an hour at the latest. nil waits for ever.
+	// that, or after an hour at the latest. nil waits for ever, but for Remote, which is cut off.
 	Kill  func()
 	Grace time.Duration
 
@@ -100,6 +100,9 @@ func (r *Relay) Run(ctx context.Context) error {
 	defer cancel()
 	if r.abort = cancel; r.Remote != nil {
 		r.ServerIn = r.Remote.start(remote, r.MessageBytes)
+		if r.Kill == nil {
+			r.Kill = cancel
+		}
 	}
 	r.closed = make(chan struct{})
 	r.frames.w = r.Conn
