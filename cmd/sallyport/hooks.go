@@ -71,6 +71,9 @@ func (a *app) hooksChange(f *hostFile, project string) (*change, backups, error)
 	if err != nil {
 		return nil, keep, err
 	}
+	for _, event := range f.events {
+		c.lines = append(c.lines, "+ "+event+": "+command)
+	}
 	if c.after, err = f.with(c.before, command); err != nil {
 		return nil, keep, fmt.Errorf("%s: %w", c.Path, err)
 	}

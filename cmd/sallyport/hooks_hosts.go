@@ -207,7 +207,9 @@ func (f *hostFile) without(b []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	whole := b
 	for _, ev := range events {
+		was := b
 		list, err := f.entries(b, ev.name)
 		if err != nil {
 			continue // not a list of hooks: nothing of ours
@@ -231,9 +233,15 @@ func (f *hostFile) without(b []byte) ([]byte, error) {
 				}
 			}
 		}
+		if bytes.Equal(b, was) {
+			continue // an empty list of somebody else's stays, too
+		}
 		if b, err = dropEmpty(b, "hooks", ev.name); err != nil {
 			return nil, err
 		}
+	}
+	if bytes.Equal(b, whole) {
+		return b, nil
 	}
 	return dropEmpty(b, "hooks")
 }
@@ -283,6 +291,9 @@ func (f *hostFile) with(b []byte, command string) ([]byte, error) {
 	if err := checkJSON(b); err != nil {
 		return nil, err
 	}
+	if f.complete(b, command) {
+		return b, nil
+	}
 	b, err := f.without(b)
 	if err != nil {
 		return nil, err
@@ -300,4 +311,19 @@ func (f *hostFile) with(b []byte, command string) ([]byte, error) {
 		}
 	}
 	return b, nil
+}
+
+// complete reports whether everything stands as we would write it.
+func (f *hostFile) complete(b []byte, command string) bool {
+	for name := range f.top {
+		if _, ok, err := at(b, name); !ok || err != nil {
+			return false
+		}
+	}
+	for _, event := range f.events {
+		if f.lookAt(b, event, command) != nil {
+			return false
+		}
+	}
+	return len(f.strangers(b)) == 0
 }

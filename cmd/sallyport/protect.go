@@ -57,6 +57,15 @@ type server struct {
 	remote  bool
 }
 
+// line is how a server is started.
+func (s *server) line() string {
+	words := []string{quoted(s.command)}
+	for _, a := range s.args {
+		words = append(words, quoted(a))
+	}
+	return strings.Join(words, " ")
+}
+
 // mcpFile is where a host keeps its MCP servers.
 type mcpFile struct {
 	path string
@@ -176,9 +185,11 @@ func (m *mcpFile) plan(g guard) (*plan, error) {
 func (p *plan) decide(g guard, name string, s server, refused error) (with, without *server) {
 	if inner, ok := guarded(s); ok {
 		p.Servers = append(p.Servers, row{name, "already", ""})
-		if again := g.with(name, inner); !slices.Equal(again.args, s.args) || again.command != s.command {
+		again := g.with(name, inner)
+		if !slices.Equal(again.args, s.args) || again.command != s.command {
 			with = &again
 		}
+		p.lines = append(p.lines, "- "+name+": "+inner.line(), "+ "+name+": "+again.line())
 		return with, &inner
 	}
 	if refused == nil {
@@ -190,6 +201,7 @@ func (p *plan) decide(g guard, name string, s server, refused error) (with, with
 	}
 	p.Servers = append(p.Servers, row{name, "guarded", ""})
 	w := g.with(name, s)
+	p.lines = append(p.lines, "- "+name+": "+s.line(), "+ "+name+": "+w.line())
 	return &w, nil
 }
 

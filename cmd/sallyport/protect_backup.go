@@ -12,7 +12,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 
@@ -21,11 +20,12 @@ import (
 
 // change is what becomes of one file of another program.
 type change struct {
-	Path   string `json:"path"`
-	What   string `json:"what"` // for people
-	before []byte // nil: there was no file
-	after  []byte // nil: there will be none
-	clean  []byte // before without anything of ours
+	Path   string   `json:"path"`
+	What   string   `json:"what"` // for people
+	before []byte   // nil: there was no file
+	after  []byte   // nil: there will be none
+	clean  []byte   // before without anything of ours
+	lines  []string // what comes ("+ ...") and goes ("- ...")
 	mode   fs.FileMode
 }
 
@@ -99,7 +99,7 @@ func (s backups) undo(kind string, c *change) error {
 	if err != nil {
 		return err
 	}
-	c.after = c.clean
+	c.after, c.lines = c.clean, reversed(c.lines)
 	if old != nil && c.before != nil && old.Written == sumOf(c.before) {
 		c.after = nil
 		if old.Existed {
@@ -177,13 +177,13 @@ func sumOf(b []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// show prints what changes, line by line. Lines that stay are not shown: they may hold secrets.
+// show prints what changes in our words: the lines of a file may hold secrets.
 func (a *app) show(w io.Writer, c *change) {
 	fmt.Fprintf(w, "%s: %s\n", c.Path, c.What)
 	if !c.changes() {
 		return
 	}
-	for _, l := range difference(lines(c.before), lines(c.after)) {
+	for _, l := range c.lines {
 		col := green
 		if l[0] == '-' {
 			col = red
@@ -192,55 +192,15 @@ func (a *app) show(w io.Writer, c *change) {
 	}
 }
 
-func lines(b []byte) []string {
-	if len(b) == 0 {
-		return nil
-	}
-	return strings.Split(strings.TrimSuffix(string(b), "\n"), "\n")
-}
-
-// difference returns the lines that go ("-") and come ("+").
-func difference(a, b []string) []string {
-	for len(a) > 0 && len(b) > 0 && a[0] == b[0] {
-		a, b = a[1:], b[1:]
-	}
-	for len(a) > 0 && len(b) > 0 && a[len(a)-1] == b[len(b)-1] {
-		a, b = a[:len(a)-1], b[:len(b)-1]
-	}
+// reversed are the lines of the way back.
+func reversed(lines []string) []string {
 	var out []string
-	if len(a)*len(b) > 4<<20 { // too long to align: what is between the first and the last change
-		for _, l := range a {
-			out = append(out, "- "+l)
-		}
-		for _, l := range b {
-			out = append(out, "+ "+l)
-		}
-		return out
-	}
-	longest := make([][]int, len(a)+1) // of the common subsequences of a[i:] and b[j:]
-	for i := range longest {
-		longest[i] = make([]int, len(b)+1)
-	}
-	for i := len(a) - 1; i >= 0; i-- {
-		for j := len(b) - 1; j >= 0; j-- {
-			if a[i] == b[j] {
-				longest[i][j] = longest[i+1][j+1] + 1
-			} else {
-				longest[i][j] = max(longest[i+1][j], longest[i][j+1])
-			}
-		}
-	}
-	i, j := 0, 0
-	for i < len(a) || j < len(b) {
-		switch {
-		case i < len(a) && j < len(b) && a[i] == b[j]:
-			i, j = i+1, j+1
-		case i < len(a) && (j == len(b) || longest[i+1][j] >= longest[i][j+1]):
-			out = append(out, "- "+a[i])
-			i++
-		default:
-			out = append(out, "+ "+b[j])
-			j++
+	for _, l := range lines {
+		switch l[0] {
+		case '+':
+			out = append(out, "-"+l[1:])
+		case '-':
+			out = append(out, "+"+l[1:])
 		}
 	}
 	return out
