@@ -11,6 +11,8 @@ import (
 	"os"
 	"strings"
 
+	"github.com/go-json-experiment/json/jsontext"
+
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
 )
@@ -102,6 +104,24 @@ func (c *Collateral) Encode() ([]byte, error) {
 func (c *Collateral) Digest() string {
 	return attest.Digest(c.PCKCRLChain, c.RootCRL, c.PCKCRL, c.TCBInfoChain, c.TCBInfo, c.TCBInfoSignature,
 		c.QEIdentityChain, c.QEIdentity, c.QEIdentitySignature)
+}
+
+// SplitResponse takes a TCB info or QE identity, in the exact bytes that were signed, and its signature out
+// of a response of Intel's provisioning certification service.
+func SplitResponse(data []byte) (document, signature []byte, err error) {
+	var r struct {
+		TCBInfo    jsontext.Value `json:"tcbInfo"`
+		QEIdentity jsontext.Value `json:"enclaveIdentity"`
+		Signature  string         `json:"signature"`
+	}
+	if err := action.Read(data, &r, action.Limits{Bytes: MaxCollateralBytes}); err != nil {
+		return nil, nil, attest.RefuseFor(err, attest.Malformed, "response")
+	}
+	if (r.TCBInfo == nil) == (r.QEIdentity == nil) {
+		return nil, nil, attest.Refuse(attest.Malformed, "response: neither or both of TCB info and QE identity")
+	}
+	signature, err = hexed(r.Signature, 64)
+	return append(r.TCBInfo, r.QEIdentity...), signature, err
 }
 
 // Fixed is a store of one collateral for every key, to replay evidence that was stored with it.
