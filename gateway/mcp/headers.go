@@ -99,6 +99,14 @@ func idOrNull(m *message) []byte {
 // written anew, or left out where the tool's definition is not known, and then the server refuses.
 func (x *exchange) outgoing(m *message, original, body []byte) *outgoing {
 	o := &outgoing{body: body, header: http.Header{}}
+	if x.h.cfg.Gate.blind {
+		for n, vs := range x.r.Header {
+			if strings.HasPrefix(n, "Mcp-") {
+				o.header[n] = vs
+			}
+		}
+		return o
+	}
 	if m.kind != kindRequest && m.kind != kindNotification {
 		return o
 	}

@@ -103,22 +103,27 @@ func guarded(ctx context.Context, listen, upstream, report string) error {
 	return errors.Join(err, <-ran, tell(s, report))
 }
 
-// tell writes how often each verdict was given: a run that judged nothing shows nothing.
+// tell writes how often each verdict was given, which results were changed and what was refused: a run that
+// judged nothing shows nothing.
 func tell(s *sallyport.Sallyport, path string) error {
 	if path == "" {
 		return nil
 	}
-	text := fmt.Sprintf("%d records", s.Ledger.Checkpoint().Size)
+	text, refused := fmt.Sprintf("%d records", s.Ledger.Checkpoint().Size), ""
 	for _, v := range []action.Verdict{action.Allow, action.Ask, action.Deny, action.Quarantine} {
 		text += fmt.Sprintf(", %d %s", s.Enforcer.Decisions(v), v)
 	}
+	changed := 0
 	err := s.Ledger.Records(context.Background(), func(e ledger.Entry) error {
+		if _, err := e.Open(action.PartReleased); err == nil { // recorded where it differs from the result
+			changed++
+		}
 		if l := e.Leaf; l.Verdict == action.Deny {
-			text += fmt.Sprintf("\n%s %s/%s %v %v", l.Verdict, l.Server, l.Tool, l.Rules, l.Codes)
+			refused += fmt.Sprintf("%s %s/%s %v %v\n", l.Verdict, l.Server, l.Tool, l.Rules, l.Codes)
 		}
 		return nil
 	})
-	return errors.Join(err, os.WriteFile(path, []byte(text+"\n"), 0o600))
+	return errors.Join(err, os.WriteFile(path, fmt.Appendf(nil, "%s, %d results changed\n%s", text, changed, refused), 0o600))
 }
 
 // tokenless takes every caller for the holder of one token.
