@@ -86,8 +86,14 @@ func (s *scope) own(ref ast.Ref, args []*operand) *operand {
 		return v, ok
 	}}
 	o.test = func(m *machine) bool {
-		v, ok := o.get(m)
-		return ok && !v.isFalse()
+		if !m.step() {
+			return false
+		}
+		back := m.base
+		enter(m)
+		ok := f.test(m)
+		m.base = back
+		return ok
 	}
 	return o
 }

@@ -158,21 +158,30 @@ func (c *compilation) define(f *function, rules []*ast.Rule, types []reflect.Typ
 		run = c.defineValue(f, rules, types)
 	}
 	f.run = run
-	if types == nil && f.konst == nil {
-		i := c.memos
-		c.memos++
-		f.run = func(m *machine) (value, bool) {
-			e := &m.memo[i]
-			if e.gen != m.gen {
-				v, ok := run(m)
-				e.gen, e.ok, e.v = m.gen, ok, v
-			}
-			return e.v, e.ok
+	f.test = func(m *machine) bool {
+		v, ok := run(m)
+		return ok && !v.isFalse()
+	}
+	if types != nil || f.konst != nil {
+		return
+	}
+	i := c.memos
+	c.memos++
+	find := func(m *machine) *memo {
+		e := &m.memo[i]
+		if e.gen != m.gen {
+			e.v, e.ok = run(m)
+			e.gen = m.gen
 		}
+		return e
+	}
+	f.run = func(m *machine) (value, bool) {
+		e := find(m)
+		return e.v, e.ok
 	}
 	f.test = func(m *machine) bool {
-		v, ok := f.run(m)
-		return ok && !v.isFalse()
+		e := find(m)
+		return e.ok && !e.v.isFalse()
 	}
 }
 
