@@ -84,7 +84,7 @@ func (a *app) up(ctx context.Context, cfg sallyport.Config, background bool) err
 		cancel()
 	}()
 	if background {
-		go endWhenIdle(ctx, cancel, l)
+		go endWhenIdle(ctx, cancel, l, sallyport.SocketPath(cfg.Data))
 	}
 	a.announce(s, l)
 	err = s.Serve(ctx, l)
@@ -92,7 +92,7 @@ func (a *app) up(ctx context.Context, cfg sallyport.Config, background bool) err
 	return errors.Join(err, <-ran, s.Close())
 }
 
-func endWhenIdle(ctx context.Context, cancel context.CancelFunc, l *sallyport.Listeners) {
+func endWhenIdle(ctx context.Context, cancel context.CancelFunc, l *sallyport.Listeners, socket string) {
 	tick := time.NewTicker(time.Minute)
 	defer tick.Stop()
 	for {
@@ -100,8 +100,8 @@ func endWhenIdle(ctx context.Context, cancel context.CancelFunc, l *sallyport.Li
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			if l.Idle(now) > idleExit {
-				cancel()
+			if _, err := os.Stat(socket); l.Idle(now) > idleExit || errors.Is(err, os.ErrNotExist) {
+				cancel() // nobody needs it, or nobody can reach it any more
 			}
 		}
 	}
