@@ -226,4 +226,3 @@ func BenchmarkHook(b *testing.B) {
 		}
 	}
 }
-
