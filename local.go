@@ -31,6 +31,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "POST /v1/local/ledger/erase", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerErase},
 		{Pattern: "GET /v1/local/ledger/entries/{index}", Scopes: auditor, Serve: s.ledgerEntry},
 		{Pattern: "POST /v1/local/ledger/entries/{index}/disclose", Scopes: auditor, Serve: s.ledgerDisclose},
+		{Pattern: "POST /v1/local/ledger/backup", Scopes: []action.Scope{action.ScopeAdmin}, Wait: -1, Serve: s.ledgerBackup},
 		{Pattern: "POST /v1/local/ledger/rebuild", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerRebuild},
 	}
 }
@@ -217,6 +218,24 @@ func (s *Sallyport) ledgerDisclose(w http.ResponseWriter, r *http.Request, c *ga
 		return err
 	}
 	return gateway.WriteJSON(w, http.StatusOK, Disclosure{Index: e.Index, Part: body.Part, Data: data, Access: access})
+}
+
+// ledgerBackup copies the log, with its keys, into a folder.
+func (s *Sallyport) ledgerBackup(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	var body struct {
+		Dir string `json:"dir"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 8192); err != nil {
+		return err
+	}
+	if !filepath.IsAbs(body.Dir) {
+		return gateway.Refuse(gateway.CodeInvalid, "dir is no absolute path")
+	}
+	head, err := s.Ledger.Backup(r.Context(), body.Dir)
+	if err != nil {
+		return gateway.Refuse(gateway.CodeInvalid, "%v", err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, head)
 }
 
 // ledgerRebuild makes the followers' products anew out of the log.

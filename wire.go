@@ -42,6 +42,24 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 	return cfg
 }
 
+// RecoverLedger goes on with a log that is behind its newest checkpoint, as ledger.Recover does. No owner
+// may be at work. The index is thrown away once the new epoch is open: it knows entries that are lost.
+func RecoverLedger(cfg Config, operator string, known ...[]byte) (ledger.Recovery, error) {
+	lock, err := own(cfg.Data)
+	if err != nil {
+		return ledger.Recovery{}, err
+	}
+	done, err := ledger.Recover((&Sallyport{Config: cfg}).ledgerConfig(), operator, known...)
+	if err == nil && done.Second != "" {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if gone := os.Remove(layout(cfg.Data).index + suffix); !errors.Is(gone, fs.ErrNotExist) {
+				err = errors.Join(err, gone)
+			}
+		}
+	}
+	return done, errors.Join(err, lock.Close())
+}
+
 func (s *Sallyport) toolsConfig() tools.Config {
 	home, _ := os.UserHomeDir()
 	exe, _ := os.Executable()

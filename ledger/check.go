@@ -22,6 +22,10 @@ type checker struct {
 
 	witnesses []note.Verifier
 
+	epochVkeys []string
+	epochs     []note.Verifier // oldest first; the last is verifier
+	kept       int             // the epoch whose key the verifier gave
+
 	tree     tree
 	watch    map[uint64]*hash // roots to remember, by size
 	held     []heldCheckpoint
@@ -45,7 +49,7 @@ type chainEnd struct {
 
 func newChecker(opt Options) *checker {
 	return &checker{
-		opt: opt, report: &Report{Kinds: map[string]uint64{}, Open: []OpenIntent{}, Notes: []string{}, Problems: []Problem{}},
+		opt: opt, report: &Report{Kinds: map[string]uint64{}, Open: []OpenIntent{}, Notes: []string{}, Problems: []Problem{}, Gaps: []Gap{}},
 		watch: map[uint64]*hash{}, sessions: map[string]*chainEnd{}, open: map[string]uint64{},
 		unique: newUniqueSet(1 << 20),
 	}
@@ -65,6 +69,10 @@ func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
 	if c.opt.Progress != nil && index%4096 == 0 {
 		c.opt.Progress(index)
 	}
+	var before hash
+	if bytes.Contains(raw, []byte(codeEpoch)) {
+		before = c.tree.root()
+	}
 	c.tree.add(h)
 	if _, ok := c.watch[c.tree.size]; ok {
 		root := c.tree.root()
@@ -78,6 +86,7 @@ func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
 		c.problem(&index, "leaf", err.Error())
 		return nil
 	}
+	c.epoch(index, l, before)
 	c.chain(index, l, h)
 	c.life(index, l)
 	c.report.Kinds[string(l.Kind)]++
@@ -148,7 +157,12 @@ func (c *checker) finish() *Report {
 		if h.cp.Size == 0 {
 			seen = &empty
 		}
+		lost := slices.IndexFunc(r.Gaps, func(g Gap) bool {
+			return h.cp.Size > g.Restored.Size && h.cp.Origin != g.Origin && h.cp.Origin != r.Origin
+		})
 		switch {
+		case lost >= 0:
+			c.note(fmt.Sprintf("%s lies in the gap before epoch %d", h.name, r.Gaps[lost].Epoch))
 		case h.cp.Size > c.tree.size:
 			c.problem(nil, h.name, fmt.Sprintf("it covers %d leaves, the log holds %d: the end is missing, or this is an older copy", h.cp.Size, c.tree.size))
 		case seen == nil || *seen != h.cp.Root:
@@ -168,6 +182,41 @@ func (c *checker) finish() *Report {
 	slices.SortFunc(r.Open, func(a, b OpenIntent) int { return int(int64(a.Index) - int64(b.Index)) })
 	r.OK = r.Found == 0
 	return r
+}
+
+// epoch reports the gap before a new epoch, and that it was opened by the key before.
+func (c *checker) epoch(index uint64, l *Leaf, before hash) {
+	if l.Kind != action.KindKey || !slices.Contains(l.Codes, codeEpoch) {
+		return
+	}
+	n := len(c.report.Gaps)
+	var old note.Verifier
+	if n < len(c.epochs)-1 {
+		old = c.epochs[n]
+	}
+	g := epochOpened(index, l, old)
+	switch {
+	case g == nil || g.Restored.Root != digest(before) || g.Epoch != int64(n)+2:
+		c.problem(&index, "epoch", "the record that opens an epoch does not fit the log before it")
+		return
+	case old != nil && !g.Signed:
+		c.problem(&index, "epoch", "the key of the epoch before did not sign it")
+	case old != nil && c.epochs[n+1].Name() != g.Origin:
+		c.problem(&index, "epoch", "it names another key than the one that goes on")
+	}
+	c.report.Gaps = append(c.report.Gaps, *g)
+	c.note(g.String())
+}
+
+// signed checks the signature of a checkpoint of any epoch.
+func (c *checker) signed(b []byte) error {
+	var err error
+	for i := len(c.epochs) - 1; i >= 0; i-- {
+		if _, err = ParseCheckpoint(b, c.epochs[i]); err == nil {
+			return nil
+		}
+	}
+	return err
 }
 
 // cosigned takes a checkpoint that witnesses may have cosigned; the log is held against it.

@@ -59,6 +59,8 @@ type keyring struct {
 	signer     note.Signer
 	verifier   note.Verifier
 	vkey       string
+	epochs     []note.Verifier // of all epochs, oldest first
+	epochVkeys []string        // none while there is only the first
 	pseudonyms []byte
 	prints     []byte
 
@@ -84,6 +86,9 @@ func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh boo
 	if err := d.MkdirAll(dir); err != nil {
 		return nil, fmt.Errorf("ledger: keys: %w", err)
 	}
+	if err := finishEpoch(d, dir); err != nil {
+		return nil, err
+	}
 	skey, err := k.read(fileSigner, headSigner)
 	if errors.Is(err, fs.ErrNotExist) && fresh {
 		if err = k.create(origin); err == nil {
@@ -96,11 +101,11 @@ func openKeyring(d disk, dir, tenant, origin string, random io.Reader, fresh boo
 	if k.signer, err = note.NewSigner(skey[0]); err != nil {
 		return nil, fmt.Errorf("ledger: keys: %q holds no signing key", fileSigner)
 	}
-	if origin != "" && origin != k.signer.Name() {
-		return nil, fmt.Errorf("ledger: keys: the origin of this log is %q and cannot become %q", k.signer.Name(), origin)
-	}
 	if err := k.readVerifier(); err != nil {
 		return nil, err
+	}
+	if origin != "" && origin != k.epochs[0].Name() {
+		return nil, fmt.Errorf("ledger: keys: the origin of this log is %q and cannot become %q", k.signer.Name(), origin)
 	}
 	if k.verifier.KeyHash() != k.signer.KeyHash() || k.verifier.Name() != k.signer.Name() {
 		return nil, fmt.Errorf("ledger: keys: %q is not the public half of %q", fileVkey, fileSigner)
@@ -141,7 +146,13 @@ func (k *keyring) readVerifier() error {
 		return fmt.Errorf("ledger: keys: %w", err)
 	}
 	k.vkey = strings.TrimSpace(string(raw))
-	k.verifier, err = readVkey(raw)
+	if k.verifier, err = readVkey(raw); err != nil {
+		return err
+	}
+	if k.epochVkeys, err = readEpochs(k.disk, k.dir); err != nil {
+		return err
+	}
+	k.epochs, err = epochVerifiers(k.epochVkeys, k.verifier)
 	return err
 }
 

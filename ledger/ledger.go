@@ -76,6 +76,9 @@ type Config struct {
 	Rand io.Reader        // nil means crypto/rand.Reader
 
 	disk disk // nil means the real one
+
+	recovering bool     // open though the log is behind
+	known      [][]byte // checkpoints that a recovery has beside the log's own
 }
 
 // The errors that callers act on.
@@ -138,9 +141,10 @@ type Log struct {
 	needs    chan struct{} // tells Run that a spare is wanted; never closed
 	running  atomic.Bool   // Run is at work
 
-	leaves  []hash // of a log opened for reading
-	tree    tree   // owned by the leader
-	scratch []byte // owned by the leader
+	behind  []Checkpoint // newer heads than the log's, where recovering
+	leaves  []hash       // of a log opened for reading
+	tree    tree         // owned by the leader
+	scratch []byte       // owned by the leader
 
 	sessions sync.Map // string -> *session
 	high     atomic.Int64

@@ -21,7 +21,7 @@ func (l *Log) recover(numbers []uint64) error {
 		return err
 	}
 	seen := map[uint64]hash{0: (&tree{}).root()}
-	s := &scanner{verifier: l.keys.verifier, visit: l.restore}
+	s := &scanner{verifier: l.keys.epochs[0], later: l.keys.epochs[1:], visit: l.restore}
 	s.sealed = func(cp Checkpoint, at place) error {
 		l.segments[len(l.segments)-1].end = at.offset
 		if cp.Size == head.Size || cp.Size == tiles.Size {
@@ -43,7 +43,7 @@ func (l *Log) recover(numbers []uint64) error {
 		}
 	}
 	if s.cp.Size > 0 {
-		if _, err := ParseCheckpoint(s.cp.Note, l.keys.verifier); err != nil {
+		if _, err := ParseCheckpoint(s.cp.Note, s.verifier); err != nil {
 			return fmt.Errorf("%w: segment %d before byte %d: %w", ErrCorrupt, s.at.segment, s.at.offset, err)
 		}
 	}
@@ -59,11 +59,23 @@ func (l *Log) recover(numbers []uint64) error {
 		root, ok := seen[g.cp.Size]
 		switch {
 		case g.cp.Origin == "":
+		case l.cfg.recovering && (g.cp.Size > s.tree.size || !ok || root != g.cp.Root):
+			l.behind = append(l.behind, g.cp)
 		case g.cp.Size > s.tree.size:
 			return fmt.Errorf("%w: %s has %d leaves, the log %d", ErrBehind, g.name, g.cp.Size, s.tree.size)
 		case !ok || root != g.cp.Root:
 			return fmt.Errorf("%w: %s has another root at %d leaves: a fork", ErrBehind, g.name, g.cp.Size)
 		}
+	}
+	if l.cfg.recovering {
+		for _, b := range l.cfg.known {
+			cp, err := ParseCheckpoint(b, l.keys.verifier)
+			if err != nil {
+				return fmt.Errorf("ledger: recover: known checkpoint: %w", err)
+			}
+			l.behind = append(l.behind, cp)
+		}
+		return l.ready(s)
 	}
 	if err := l.askWitnesses(s.cp); err != nil {
 		return err
@@ -265,6 +277,9 @@ func (l *Log) ready(s *scanner) error {
 		if l.newest, err = signCheckpoint(l.keys.signer, 0, root); err != nil {
 			return err
 		}
+	}
+	if l.cfg.recovering {
+		return nil // the cell still guards the epoch that is behind
 	}
 	if err := l.head.set(l.newest); err != nil {
 		return fmt.Errorf("ledger: head cell: %w", err)

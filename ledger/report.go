@@ -27,6 +27,7 @@ type Report struct {
 	Open        []OpenIntent      `json:"open"` // intents without an outcome
 	FirstMs     int64             `json:"first_ms"`
 	LastMs      int64             `json:"last_ms"`
+	Gaps        []Gap             `json:"gaps"`     // entries that were lost, before each epoch but the first
 	Notes       []string          `json:"notes"`    // what is not proved, and why
 	Found       int               `json:"found"`    // problems
 	Problems    []Problem         `json:"problems"` // the first of them

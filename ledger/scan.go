@@ -13,7 +13,8 @@ import (
 // scanner reads segments in order and re-derives the tree. What it visits stands under a checkpoint
 // whose root is the derived one.
 type scanner struct {
-	verifier note.Verifier
+	verifier note.Verifier   // of the epoch that the scan has come to
+	later    []note.Verifier // of the epochs after it
 	tree     tree
 	cp       Checkpoint // the last one that holds; the zero value before the first
 	at       place      // where the last batch ends
@@ -117,6 +118,18 @@ func (s *scanner) seal(f frame, next tree, batch []scanned, from, end place) err
 	cp, err := ParseCheckpoint(f.body, nil)
 	if err != nil {
 		return fmt.Errorf("%w: %w", errRoot, err)
+	}
+	if len(s.later) > 0 && cp.Origin == s.later[0].Name() && len(batch) == 1 {
+		// The first record of an epoch stands alone under the new key's checkpoint.
+		leaf, err := DecodeLeaf(batch[0].raw)
+		if err != nil {
+			return fmt.Errorf("%w: %w", errRoot, err)
+		}
+		g := epochOpened(batch[0].index, leaf, s.verifier)
+		if g == nil || !g.Signed || g.Origin != cp.Origin || g.Restored.Root != digest(s.tree.root()) {
+			return fmt.Errorf("%w: epoch %q is not opened by the key before it", errRoot, clip(cp.Origin))
+		}
+		s.verifier, s.later = s.later[0], s.later[1:]
 	}
 	if cp.Size != next.size || cp.Root != next.root() || cp.Origin != s.verifier.Name() {
 		return fmt.Errorf("%w: checkpoint %d differs from the leaves before it", errRoot, cp.Size)

@@ -144,6 +144,12 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 	if !p.ready {
 		if err := l.resume(p, &c); err != nil {
 			l.resetTiles(p)
+			if len(l.keys.epochs) > 1 {
+				// Tiles of entries that were lost must not stand in for those that took their place.
+				if err := os.RemoveAll(filepath.Join(l.cfg.Tiles, "tile")); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	old := p.size

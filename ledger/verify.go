@@ -95,7 +95,21 @@ func (c *checker) key(given string, found []byte, from string) error {
 	if err != nil {
 		return err
 	}
+	if c.epochs, err = epochVerifiers(c.epochVkeys, v); err != nil {
+		return err
+	}
+	// Whoever kept the key of an earlier epoch is led to the newest by the signatures of the keys between.
+	for i, e := range c.epochs {
+		if e.Name() == v.Name() && e.KeyHash() == v.KeyHash() {
+			c.kept = i
+			v = c.epochs[len(c.epochs)-1]
+			break
+		}
+	}
 	c.verifier, c.report.Origin = v, v.Name()
+	if c.epochs[len(c.epochs)-1].KeyHash() != v.KeyHash() {
+		c.epochs = []note.Verifier{v}
+	}
 	for i, b := range c.opt.Old {
 		if err := c.hold(fmt.Sprintf("older checkpoint %d", i+1), b, v); err != nil {
 			return err
@@ -107,6 +121,11 @@ func (c *checker) key(given string, found []byte, from string) error {
 // hold makes finish compare a checkpoint that somebody kept.
 func (c *checker) hold(name string, b []byte, v note.Verifier) error {
 	cp, err := ParseCheckpoint(b, v)
+	for _, e := range c.epochs {
+		if err != nil {
+			cp, err = ParseCheckpoint(b, e)
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("ledger: verify: %s: %w", name, err)
 	}
@@ -122,6 +141,10 @@ func (c *checker) dir(ctx context.Context, src Source) error {
 		if set != "" {
 			*p = set
 		}
+	}
+	var err error
+	if c.epochVkeys, err = readEpochs(realDisk{}, keys); err != nil {
+		return err
 	}
 	vkey, err := os.ReadFile(filepath.Join(keys, fileVkey))
 	if err != nil && c.opt.Vkey == "" {
@@ -193,7 +216,7 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 	if err != nil {
 		return err
 	}
-	s := &scanner{verifier: c.verifier}
+	s := &scanner{verifier: c.epochs[0], later: c.epochs[1:]}
 	var notes []Checkpoint
 	s.visit = func(e scanned) error {
 		if e.index%1024 == 0 && ctx.Err() != nil {
@@ -220,7 +243,7 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 		}
 	}
 	for _, cp := range notes[max(0, len(notes)-c.opt.Signatures):] {
-		if _, err := ParseCheckpoint(cp.Note, c.verifier); err != nil {
+		if err := c.signed(cp.Note); err != nil {
 			c.problem(nil, fmt.Sprintf("checkpoint %d", cp.Size), err.Error())
 		}
 		c.report.Signatures++

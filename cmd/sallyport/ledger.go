@@ -24,7 +24,7 @@ import (
 func (a *app) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "The record and its proofs"}
 	cmd.AddCommand(a.verifyCommand(), a.ledgerStatusCommand(), a.proveCommand(), a.searchCommand(), a.tailCommand(), a.exportCommand(), a.rebuildCommand(),
-		a.showCommand(), a.eraseCommand(), a.witnessCommand())
+		a.showCommand(), a.eraseCommand(), a.witnessCommand(), a.backupCommand(), a.recoverCommand())
 	return cmd
 }
 
