@@ -375,3 +375,33 @@ func TestParallelSessionsOfOneAgentAreNotRefused(t *testing.T) {
 	}
 	wg.Wait()
 }
+
+// BenchmarkParallelActions is BenchmarkAction from 64 sessions at once: what group commit is for.
+func BenchmarkParallelActions(b *testing.B) {
+	h := open(b, nil)
+	h.server("files", readTool)
+	sub, _ := h.agent("bot")
+	sessions := make(chan string, 64)
+	for i := range cap(sessions) {
+		sess, err := h.Enforcer.Session(b.Context(), &sub, fmt.Sprintf("host-%d", i), enforce.SessionOptions{})
+		if err != nil {
+			b.Fatal(err)
+		}
+		sessions <- sess
+	}
+	b.SetParallelism(cap(sessions) / 2) // per core, of two
+	b.RunParallel(func(pb *testing.PB) {
+		sess := <-sessions
+		defer func() { sessions <- sess }()
+		for pb.Next() {
+			_, rel, err := h.Enforcer.Do(context.Background(), attempt(sub, sess, "files", "read_note", `{"name":"x"}`),
+				func(context.Context, enforce.Admission) (enforce.Outcome, error) {
+					return enforce.Outcome{Status: action.ResultDone, Content: []byte(`{"text":"hello"}`)}, nil
+				})
+			if err != nil || rel.Status != action.StatusReleased {
+				b.Error(rel, err)
+				return
+			}
+		}
+	})
+}

@@ -144,6 +144,10 @@ func (e *Enforcer) enter(ctx context.Context, a Attempt) (*entry, error) {
 		call = e.cfg.Fingerprint("call", []byte(a.Session), []byte(a.Subject.Channel.Door), []byte(a.CallID))
 	}
 	waiting := a.Session + " " + args
+	id, err := e.newID(e.cfg.Now()) // before the lock: randomness may take a system call
+	if err != nil {
+		return nil, err
+	}
 
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -161,10 +165,6 @@ func (e *Enforcer) enter(ctx context.Context, a Attempt) (*entry, error) {
 	}
 	if !e.room(&a) {
 		return nil, ErrBusy
-	}
-	id, err := e.newID(e.cfg.Now())
-	if err != nil {
-		return nil, err
 	}
 	x = &entry{id: id, att: a, args: args, call: call, status: action.StatusNone}
 	x.decision.Verdict = action.Deny
