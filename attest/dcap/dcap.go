@@ -91,7 +91,8 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	}
 	ca := map[string]string{processorName: "processor", platformName: "platform"}[chain[1].Subject.CommonName]
 	if chain[0].Subject.CommonName != pckName || ca == "" {
-		return nil, attest.Refuse(attest.Unproved, "PCK chain: %q of %q is no PCK certificate", chain[0].Subject.CommonName, chain[1].Subject.CommonName)
+		return nil, attest.Refuse(attest.Unproved, "PCK chain: %q of %q is no PCK certificate",
+			action.Clip(chain[0].Subject.CommonName, 64), action.Clip(chain[1].Subject.CommonName, 64))
 	}
 	p, err := readPCK(chain[0])
 	if err != nil {
@@ -103,6 +104,9 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	c, err := v.c.Store.Collateral(ctx, Key{TEE: tee, FMSPC: p.fmspc, CA: ca})
 	if err != nil {
 		return nil, err
+	}
+	if c == nil {
+		return nil, attest.Refuse(attest.Missing, "collateral: the store has none for this platform")
 	}
 	f.Collateral = c.Digest()
 	t, id, err := v.collateral(c, chain, w)
@@ -191,7 +195,7 @@ func (v *Verifier) signed(what string, chain, data, sig []byte, rootCRL *x509.Re
 		return err
 	}
 	if certs[0].Subject.CommonName != signingName {
-		return attest.Refuse(attest.Unproved, "%s: signed by %q", what, certs[0].Subject.CommonName)
+		return attest.Refuse(attest.Unproved, "%s: signed by %q", what, action.Clip(certs[0].Subject.CommonName, 64))
 	}
 	if err := notRevoked(rootCRL, certs[0]); err != nil {
 		return err

@@ -31,6 +31,7 @@ const (
 	statementType = "https://in-toto.io/Statement/v1"
 	predicateType = "https://model_signing/signature/v1.0"
 	mostCerts     = 8
+	mostCertBytes = 16 << 10 // a huge key costs whoever checks it
 )
 
 type bundle struct {
@@ -155,8 +156,11 @@ func (v *Verifier) leaf(m *material, now time.Time) (*x509.Certificate, time.Tim
 	between := x509.NewCertPool()
 	for i, c := range m.Chain.Certs {
 		der, ok := strictBase64(c.Raw)
+		if !ok || len(der) > mostCertBytes {
+			return nil, time.Time{}, attest.Refuse(attest.Malformed, "bundle: certificate %d", i)
+		}
 		cert, err := x509.ParseCertificate(der)
-		if !ok || err != nil {
+		if err != nil {
 			return nil, time.Time{}, attest.Refuse(attest.Malformed, "bundle: certificate %d", i)
 		}
 		certs = append(certs, cert)
@@ -164,9 +168,9 @@ func (v *Verifier) leaf(m *material, now time.Time) (*x509.Certificate, time.Tim
 			between.AddCert(cert)
 		}
 	}
-	leaf := certs[0]
+	leaf, name := certs[0], action.Clip(certs[0].Subject.String(), 200)
 	if _, ok := leaf.PublicKey.(*ecdsa.PublicKey); !ok || leaf.KeyUsage&x509.KeyUsageDigitalSignature == 0 {
-		return nil, time.Time{}, attest.Refuse(attest.Unproved, "bundle: certificate of %q is not for ECDSA signatures", leaf.Subject)
+		return nil, time.Time{}, attest.Refuse(attest.Unproved, "bundle: certificate of %q is not for ECDSA signatures", name)
 	}
 	chains, err := leaf.Verify(x509.VerifyOptions{Roots: v.c.Roots, Intermediates: between, CurrentTime: now,
 		KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageCodeSigning}})
@@ -175,12 +179,12 @@ func (v *Verifier) leaf(m *material, now time.Time) (*x509.Certificate, time.Tim
 		if inv, ok := err.(x509.CertificateInvalidError); ok && inv.Reason == x509.Expired {
 			code = attest.Stale
 		}
-		return nil, time.Time{}, attest.RefuseFor(err, code, "bundle: certificate of %q", leaf.Subject)
+		return nil, time.Time{}, attest.RefuseFor(err, code, "bundle: certificate of %q", name)
 	}
 	// Each certificate of the bundle must stand in the chain: others are neither checked nor needed.
 	for _, c := range certs {
 		if !slices.ContainsFunc(chains[0], func(o *x509.Certificate) bool { return bytes.Equal(c.Raw, o.Raw) }) {
-			return nil, time.Time{}, attest.Refuse(attest.Malformed, "bundle: certificate of %q is not part of the chain", c.Subject)
+			return nil, time.Time{}, attest.Refuse(attest.Malformed, "bundle: certificate of %q is not part of the chain", action.Clip(c.Subject.String(), 200))
 		}
 	}
 	until := leaf.NotAfter

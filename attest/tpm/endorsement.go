@@ -47,6 +47,9 @@ func readEndorsement(chain []Bytes, roots *x509.CertPool, now time.Time) (*endor
 	var certs []*x509.Certificate
 	between := x509.NewCertPool()
 	for i, der := range chain {
+		if len(der) > maxCert {
+			return nil, attest.Refuse(attest.Malformed, "endorsement: certificate %d is too long", i)
+		}
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
 			return nil, attest.RefuseFor(err, attest.Malformed, "endorsement: certificate %d", i)

@@ -34,6 +34,7 @@ import (
 const (
 	resettable = 16 // the first register that can be set back without a restart
 	maxPublic  = 2048
+	maxCert    = 16 << 10 // a huge key costs whoever checks it
 	rsaHash    = crypto.SHA256
 	// MaxEvidenceBytes bounds evidence.
 	MaxEvidenceBytes = 2 << 20

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
@@ -305,9 +306,9 @@ func (a *app) facts(w io.Writer, out attestation) {
 		line("resets", "%d, restarts %d", p.ResetCount, p.Restarts)
 	}
 	if m := f.Model; m != nil {
-		line("model", "%s, %d files, %d bytes", m.Name, m.Files, m.Bytes)
+		line("model", "%s, %d files, %d bytes", shown(m.Name), m.Files, m.Bytes)
 		line("digest", "%s", m.Digest)
-		line("signer", "%s %s", m.Signer, m.Subject)
+		line("signer", "%s %s", m.Signer, shown(m.Subject))
 		line("runs code", "%s", strings.Join(m.Pickle, " "))
 	}
 	line("evidence", "%s", f.Evidence)
@@ -315,4 +316,14 @@ func (a *app) facts(w io.Writer, out attestation) {
 	if !f.Until.IsZero() {
 		line("holds until", "%s", f.Until.UTC().Format(time.RFC3339))
 	}
+}
+
+// shown is a name that a signer chose, without what a terminal would obey.
+func shown(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
 }
