@@ -107,6 +107,7 @@ func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tre
 			return nil, err
 		}
 	}
+	e.notes = c.notes
 	out.pool.New = func() any {
 		m := &machine{words: make([]cachedWord, len(c.words)), memo: make([]memo, c.memos), raws: make([]memo, len(c.raws)),
 			slots: make([]value, c.size), seen: make([]uint32, len(e.ranked)), bctx: newBuiltinContext()}

@@ -123,7 +123,7 @@ func (s *scope) builtin(name string, args []*operand) *operand {
 			return o
 		}
 	}
-	if o := ofLists(name, args); o != nil {
+	if o := s.c.ofLists(name, args); o != nil {
 		return o
 	}
 	if (name == "plus" || name == "minus") && args[0].num != nil && args[1].num != nil {
@@ -231,13 +231,13 @@ func counted(n func(m *machine) int64) *operand {
 }
 
 // ofLists compiles counting, membership and concatenation.
-func ofLists(name string, args []*operand) *operand {
+func (c *compilation) ofLists(name string, args []*operand) *operand {
 	switch {
 	case name == "count" && args[0].list != nil:
 		list := args[0].list
 		return counted(func(m *machine) int64 { return int64(list(m).Len()) })
 	case name == "internal.member_2":
-		return member(args[0], args[1])
+		return c.member(args[0], args[1])
 	case name == "concat" && args[0].str != nil && args[1].elems != nil && texts_(args[1].elems):
 		sep, elems := args[0].str, args[1].elems
 		return computed(func(m *machine) string {
@@ -269,7 +269,7 @@ func (s *scope) sum(name string, a, b func(m *machine) int64) *operand {
 }
 
 // member tells whether x is among the elements of y.
-func member(x, y *operand) *operand {
+func (c *compilation) member(x, y *operand) *operand {
 	if list, elem := y.list, elemType(y); list != nil && x.str != nil && elem != nil && elem.Kind() == reflect.String {
 		word := x.str
 		return flag(func(m *machine) bool {
@@ -289,6 +289,7 @@ func member(x, y *operand) *operand {
 	add := func(t *ast.Term) {
 		if w, ok := t.Value.(ast.String); ok {
 			all = append(all, string(w))
+			c.compared(x, string(w))
 		}
 	}
 	switch v := y.konst.(type) {

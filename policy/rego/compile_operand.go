@@ -23,6 +23,7 @@ type operand struct {
 	elems []*operand                     // of an array that is written out
 	at    *place                         // of a struct or list of the query
 	fact  string                         // of a scalar of the query itself
+	words []string                       // all that it can be; nil if that is not known
 }
 
 var (
@@ -61,6 +62,7 @@ func slotOperand(i int, t reflect.Type) *operand {
 		o.at = &place{slot: i, typ: t}
 	case reflect.String:
 		o.typ = textType // what a slot holds was read already: words are on their list
+		o.words = wordsOf(t)
 		o.str = func(m *machine) string { return m.slots[m.base+i].s }
 	case reflect.Int, reflect.Int64:
 		o.num = func(m *machine) int64 { return m.slots[m.base+i].n }
@@ -73,6 +75,14 @@ func slotOperand(i int, t reflect.Type) *operand {
 		}
 	}
 	return o
+}
+
+// wordsOf lists the words of type t, nil for any other text.
+func wordsOf(t reflect.Type) []string {
+	if !t.Implements(enumType) {
+		return nil
+	}
+	return reflect.Zero(t).Interface().(enumerated).Values()
 }
 
 // place is a spot in the query: below the query itself, or below an element of a list in a slot.
@@ -122,7 +132,7 @@ func (c *compilation) read(p place) *operand {
 		o.typ, o.get = nil, c.readRaw(p, at)
 	case p.typ.Kind() == reflect.String:
 		o.str = c.readText(p, at)
-		o.typ = textType
+		o.typ, o.words = textType, wordsOf(p.typ)
 		o.get = func(m *machine) (value, bool) { return value{kind: text_, s: o.str(m)}, true }
 	case p.typ.Kind() == reflect.Int, p.typ.Kind() == reflect.Int64:
 		o.num = c.readWhole(p, at)

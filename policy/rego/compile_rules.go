@@ -5,6 +5,8 @@ package rego
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 
@@ -23,7 +25,22 @@ type compilation struct {
 	functions map[string]*function
 	facts     map[string]*operand // texts of the query that rules are found by
 	memos     int
+	at        *ast.Location // of the expression that is being compiled
+	notes     []note
 	size      int // slots that the deepest chain of calls needs
+}
+
+// note is something that only who knows the types can see.
+type note struct {
+	at   *ast.Location
+	text string
+}
+
+// compared notes a word that o can never be.
+func (c *compilation) compared(o *operand, w string) {
+	if o.words != nil && !slices.Contains(o.words, w) {
+		c.notes = append(c.notes, note{c.at, fmt.Sprintf("%q is none of %s", w, strings.Join(o.words, ", "))})
+	}
 }
 
 func pathKey(path []int) string { return fmt.Sprint(path) }

@@ -87,7 +87,7 @@ func (s *scope) hold(o *operand) *operand {
 		return ok
 	})
 	held := slotOperand(i, o.typ)
-	held.elems = o.elems
+	held.elems, held.words = o.elems, o.words
 	return held
 }
 
@@ -106,6 +106,7 @@ func (s *scope) body(b ast.Body) {
 }
 
 func (s *scope) expr(e *ast.Expr) {
+	s.c.at = e.Location
 	if len(e.With) > 0 {
 		stay("with")
 	}
@@ -307,6 +308,9 @@ func (s *scope) destructure(pattern *ast.Array, o *operand) {
 func (s *scope) same(x, y *operand) func(m *machine) bool {
 	if x.konst != nil {
 		x, y = y, x
+	}
+	if w, ok := y.konst.(ast.String); ok {
+		s.c.compared(x, string(w))
 	}
 	switch {
 	case x.str != nil && y.konst != nil && y.str != nil:

@@ -102,6 +102,7 @@ type Evaluator struct {
 	decided atomic.Uint64
 	shadow  uint64 // 0 means never
 	alarm   func(string)
+	notes   []note
 }
 
 // New compiles the files. It returns an error that names file and line for anything outside the profile.

@@ -1,0 +1,143 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/policy/bundle"
+	"github.com/sallyport/sallyport/policy/cedar"
+	"github.com/sallyport/sallyport/policy/rego"
+)
+
+// Lints are all lints by name, with what each looks for.
+var Lints = map[string]string{
+	"may-not-fire":     "a refusal that fails silently if data is absent or of another type, or a permission that then passes",
+	"impossible-value": "a comparison of a fact with a word that it can never be",
+	"always-true":      "a rule without a condition",
+	"unanchored-regex": "a regular expression that permits by a part of the text",
+	"host-suffix":      "a host told by the end of its name",
+	"path-form":        "a path told by its beginning, or before its dots and links were removed",
+	"secret-in-policy": "a text that looks like a credential",
+	"unused":           "a rule that nothing that decides uses",
+	"missing-case":     "a rule that fires in none of the bundle's cases, or too few cases",
+	"slow-path":        "a rule that is not compiled, or that no scope finds",
+	"no-owner":         "a bundle of which nobody is said to be the owner",
+}
+
+// LintReport is what Lint found.
+type LintReport struct {
+	Bundle   string         `json:"bundle"`
+	Coverage rego.Coverage  `json:"coverage"` // of compiled Rego
+	Findings []rego.Finding `json:"findings"`
+}
+
+// Errors counts the findings that are neither advice nor waived.
+func (r *LintReport) Errors() int {
+	n := 0
+	for _, f := range r.Findings {
+		if f.Error && f.Waived == "" {
+			n++
+		}
+	}
+	return n
+}
+
+// LintDir loads the bundle in dir and lints it. A bundle that does not load is an error.
+func LintDir(ctx context.Context, dir string) (LintReport, error) {
+	c, err := Load(Config{Dir: dir})
+	if err != nil {
+		return LintReport{}, err
+	}
+	return c.Lint(ctx)
+}
+
+// Lint looks for what is probably not meant.
+func (c *Compiled) Lint(ctx context.Context) (LintReport, error) {
+	r := LintReport{Bundle: c.bundle.Name, Coverage: c.Coverage(), Findings: []rego.Finding{}}
+	add := func(lint, file, text, safe string) {
+		r.Findings = append(r.Findings, rego.Finding{Lint: lint, File: file, Line: 1, Text: text, Safe: safe})
+	}
+	if c.source.Manifest.Owner == "" {
+		add("no-owner", bundle.ManifestFile, "nobody is named who answers for this bundle", "owner: a team or a person")
+	}
+	for _, e := range c.evaluators {
+		switch e := e.(type) {
+		case *rego.Evaluator:
+			r.Findings = append(r.Findings, e.Lint()...)
+		case *cedar.Evaluator:
+			for _, f := range e.Lint() {
+				r.Findings = append(r.Findings, rego.Finding(f))
+			}
+		}
+	}
+	if why := r.Coverage.Why; why != "" {
+		add("slow-path", bundle.ManifestFile, "no Rego is compiled: "+why, "")
+	}
+	for _, s := range r.Coverage.Slow {
+		r.Findings = append(r.Findings, rego.Finding{Lint: "slow-path", File: s.File, Line: s.Line, Rule: s.Rule, Text: "left to OPA's evaluator: " + s.Why})
+	}
+	cases, err := c.Test(ctx)
+	if err != nil && !errors.Is(err, ErrOneSided) {
+		return r, err
+	}
+	if err != nil {
+		add("missing-case", "tests", ErrOneSided.Error(), "")
+	}
+	for _, id := range cases.Uncovered {
+		r.Findings = append(r.Findings, rego.Finding{Lint: "missing-case", File: "tests", Line: 1, Rule: id, Text: "no case fires the rule"})
+	}
+	slices.SortStableFunc(r.Findings, func(a, b rego.Finding) int {
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Lint, b.Lint))
+	})
+	return r, nil
+}
+
+// SARIF returns the report in the form SARIF 2.1.0, which code hosts and editors read. Files are relative to the
+// bundle's folder.
+func (r *LintReport) SARIF() ([]byte, error) {
+	type object = map[string]any
+	var rules, results []any
+	for _, name := range sortedLints() {
+		rules = append(rules, object{"id": name, "shortDescription": object{"text": Lints[name]}})
+	}
+	for _, f := range r.Findings {
+		level, text := "warning", f.Text
+		if f.Error {
+			level = "error"
+		}
+		if f.Rule != "" {
+			text = f.Rule + ": " + text
+		}
+		if f.Safe != "" {
+			text += ". Safe form: " + f.Safe
+		}
+		result := object{"ruleId": f.Lint, "level": level, "message": object{"text": text},
+			"locations": []any{object{"physicalLocation": object{"artifactLocation": object{"uri": f.File}, "region": object{"startLine": max(f.Line, 1)}}}}}
+		if f.Waived != "" {
+			result["suppressions"] = []any{object{"kind": "inSource", "justification": f.Waived}}
+		}
+		results = append(results, result)
+	}
+	if results == nil {
+		results = []any{}
+	}
+	return json.Marshal(object{"version": "2.1.0", "$schema": "https://json.schemastore.org/sarif-2.1.0.json",
+		"runs": []any{object{"tool": object{"driver": object{"name": "sallyport policy lint", "rules": rules}}, "results": results}}},
+		json.Deterministic(true), jsontext.WithIndent("  "))
+}
+
+func sortedLints() []string {
+	out := make([]string, 0, len(Lints))
+	for name := range Lints {
+		out = append(out, name)
+	}
+	slices.Sort(out)
+	return out
+}
