@@ -88,8 +88,11 @@ func (r *Remote) next() (line, error) {
 }
 
 // read posts lines in their order: requests without waiting for their answers, except initialize, whose
-// answer says how everything after it is sent.
+// answer says how everything after it is sent. Answers of the client do not wait even then: the server may
+// have asked before it answers.
 func (r *Remote) read(ctx, tail context.Context, in *lineReader) {
+	ready := make(chan struct{})
+	close(ready)
 	for {
 		l, err := in.next()
 		if err != nil {
@@ -99,9 +102,21 @@ func (r *Remote) read(ctx, tail context.Context, in *lineReader) {
 		if err != nil {
 			continue // the owner sends no such line
 		}
+		if m.method != "" {
+			select {
+			case <-ready:
+			case <-ctx.Done():
+				return
+			}
+		}
 		switch {
 		case m.kind == kindRequest && m.method == methodInitialize:
-			r.request(r.begin(ctx, &m), &m)
+			p, answered := r.begin(ctx, &m), make(chan struct{})
+			ready = answered
+			r.wg.Go(func() {
+				defer close(answered)
+				r.request(p, &m)
+			})
 		case m.kind == kindRequest:
 			select {
 			case r.slots <- struct{}{}:

@@ -79,19 +79,27 @@ func ReadHeaders(path string) (http.Header, error) {
 	if int64(n) != info.Size() {
 		return nil, fmt.Errorf("mcp: headers: %w", err)
 	}
+	out, err := parseHeaders(string(b))
+	if err != nil {
+		return nil, fmt.Errorf("mcp: headers: %q: %w", path, err)
+	}
+	return out, nil
+}
+
+func parseHeaders(text string) (http.Header, error) {
 	out := http.Header{}
-	for i, l := range strings.Split(string(b), "\n") {
+	for i, l := range strings.Split(text, "\n") {
 		if l = strings.TrimSpace(l); l == "" || l[0] == '#' {
 			continue
 		}
 		name, value, ok := strings.Cut(l, ":")
 		value = strings.TrimSpace(value)
 		if !ok || !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) {
-			return nil, fmt.Errorf("mcp: headers: line %d of %q is not NAME: VALUE", i+1, path)
+			return nil, fmt.Errorf("line %d is not NAME: VALUE", i+1)
 		}
 		name = http.CanonicalHeaderKey(name)
 		if slices.Contains(ours, name) || strings.HasPrefix(name, "Mcp-") {
-			return nil, fmt.Errorf("mcp: headers: line %d of %q: %s is set by the protocol", i+1, path, name)
+			return nil, fmt.Errorf("line %d: %s is set by the protocol", i+1, name)
 		}
 		out[name] = append(out[name], value)
 	}

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -307,4 +308,73 @@ func TestAddressesAndHeadersOfRemoteServers(t *testing.T) {
 			t.Errorf("%q is named %q", raw, got)
 		}
 	}
+}
+
+func TestRemoteServerMayAskBeforeItAnswersInitialize(t *testing.T) {
+	answered := make(chan struct{})
+	write, read := raw(t, func(w http.ResponseWriter, r *http.Request) {
+		b, _ := io.ReadAll(r.Body)
+		if !strings.Contains(string(b), "initialize") {
+			close(answered)
+			w.WriteHeader(202)
+			return
+		}
+		w.Header().Set("Content-Type", "text/event-stream")
+		fmt.Fprint(w, "data: {\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}\n\n")
+		_ = http.NewResponseController(w).Flush()
+		<-answered
+		fmt.Fprint(w, "data: {\"jsonrpc\":\"2.0\",\"id\":7,\"result\":{\"protocolVersion\":\"2025-11-25\"}}\n\n")
+	})
+	write(`{"jsonrpc":"2.0","id":7,"method":"initialize","params":{"protocolVersion":"2025-11-25"}}`)
+	if got := read(); !strings.Contains(got, "ping") {
+		t.Fatalf("the client reads %q", got)
+	}
+	write(`{"jsonrpc":"2.0","id":1,"result":{}}`)
+	if got := read(); !strings.Contains(got, "protocolVersion") {
+		t.Errorf("the client reads %q", got)
+	}
+}
+
+func FuzzRemoteAddress(f *testing.F) {
+	for _, s := range []string{"https://a.example/mcp?key=abc", "http://u:p@h/", "https://h/#x", "https://[::1]:1/?", "//h", "https://h/%3f?x@y"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, raw string) {
+		told, err := ToldURL(raw)
+		if err != nil {
+			if len(raw) > 8 && strings.Contains(err.Error(), raw) {
+				t.Errorf("the error quotes %q", raw)
+			}
+			return
+		}
+		u, err := url.Parse(told)
+		if err != nil || u.User != nil || u.RawQuery != "" || u.Fragment != "" || u.Hostname() == "" || !strings.HasPrefix(raw, strings.TrimSuffix(told, "?")) {
+			t.Errorf("%q is told as %q", raw, told)
+		}
+		h := Hello{URL: told}
+		if _, _, err := h.upstream(); err != nil {
+			t.Errorf("the owner refuses %q: %v", told, err)
+		}
+	})
+}
+
+func FuzzHeaders(f *testing.F) {
+	f.Add("Authorization: Bearer abc\n# x\n\nX-A:b")
+	f.Add("Host: x\nMcp-Name: y\r\n:z")
+	f.Fuzz(func(t *testing.T, text string) {
+		h, err := parseHeaders(text)
+		if err != nil {
+			return
+		}
+		for n, vs := range h {
+			if n != http.CanonicalHeaderKey(n) || strings.HasPrefix(n, "Mcp-") || n == "Host" || n == "Content-Length" || len(vs) == 0 {
+				t.Errorf("%q", n)
+			}
+			for _, v := range vs {
+				if strings.ContainsAny(v, "\r\n\x00") {
+					t.Errorf("%q: %q", n, v)
+				}
+			}
+		}
+	})
 }
