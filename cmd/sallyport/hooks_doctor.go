@@ -32,14 +32,14 @@ type hookFinding struct {
 	Why   string `json:"why,omitempty"`
 }
 
-type diagnosis struct {
+type hookDiagnosis struct {
 	Host       hook.Host     `json:"host"`
 	Path       string        `json:"path"`
 	Findings   []hookFinding `json:"findings"`
 	NotCovered []string      `json:"not_covered"`
 }
 
-func (d *diagnosis) add(check string, err error) {
+func (d *hookDiagnosis) add(check string, err error) {
 	f := hookFinding{Check: check, OK: err == nil}
 	if err != nil {
 		f.Why = err.Error()
@@ -52,7 +52,7 @@ func (a *app) hooksDoctor(ctx context.Context, f *hostFile, project string) erro
 	if err != nil {
 		return err
 	}
-	d := &diagnosis{Host: f.host, NotCovered: notCovered[f.host]}
+	d := &hookDiagnosis{Host: f.host, NotCovered: notCovered[f.host]}
 	if d.Path, err = f.path(project); err != nil {
 		return err
 	}
@@ -65,6 +65,7 @@ func (a *app) hooksDoctor(ctx context.Context, f *hostFile, project string) erro
 		return err
 	}
 	f.look(d, b, want)
+	f.lookAround(d, project)
 	if command := f.installed(b, preEvent(f.host)); command != "" {
 		a.canaries(ctx, d, command, cfg.Data, project)
 	}
@@ -78,7 +79,7 @@ func (a *app) hooksDoctor(ctx context.Context, f *hostFile, project string) erro
 	return nil
 }
 
-func (a *app) diagnosis(w io.Writer, d *diagnosis) {
+func (a *app) diagnosis(w io.Writer, d *hookDiagnosis) {
 	fmt.Fprintf(w, "%s  %s\n", a.colour(w, bold, string(d.Host)), d.Path)
 	for _, f := range d.Findings {
 		mark := a.colour(w, green, "ok  ")
@@ -98,7 +99,7 @@ func (a *app) diagnosis(w io.Writer, d *diagnosis) {
 }
 
 // look reads the file as the host does.
-func (f *hostFile) look(d *diagnosis, b []byte, want string) {
+func (f *hostFile) look(d *hookDiagnosis, b []byte, want string) {
 	if b == nil {
 		d.add("settings", errors.New("there is no such file"))
 		return
@@ -146,6 +147,33 @@ func (f *hostFile) featureOff(path string) error {
 		err = errors.New("config.toml turns hooks off (features): no hook runs")
 	}
 	return err
+}
+
+// lookAround reads the other settings of Claude Code that can turn all hooks off: those of the project.
+func (f *hostFile) lookAround(d *hookDiagnosis, project string) {
+	if f.host != hook.ClaudeCode {
+		return
+	}
+	if project == "" {
+		project = "."
+	}
+	for _, name := range []string{"settings.json", "settings.local.json"} {
+		path, err := absolute(filepath.Join(project, ".claude", name))
+		if err != nil || path == d.Path {
+			continue
+		}
+		b, _, err := readFile(path)
+		if b == nil && err == nil {
+			continue
+		}
+		if err == nil {
+			err = checkJSON(b)
+		}
+		if err == nil {
+			err = f.disabled(b)
+		}
+		d.add("settings "+path, err)
+	}
 }
 
 // lookAt checks our entry for one event.
@@ -301,7 +329,7 @@ func canariesOf(h hook.Host, data, dir string) ([]canary, error) {
 }
 
 // canaries runs the installed command as the host would.
-func (a *app) canaries(ctx context.Context, d *diagnosis, command, data, project string) {
+func (a *app) canaries(ctx context.Context, d *hookDiagnosis, command, data, project string) {
 	dir, err := os.Getwd()
 	if project != "" {
 		dir, err = absolute(project)

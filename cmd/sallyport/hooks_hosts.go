@@ -157,9 +157,13 @@ type hookHandler struct {
 	If         jsontext.Value `json:"if"`
 }
 
-// ours reports whether a handler runs our hook for h, however it is written.
+// ours reports whether a handler runs our hook for h, however the rest of it is written.
 func (c *hookHandler) ours(h hook.Host) bool {
-	return strings.Contains(c.Command, "sallyport") && strings.Contains(c.Command, string(h))
+	program, rest, _ := strings.Cut(c.Command, " ")
+	if quoted, ok := strings.CutPrefix(c.Command, "'"); ok {
+		program, rest, _ = strings.Cut(quoted, "'")
+	}
+	return strings.HasPrefix(filepath.Base(program), "sallyport") && strings.Contains(rest, string(h))
 }
 
 // entries reads an event's list; elements that cannot be read are nobody's.

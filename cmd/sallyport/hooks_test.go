@@ -132,7 +132,7 @@ func TestHooksDoctorFindsWhatLetsCallsPass(t *testing.T) {
 		"a short timeout":               {hook.ClaudeCode, replace(`"timeout": 60`, `"timeout": 1`), "timeout"},
 		"all hooks off":                 {hook.ClaudeCode, replace("{", `{"disableAllHooks":true,`), "disableAllHooks"},
 		"a mistyped command":            {hook.Codex, replace(`claude-code || exit 2`, ``), ""},
-		"another program":               {hook.Codex, replace(`/bin/sallyport`, `/bin/sallyprot`), "the command is"},
+		"another program":               {hook.Codex, replace(`/bin/sallyport`, `/bin/sallyprot`), "it is not there"},
 		"without the last words":        {hook.Codex, replace(` || exit 2`, ``), "the command is"},
 		"an event removed in Codex":     {hook.Codex, replace(`"PostToolUse"`, `"PostTool"`), "no such event"},
 		"a timeout in the wrong unit":   {hook.Gemini, replace(`"timeout": 60000`, `"timeout": 60`), "timeout"},
@@ -159,6 +159,16 @@ func TestHooksDoctorFindsWhatLetsCallsPass(t *testing.T) {
 		})
 	}
 	p := newPlace(t, "")
+	p.must("hooks", "install", "claude-code")
+	p.write("project/.claude/settings.local.json", `{"disableAllHooks": true}`)
+	if out, _, code := p.run("hooks", "doctor", "claude-code"); code != 0 {
+		t.Errorf("another project: exit code %d\n%s", code, out)
+	}
+	cmd := p.command(t.Context(), "sallyport", "hooks", "doctor", "claude-code")
+	cmd.Dir = filepath.Join(p.home, "project")
+	if out, err := cmd.Output(); err == nil || !strings.Contains(string(out), "settings.local.json: disableAllHooks is true") {
+		t.Errorf("hooks off in the project: %v\n%s", err, out)
+	}
 	p.must("hooks", "install", "codex")
 	p.write(".codex/config.toml", "[features]\nhooks = false\n")
 	if out, _, code := p.run("hooks", "doctor", "codex"); code != 1 || !strings.Contains(out, "config.toml turns hooks off") {

@@ -29,6 +29,8 @@ type house struct {
 	t       testing.TB
 	project string
 	n       int
+	cfg     sallyport.Config
+	stop    func() error
 }
 
 func open(t testing.TB) *house {
@@ -43,24 +45,34 @@ func open(t testing.TB) *house {
 	if err := os.Mkdir(h.project, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if h.Sallyport, err = sallyport.Open(t.Context(), cfg); err != nil {
-		t.Fatal(err)
+	h.cfg = cfg
+	h.start()
+	t.Cleanup(func() {
+		if err := errors.Join(h.stop(), os.RemoveAll(dir)); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func (h *house) start() {
+	h.t.Helper()
+	var err error
+	if h.Sallyport, err = sallyport.Open(context.Background(), h.cfg); err != nil {
+		h.t.Fatal(err)
 	}
 	l, err := h.Listen()
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 2)
 	go func() { ended <- h.Run(ctx) }()
 	go func() { ended <- h.Serve(ctx, l) }()
-	t.Cleanup(func() {
+	h.stop = func() error {
 		cancel()
-		if err := errors.Join(<-ended, <-ended, h.Close(), os.RemoveAll(dir)); err != nil {
-			t.Error(err)
-		}
-	})
-	return h
+		return errors.Join(<-ended, <-ended, h.Close())
+	}
 }
 
 // send runs a hook as the host would and returns its answer and exit code.
@@ -181,6 +193,34 @@ func TestOwnerAsksAndAnApprovalPassesOnce(t *testing.T) {
 	}
 	if got, _ = h.send(hook.Codex, pre("c5", "Bash", map[string]any{"command": "curl https://unlisted.example/y"})); !strings.Contains(got, "use the mirror") {
 		t.Errorf("a refused call does not tell why: %s", got)
+	}
+}
+
+// An owner that was restarted while a call ran does not know how it ended, until the host tells.
+func TestOutcomeAfterARestartIsRecordedAsLate(t *testing.T) {
+	h := open(t)
+	args := map[string]any{"file_path": filepath.Join(h.project, "a.txt")}
+	h.send(hook.ClaudeCode, map[string]any{"hook_event_name": "SessionStart", "source": "startup"})
+	if got, _ := h.send(hook.ClaudeCode, pre("r1", "Read", args)); got != "{}" {
+		t.Fatal(got)
+	}
+	if err := h.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got, code := h.send(hook.ClaudeCode, pre("r2", "Read", args)); code != 2 || !strings.Contains(got, "no owner runs") {
+		t.Errorf("without an owner: exit code %d, %s", code, got)
+	}
+	h.start()
+	if got, _ := h.send(hook.ClaudeCode, post("r1", "Read", args, "hello")); got != "{}" {
+		t.Errorf("the result of the call: %s", got)
+	}
+	kinds := map[action.Kind]int{}
+	err := h.Ledger.Records(context.Background(), func(e ledger.Entry) error {
+		kinds[e.Leaf.Kind]++
+		return nil
+	})
+	if err != nil || kinds[action.KindIntent] != 1 || kinds[action.KindUnknown] != 1 || kinds[action.KindLate] != 1 {
+		t.Errorf("recorded %v, %v", kinds, err)
 	}
 }
 
