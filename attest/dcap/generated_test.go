@@ -92,31 +92,34 @@ func TestMergeFollowsIntel(t *testing.T) {
 	}
 }
 
+// grades are platforms that verify, with what they are worth.
+var grades = []struct {
+	name       string
+	tee        uint32
+	change     func(w *world)
+	status     string
+	advisories []string
+	date       string
+}{
+	{"all is well", teeTDX, func(*world) {}, UpToDate, nil, "2026-01-01"},
+	{"an older processor", teeSGX, func(w *world) { w.tcbSVN[3] = 4 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
+	{"an older PCE", teeSGX, func(w *world) { w.tcbSVN[16] = 10 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
+	{"an older quoting enclave", teeSGX, func(w *world) { w.qeReport[258] = 7 }, OutOfDate, []string{"INTEL-SA-00615"}, "2025-03-01"},
+	{"both", teeSGX, func(w *world) { w.tcbSVN[0], w.qeReport[258] = 3, 6 }, OutOfDate, []string{"INTEL-SA-00001", "INTEL-SA-00615"}, "2025-03-01"},
+	{"a platform to configure with an older quoting enclave", teeSGX, func(w *world) {
+		w.tcb["tcbLevels"] = []m{w.level(5, 11, ConfigAndSW, "INTEL-SA-00002")}
+		w.qeReport[258] = 7
+	}, OutOfDateConfig, []string{"INTEL-SA-00002", "INTEL-SA-00615"}, "2025-03-01"},
+	{"levels out of order", teeSGX, func(w *world) {
+		w.tcb["tcbLevels"] = []m{w.level(3, 9, OutOfDate), w.level(5, 11, SWHardening, "INTEL-SA-00003")}
+	}, SWHardening, []string{"INTEL-SA-00003"}, "2026-01-01"},
+	{"an older TDX module", teeTDX, func(w *world) { w.body[0] = 3 }, OutOfDate, []string{"INTEL-SA-01036"}, "2024-02-01"},
+	{"a module of before versions", teeTDX, func(w *world) { w.body[1] = 0; w.tcb["tcbLevels"] = []m{w.level(0, 0, SWHardening)} }, SWHardening, nil, "2026-01-01"},
+	{"an older TDX component", teeTDX, func(w *world) { w.body[2] = 4 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
+}
+
 func TestGradesAreMerged(t *testing.T) {
-	for _, c := range []struct {
-		name       string
-		tee        uint32
-		change     func(w *world)
-		status     string
-		advisories []string
-		date       string
-	}{
-		{"all is well", teeTDX, func(*world) {}, UpToDate, nil, "2026-01-01"},
-		{"an older processor", teeSGX, func(w *world) { w.tcbSVN[3] = 4 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
-		{"an older PCE", teeSGX, func(w *world) { w.tcbSVN[16] = 10 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
-		{"an older quoting enclave", teeSGX, func(w *world) { w.qeReport[258] = 7 }, OutOfDate, []string{"INTEL-SA-00615"}, "2025-03-01"},
-		{"both", teeSGX, func(w *world) { w.tcbSVN[0], w.qeReport[258] = 3, 6 }, OutOfDate, []string{"INTEL-SA-00001", "INTEL-SA-00615"}, "2025-03-01"},
-		{"a platform to configure with an older quoting enclave", teeSGX, func(w *world) {
-			w.tcb["tcbLevels"] = []m{w.level(5, 11, ConfigAndSW, "INTEL-SA-00002")}
-			w.qeReport[258] = 7
-		}, OutOfDateConfig, []string{"INTEL-SA-00002", "INTEL-SA-00615"}, "2025-03-01"},
-		{"levels out of order", teeSGX, func(w *world) {
-			w.tcb["tcbLevels"] = []m{w.level(3, 9, OutOfDate), w.level(5, 11, SWHardening, "INTEL-SA-00003")}
-		}, SWHardening, []string{"INTEL-SA-00003"}, "2026-01-01"},
-		{"an older TDX module", teeTDX, func(w *world) { w.body[0] = 3 }, OutOfDate, []string{"INTEL-SA-01036"}, "2024-02-01"},
-		{"a module of before versions", teeTDX, func(w *world) { w.body[1] = 0; w.tcb["tcbLevels"] = []m{w.level(0, 0, SWHardening)} }, SWHardening, nil, "2026-01-01"},
-		{"an older TDX component", teeTDX, func(w *world) { w.body[2] = 4 }, OutOfDate, []string{"INTEL-SA-00001"}, "2026-01-01"},
-	} {
+	for _, c := range grades {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, 4, c.tee)
 			c.change(w)

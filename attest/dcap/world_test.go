@@ -121,7 +121,9 @@ func (w *world) level(svn, pcesvn int, status string, advisories ...string) m {
 	}
 	tcb := m{"sgxtcbcomponents": components(), "pcesvn": pcesvn}
 	if w.tee == teeTDX {
-		tcb["tdxtcbcomponents"] = components()
+		tdx := components()
+		tdx[1]["svn"] = 0 // the module's version, which its own identity grades
+		tcb["tdxtcbcomponents"] = tdx
 	}
 	l := m{"tcb": tcb, "tcbDate": "2026-01-01T00:00:00Z", "tcbStatus": status}
 	if advisories != nil {
@@ -194,6 +196,11 @@ func (w *world) extension() []attribute {
 		return w.ext
 	}
 	two, seven := below(oidSGX, 2), below(oidSGX, 7)
+	for i, v := range w.tcbSVN[:16] {
+		if n, ok := v.(int); ok {
+			w.tcbSVN[17].([]byte)[i] = byte(n)
+		}
+	}
 	var tcb []attribute
 	for i, v := range w.tcbSVN {
 		tcb = append(tcb, attribute{below(two, i+1), raw(v)})
