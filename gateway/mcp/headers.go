@@ -100,12 +100,7 @@ func idOrNull(m *message) []byte {
 func (x *exchange) outgoing(m *message, original, body []byte) *outgoing {
 	o := &outgoing{body: body, header: http.Header{}}
 	if x.h.cfg.Gate.blind {
-		for n, vs := range x.r.Header {
-			if strings.HasPrefix(n, "Mcp-") {
-				o.header[n] = vs
-			}
-		}
-		return o
+		return x.asSent(o)
 	}
 	if m.kind != kindRequest && m.kind != kindNotification {
 		return o
@@ -155,6 +150,16 @@ func (x *exchange) outgoing(m *message, original, body []byte) *outgoing {
 			keep = slices.ContainsFunc(values, func(v string) bool { return same(v, got) })
 		}
 		if keep {
+			o.header[n] = vs
+		}
+	}
+	return o
+}
+
+// asSent adds the client's own headers, unjudged.
+func (x *exchange) asSent(o *outgoing) *outgoing {
+	for n, vs := range x.r.Header {
+		if strings.HasPrefix(n, "Mcp-") {
 			o.header[n] = vs
 		}
 	}
