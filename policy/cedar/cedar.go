@@ -64,7 +64,7 @@ type Config struct {
 	Params any // becomes context.params: a struct of texts, lists of texts and flags with json tags
 }
 
-// Evaluator decides. It is immutable and safe for concurrent use.
+// Evaluator decides. Its policies never change, and it is safe for concurrent use.
 type Evaluator struct {
 	permits list
 	forbids list

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package rego evaluates policies written in Rego under the profile agent.v1, with OPA's own evaluator.
+// Package rego evaluates policies written in Rego under the profile agent.v1, compiled or with OPA's own evaluator.
 //
 // # The profile agent.v1
 //
@@ -22,6 +22,24 @@
 // deny. An ask needs no allow beside it: it says that the action may go on if somebody agrees. Rules
 // simply ask; they need not look at input.context.approval. The enforcement point compares a grant's
 // rules and channel with the rules that ask, so an ask by another rule is a new ask.
+//
+// # Compiled rules
+//
+// New turns the rules, as OPA's compiler leaves them, into closures over the typed query: no maps, no JSON, and the
+// rules found by what they compare with constants, so that rules for other tools cost nothing. Nothing is expanded:
+// helpers stay functions, compiled once for each row of argument types, and their values are remembered for the
+// length of a decision, as OPA does. (Partial evaluation into a disjunction of conjunctions would multiply helpers
+// that have several definitions, and makes rules of its own of every "not" and "every".)
+//
+// An expression outside the compiled part leaves its rule to OPA's evaluator (topdown): what comes before that
+// expression is still compiled and decides whether topdown has to be asked at all. Outside are: with, else, walk,
+// partial objects, object comprehensions, the whole input, and computed names of facts. Coverage lists each such rule.
+//
+// Compiled rules never report an error. Where topdown might, the whole decision is topdown's; a body in which
+// that may happen is run to its end, so that everything topdown may stumble over is met.
+//
+// Compiled rules decide only after Prove compared them with topdown. Later, one decision in Config.Shadow is taken
+// by both. A difference, and a panic, make topdown decide for ever and call Config.Alarm.
 //
 // # What fails closed
 //
