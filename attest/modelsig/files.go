@@ -58,8 +58,8 @@ func (v *Verifier) walk(ctx context.Context, evidence []byte) (*tree, error) {
 		t.files[t.single], t.bytes = info, info.Size()
 		return t, nil
 	}
-	folded := map[string]string{}
-	err = fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
+	w := walker{v: v, t: t, evidence: evidence, folded: map[string]string{}}
+	if err := fs.WalkDir(t.root.FS(), ".", func(p string, d fs.DirEntry, err error) error {
 		switch {
 		case err != nil:
 			return attest.RefuseFor(err, attest.Missing, "model: %q", p)
@@ -67,47 +67,59 @@ func (v *Verifier) walk(ctx context.Context, evidence []byte) (*tree, error) {
 			return attest.RefuseFor(ctx.Err(), attest.Stopped, "model")
 		case p == ".":
 			return nil
-		case slices.Contains(ignored, p):
-			t.ignored = append(t.ignored, p)
-			if d.IsDir() {
-				return fs.SkipDir
-			}
-			return nil
-		case !d.IsDir() && !d.Type().IsRegular():
-			return attest.Refuse(attest.Unproved, "model: %q is a link or a device", p)
-		case !plain(p):
-			return attest.Refuse(attest.Unproved, "model: the name %q differs between file systems", p)
 		}
-		if other, ok := folded[fold(p)]; ok {
-			return attest.Refuse(attest.Unproved, "model: %q and %q are one name on some file systems", p, other)
-		}
-		folded[fold(p)] = p
-		if len(folded) > 2*v.mostFiles() {
-			return attest.Refuse(attest.Unsupported, "model: more than %d files and folders", 2*v.mostFiles())
-		}
-		if d.IsDir() {
-			return nil
-		}
-		info, err := d.Info()
-		if err != nil {
-			return attest.RefuseFor(err, attest.Missing, "model: %q", p)
-		}
-		if p == v.signature() {
-			t.ignored = append(t.ignored, p)
-			return t.same(p, info, evidence)
-		}
-		if len(t.files) == v.mostFiles() {
-			return attest.Refuse(attest.Unsupported, "model: more than %d files", v.mostFiles())
-		}
-		t.files[p] = info
-		t.bytes += info.Size()
-		return nil
-	})
-	if err != nil {
+		return w.entry(p, d)
+	}); err != nil {
 		t.close()
 		return nil, err
 	}
 	return t, nil
+}
+
+type walker struct {
+	v        *Verifier
+	t        *tree
+	evidence []byte
+	folded   map[string]string // folded name to the name that has it
+}
+
+// entry adds one name of a folder to the tree.
+func (w *walker) entry(p string, d fs.DirEntry) error {
+	switch {
+	case slices.Contains(ignored, p):
+		w.t.ignored = append(w.t.ignored, p)
+		if d.IsDir() {
+			return fs.SkipDir
+		}
+		return nil
+	case !d.IsDir() && !d.Type().IsRegular():
+		return attest.Refuse(attest.Unproved, "model: %q is a link or a device", p)
+	case !plain(p):
+		return attest.Refuse(attest.Unproved, "model: the name %q differs between file systems", p)
+	case len(w.folded) > 2*w.v.mostFiles():
+		return attest.Refuse(attest.Unsupported, "model: more than %d files and folders", 2*w.v.mostFiles())
+	}
+	if other, ok := w.folded[fold(p)]; ok {
+		return attest.Refuse(attest.Unproved, "model: %q and %q are one name on some file systems", p, other)
+	}
+	w.folded[fold(p)] = p
+	if d.IsDir() {
+		return nil
+	}
+	info, err := d.Info()
+	if err != nil {
+		return attest.RefuseFor(err, attest.Missing, "model: %q", p)
+	}
+	if p == w.v.signature() {
+		w.t.ignored = append(w.t.ignored, p)
+		return w.t.same(p, info, w.evidence)
+	}
+	if len(w.t.files) == w.v.mostFiles() {
+		return attest.Refuse(attest.Unsupported, "model: more than %d files", w.v.mostFiles())
+	}
+	w.t.files[p] = info
+	w.t.bytes += info.Size()
+	return nil
 }
 
 // same checks that the signature file in the folder is the evidence, so that nothing else hides under it.
