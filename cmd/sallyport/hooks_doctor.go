@@ -408,7 +408,8 @@ var notCovered = map[hook.Host][]string{
 		"what a command does once it runs: use the confined mode for that",
 		"a host that is started with other settings, with hooks turned off, or under another user",
 		"the result of a failed call: the agent sees its error text",
-		"a command that the agent runs can reach the owner's socket and pose as a hook",
+		"a program that the agent runs under the same user: it can pose as a hook or as the owner",
+		"prompts that an agent schedules for itself: they look like the user's",
 	},
 	hook.Codex: {
 		"hooks that nobody has trusted: Codex skips them without a word; check with /hooks",

@@ -3,6 +3,8 @@
 package hook
 
 import (
+	"strings"
+
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -216,6 +218,11 @@ func masked(response []byte, hint string, mcp bool) jsontext.Value {
 	return b
 }
 
+// word reports whether a member's name is one that a tool's author wrote.
+func word(name string) bool {
+	return len(name) <= 32 && strings.Trim(name, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ_") == ""
+}
+
 func mask(v any, hint string, depth int) any {
 	switch t := v.(type) {
 	case string:
@@ -225,7 +232,7 @@ func mask(v any, hint string, depth int) any {
 	case map[string]any:
 		out := map[string]any{}
 		for name, m := range t {
-			if depth < 8 && len(name) <= 40 && plain(name) == name {
+			if depth < 8 && word(name) {
 				out[name] = mask(m, hint, depth+1)
 			}
 		}

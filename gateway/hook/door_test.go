@@ -229,6 +229,11 @@ func TestWhoMaySpeakForTheUser(t *testing.T) {
 		}
 	}
 	s := newStage(t, action.RankOperator)
+	s.send(ClaudeCode, strings.Replace(prompt, `"cwd"`, `"agent_id":"sub","cwd"`, 1))
+	if len(s.said) != 1 || s.said[0].By != action.AssertedAgent {
+		t.Errorf("what starts a subagent counts as %+v", s.said)
+	}
+	s = newStage(t, action.RankOperator)
 	s.scopes = []action.Scope{action.ScopeHost}
 	if code, _ := s.post(ClaudeCode, prompt); code != 403 {
 		t.Errorf("a token without the agent scope: %d", code)
@@ -348,6 +353,26 @@ func TestUnreadableEventsAreRefusedAndCounted(t *testing.T) {
 	}
 	if code, _ := s.post("netscape", "{}"); code != 404 {
 		t.Errorf("an unknown host: %d", code)
+	}
+}
+
+// A withheld result of a built-in tool keeps the tool's shape and nothing else.
+func TestMaskedTellsNothing(t *testing.T) {
+	for response, want := range map[string]string{
+		`"secret"`: `"no"`, `7`: `0`, `null`: `null`, `["secret"]`: `[]`, ``: `"no"`, `{"stdout":"secret","code":7,"ok":true,"file":{"content":"secret","lines":["secret"]}}`: `{"code":0,"file":{"content":"no","lines":[]},"ok":true,"stdout":"no"}`,
+		`{"AKIA7EXAMPLE":1,"secret key":2,"stdout":""}`:                    `{"stdout":"no"}`,
+		strings.Repeat(`{"a":`, 30) + `"secret"` + strings.Repeat(`}`, 30): `{"a":{"a":{"a":{"a":{"a":{"a":{"a":{"a":{}}}}}}}}}`,
+	} {
+		if got := string(masked([]byte(response), "no", false)); got != want {
+			t.Errorf("%s: %s", response, got)
+		}
+	}
+	for response, want := range map[string]string{
+		`[{"type":"text","text":"secret"}]`: `[{"text":"no","type":"text"}]`, `{"content":[],"structuredContent":{"secret":1}}`: `{"content":[{"text":"no","type":"text"}]}`, `"secret"`: `"no"`,
+	} {
+		if got := string(masked([]byte(response), "no", true)); got != want {
+			t.Errorf("%s: %s", response, got)
+		}
 	}
 }
 

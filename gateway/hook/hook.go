@@ -188,7 +188,7 @@ func (d *door) options(q *request) enforce.SessionOptions {
 	switch {
 	case folder(q.project) != "":
 		o.Roots = append(o.Roots, q.project)
-	case len(o.Roots) == 0 && o.Cwd != "" && (q.Kind == KindStart || q.Kind == KindPrompt):
+	case len(o.Roots) == 0 && o.Cwd != "" && q.Agent == "" && (q.Kind == KindStart || q.Kind == KindPrompt):
 		o.Roots = []string{o.Cwd}
 	}
 	return o
@@ -214,10 +214,11 @@ func project(r *http.Request) string {
 	return p
 }
 
-// prompt takes what the user typed. Somebody whose word does not count may be quoting anything.
+// prompt takes what the user typed. Somebody whose word does not count may be quoting anything, and what
+// starts a subagent was written by an agent.
 func (d *door) prompt(ctx context.Context, q *request) ([]byte, error) {
 	said := enforce.Said{Kind: action.PartUserRequest, By: action.AssertedHook, Text: []byte(q.Prompt)}
-	if !q.host {
+	if !q.host || q.Agent != "" {
 		said.By = action.AssertedAgent
 	}
 	if q.Prompt == "" {
