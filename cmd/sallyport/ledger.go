@@ -77,7 +77,10 @@ of it. Exit code 5 if anything does not hold.`,
 }
 
 func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options) error {
+	at, done := a.counting("records verified")
+	opt.Progress = at
 	rep, err := ledger.Verify(ctx, src, opt)
+	done()
 	if rep == nil {
 		return &exitCode{exitUnproved, hinted{err, `name the log with --data, --url or --bundle`}}
 	}
