@@ -19,12 +19,12 @@ func BenchmarkInform(b *testing.B) {
 	observe(b, r, local, define(b, `{"name":"send_email","inputSchema":{"type":"object","properties":{"to":{"type":"array"},"subject":{"type":"string"},"body":{"type":"string"}}}}`))
 	for _, bm := range []struct{ name, server, tool, args string }{
 		{"no arguments", "fs", "list_allowed_directories", `{}`},
-		{"read a file", "fs", "read_file", `{"path":"/work/repo/a.go"}`},
-		{"write 1 KiB", "fs", "write_file", `{"path":"/work/repo/a.go","content":"` + strings.Repeat("a", 1000) + `"}`},
+		{"read a file", "fs", "read_file", `{"path":"/srv/repo/a.go"}`},
+		{"write 1 KiB", "fs", "write_file", `{"path":"/srv/repo/a.go","content":"` + strings.Repeat("a", 1000) + `"}`},
 		{"send 1 KiB", "files", "send_email", `{"to":["a@corp.example","b@evil.example"],"subject":"x","body":"` + strings.Repeat("a", 950) + `"}`},
 		{"fetch", "claude-code", "WebFetch", `{"url":"https://docs.example.org/a?b=c","prompt":"x"}`},
 		{"go test", "claude-code", "Bash", `{"command":"go test ./... -run TestX","description":"x"}`},
-		{"a long command", "claude-code", "Bash", `{"command":"cd /work/repo && git status --short && go build ./... && go test ./... 2>&1 | tail -20 && grep -rn foo src | wc -l"}`},
+		{"a long command", "claude-code", "Bash", `{"command":"cd /srv/repo && git status --short && go build ./... && go test ./... 2>&1 | tail -20 && grep -rn foo src | wc -l"}`},
 		{"64 KiB of commands", "claude-code", "Bash", `{"command":"` + strings.Repeat("ls a;", 13000) + `"}`},
 		{"4096 leaves", "files", "send_email", `{"x":[` + strings.Repeat(`"abc",`, 4095) + `"abc"]}`},
 	} {

@@ -137,7 +137,7 @@ func TestReversibleWritesAreThoseOfNewFiles(t *testing.T) {
 			t.Errorf("%s: reversible %s", path, f.Reversible)
 		}
 	}
-	if f := inform(t, r, ask("claude-code", "Write", `{"file_path":"/work/repo/.git/config","content":""}`)); f.Reversible != action.TriUnknown {
+	if f := inform(t, r, ask("claude-code", "Write", `{"file_path":"/srv/repo/.git/config","content":""}`)); f.Reversible != action.TriUnknown {
 		t.Errorf("a git configuration counts as reversible: %s", f.Reversible)
 	}
 }

@@ -125,7 +125,7 @@ func TestHostNamesAreReserved(t *testing.T) {
 			t.Errorf("%+v: %v", up, err)
 		}
 	}
-	f := inform(t, r, ask("claude-code", "Read", `{"file_path":"/work/repo/a.go"}`))
+	f := inform(t, r, ask("claude-code", "Read", `{"file_path":"/srv/repo/a.go"}`))
 	if f.Effect != action.EffectRead || f.Source != action.EffectDeclared || f.Definition.State != action.DefinitionApproved || f.Definition.Pack != "claude-code" {
 		t.Errorf("%+v", f)
 	}
@@ -267,7 +267,7 @@ func TestTenantsAreApart(t *testing.T) {
 
 func TestSecondGateStatesWhatNoArgumentChanges(t *testing.T) {
 	r := open(t, testConfig())
-	q := ask("claude-code", "Read", `{"file_path":"/work/repo/a.go"}`)
+	q := ask("claude-code", "Read", `{"file_path":"/srv/repo/a.go"}`)
 	q.Phase = action.After
 	if f := inform(t, r, q); f.Effect != action.EffectRead || f.Definition.State != action.DefinitionApproved || len(f.Paths) != 0 || f.Typed != action.StateUnknown {
 		t.Errorf("%+v", f)
@@ -279,7 +279,7 @@ func TestVectorsAreCommands(t *testing.T) {
 	observe(t, r, Upstream{Server: "sh", Transport: Stdio, Command: []string{"x"}, Kind: "shell"}, define(t, `{"name":"run","inputSchema":{"type":"object"}}`))
 	for args, want := range map[string]bool{
 		`{"command":["git","status"]}`: true, `{"command":["bash","-lc","git status"]}`: true, `{"command":"git","args":["status"]}`: true,
-		`{"command":"git status","cwd":"/work/repo/src"}`: true, `{"command":["bash","-lc","rm x"]}`: false, `{"command":"git status","args":["x"]}`: false,
+		`{"command":"git status","cwd":"/srv/repo/src"}`: true, `{"command":["bash","-lc","rm x"]}`: false, `{"command":"git status","args":["x"]}`: false,
 		`{"command":"rm","args":["x"]}`: false, `{"command":"cat passwd","cwd":"/etc"}`: false, `{"cwd":"/etc","command":"cat passwd"}`: false, `{"command":["cat","/etc/passwd"]}`: false,
 		`{"args":["status"]}`: false, `{"command":["echo","$(rm x)"]}`: true, `{"command":["cat","*"]}`: true, `{"command":[]}`: false, `{"command":["sallyport","x"]}`: false,
 		`{"command":"ls","shell":"rm x"}`: false,

@@ -51,10 +51,10 @@ func TestReviewedCommandsPass(t *testing.T) {
 	r := open(t, testConfig())
 	for _, text := range []string{
 		"ls src/*.go", "wc -l src/*", "cd src && cat *.go", "go build ./...", "go test ./... -run TestX -count=1 -v", "go vet ./src/...", "go test -race ./src", "go build -o bin/x ./src",
-		"cd /work/repo && go test ./...", "cd src && ls -la", "git status", "git status --short", "git diff --stat HEAD~1", "git log --oneline -5",
+		"cd /srv/repo && go test ./...", "cd src && ls -la", "git status", "git status --short", "git diff --stat HEAD~1", "git log --oneline -5",
 		"git log -n 5 -- src/b.go", "git show HEAD:a.go", "git branch -a", "git -C src status", "git --no-pager diff", "ls", "ls -la src", "cat a.go",
 		"cat a.go | head -20", "head -n 5 a.go src/b.go", "grep -rn 'func main' .", "grep -rn foo src | wc -l", "rg -n foo src", "find . -name '*.go' -type f",
-		"find src -name '*.go' | sort | uniq -c", "wc -l $HOME/../../work/repo/a.go", "x=1; echo $x", "echo $?", "# nothing", "x=1", "set -e", `echo "done: $(git status)"`, "echo hi > notes.txt", "cat a.go > /dev/null 2>&1",
+		"find src -name '*.go' | sort | uniq -c", "wc -l $HOME/../../srv/repo/a.go", "x=1; echo $x", "echo $?", "# nothing", "x=1", "set -e", `echo "done: $(git status)"`, "echo hi > notes.txt", "cat a.go > /dev/null 2>&1",
 		"npm test", "npm run build", "npm run lint", "yarn test", "pytest -x src", "pytest src/test_a.py -k 'a and b'", "make test", "make -j4 build", "make", "cargo test --workspace",
 		"sed -n '10,20p' a.go", "awk '{print $1}' a.go", "timeout 60 go test ./...", "env CI=1 go test ./...", "CI=1 npm test", "CGO_ENABLED=0 go build ./...", "time go build ./...",
 		"bash -lc 'go test ./...'", "sh -c \"cd src && ls\"", "mkdir -p src/{a,b}", "touch src/new.go", "test -f a.go && cat a.go || echo none", "if [ -f a.go ]; then cat a.go; fi",
@@ -117,7 +117,7 @@ func TestOurOwnCommandIsRecognised(t *testing.T) {
 			t.Errorf("%q is not seen\n%s", text, show(f))
 		}
 	}
-	for _, text := range []string{"cd /work/repo/sallyport", "grep -rn sallyport .", "git log --grep=sallyport", "cat docs/sallyport.md", "mkdir sallyport", "ls sallyport", "curl https://example.org:7118/", "curl http://127.0.0.1:8080/", "nc 127.0.0.1 17118", "grep 127.0.0.1:7118 a.go"} {
+	for _, text := range []string{"cd /srv/repo/sallyport", "grep -rn sallyport .", "git log --grep=sallyport", "cat docs/sallyport.md", "mkdir sallyport", "ls sallyport", "curl https://example.org:7118/", "curl http://127.0.0.1:8080/", "nc 127.0.0.1 17118", "grep 127.0.0.1:7118 a.go"} {
 		for _, c := range bash(t, r, text).Commands {
 			if c.Self != action.No {
 				t.Errorf("%q: self is %s", text, c.Self)

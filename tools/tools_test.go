@@ -116,9 +116,9 @@ func (d disk) links(dir string) (bool, error) {
 }
 
 var testDisk = disk{
-	"/work": "/", "/work/repo": "/", "/work/repo/a.go": "", "/work/repo/src": "/", "/work/repo/src/b.go": "",
-	"/work/repo/out": "/etc", "/work/repo/in": "src", "/work/repo/loop": "loop", "/work/repo/locked": "!",
-	"/work/repo/keys": "/home/u/.ssh", "/work/repo/sp": "/usr/local/bin/sallyport", "/link": "/work/repo",
+	"/srv": "/", "/srv/repo": "/", "/srv/repo/a.go": "", "/srv/repo/src": "/", "/srv/repo/src/b.go": "",
+	"/srv/repo/out": "/etc", "/srv/repo/in": "src", "/srv/repo/loop": "loop", "/srv/repo/locked": "!",
+	"/srv/repo/keys": "/home/u/.ssh", "/srv/repo/sp": "/usr/local/bin/sallyport", "/link": "/srv/repo",
 	"/etc": "/", "/etc/passwd": "", "/home": "/", "/home/u": "/", "/home/u/.ssh": "/", "/home/u/.ssh/id_rsa": "",
 	"/var": "/", "/var/sallyport": "/", "/var/sallyport/run": "/", "/var/sallyport/run/sallyport.sock": "",
 	"/usr": "/", "/usr/local": "/", "/usr/local/bin": "/", "/usr/local/bin/sallyport": "",
@@ -179,7 +179,7 @@ func ask(server, tool, args string) *action.Query {
 	q := action.NewQuery(action.Before)
 	q.Resource.Server, q.Resource.Name, q.Resource.ID = server, tool, action.ToolKey(server, tool)
 	q.Action.Arguments = jsontext.Value(args)
-	q.Context.Session.Cwd, q.Context.Session.Roots = "/work/repo", []string{"/work/repo"}
+	q.Context.Session.Cwd, q.Context.Session.Roots = "/srv/repo", []string{"/srv/repo"}
 	return q
 }
 
@@ -221,7 +221,7 @@ func TestPackSpeaksOnlyForItsOwnServer(t *testing.T) {
 			if f.Effect != action.EffectRead || f.Source != tt.source || f.Definition.State != tt.state || f.Zone != tt.zone {
 				t.Errorf("effect %s, source %s, state %s, zone %s", f.Effect, f.Source, f.Definition.State, f.Zone)
 			}
-			if f.Typed != action.StateKnown || len(f.Paths) != 1 || f.Paths[0].Resolved != "/work/repo/a.go" || f.Paths[0].Inside != action.Yes {
+			if f.Typed != action.StateKnown || len(f.Paths) != 1 || f.Paths[0].Resolved != "/srv/repo/a.go" || f.Paths[0].Inside != action.Yes {
 				t.Errorf("typed %s, paths %+v", f.Typed, f.Paths)
 			}
 		})
@@ -245,16 +245,16 @@ func TestPathFacts(t *testing.T) {
 		name, raw, resolved               string
 		inside, traverse, private, exists action.Tri
 	}{
-		{"a relative file in the root", "a.go", "/work/repo/a.go", "yes", "no", "no", "yes"},
-		{"double slashes and dots", "/work//repo/./src/b.go", "/work/repo/src/b.go", "yes", "no", "no", "yes"},
-		{"dot-dot that stays in the root", "src/../a.go", "/work/repo/a.go", "yes", "no", "no", "yes"},
+		{"a relative file in the root", "a.go", "/srv/repo/a.go", "yes", "no", "no", "yes"},
+		{"double slashes and dots", "/srv//repo/./src/b.go", "/srv/repo/src/b.go", "yes", "no", "no", "yes"},
+		{"dot-dot that stays in the root", "src/../a.go", "/srv/repo/a.go", "yes", "no", "no", "yes"},
 		{"dot-dot that leaves the root", "../../etc/passwd", "/etc/passwd", "no", "yes", "no", "yes"},
-		{"a sibling whose name begins alike", "/work/repository/x", "/work/repository/x", "no", "no", "no", "no"},
+		{"a sibling whose name begins alike", "/srv/repository/x", "/srv/repository/x", "no", "no", "no", "no"},
 		{"a link that leads out", "out/passwd", "/etc/passwd", "no", "yes", "no", "yes"},
 		{"a new file behind a link that leads out", "out/new", "/etc/new", "no", "yes", "no", "no"},
-		{"a link within the root", "in/b.go", "/work/repo/src/b.go", "yes", "no", "no", "yes"},
-		{"a link to the root from outside", "/link/a.go", "/work/repo/a.go", "yes", "no", "no", "yes"},
-		{"dot-dot behind a link that leads out", "out/../work/repo/a.go", "/work/repo/a.go", "yes", "no", "no", "yes"},
+		{"a link within the root", "in/b.go", "/srv/repo/src/b.go", "yes", "no", "no", "yes"},
+		{"a link to the root from outside", "/link/a.go", "/srv/repo/a.go", "yes", "no", "no", "yes"},
+		{"dot-dot behind a link that leads out", "out/../srv/repo/a.go", "/srv/repo/a.go", "yes", "no", "no", "yes"},
 		{"a link to itself", "loop", "", "unknown", "unknown", "unknown", "unknown"},
 		{"a folder that may not be looked into", "locked/x", "", "unknown", "unknown", "unknown", "unknown"},
 		{"a link to the key store", "keys/id_rsa", "/home/u/.ssh/id_rsa", "no", "yes", "yes", "yes"},
@@ -266,13 +266,13 @@ func TestPathFacts(t *testing.T) {
 		{"a folder above our data directory", "/var", "/var", "no", "no", "unknown", "yes"},
 		{"the environment of a process", "/proc/self/environ", "/proc/self/environ", "no", "no", "yes", "no"},
 		{"another root by way of a process", "/proc/1/root/etc/x", "/proc/1/root/etc/x", "no", "no", "yes", "no"},
-		{"a file URL", "file:///work/repo/a.go", "/work/repo/a.go", "yes", "no", "no", "yes"},
-		{"a file URL with encoded dots", "file:///work/repo/%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "no", "yes", "no", "yes"},
-		{"a file URL of another host", "file://evil/work/repo/a.go", "", "unknown", "unknown", "unknown", "unknown"},
-		{"percent encoded dots", "src/%2e%2e/%2e%2e/x", "/work/repo/src/%2e%2e/%2e%2e/x", "yes", "yes", "no", "no"},
-		{"twice percent encoded dots", "%252e%252e/x", "/work/repo/%252e%252e/x", "yes", "yes", "no", "no"},
-		{"full-width dots", "．．/x", "/work/repo/．．/x", "yes", "yes", "no", "no"},
-		{"a two dot leader", "‥/x", "/work/repo/‥/x", "yes", "yes", "no", "no"},
+		{"a file URL", "file:///srv/repo/a.go", "/srv/repo/a.go", "yes", "no", "no", "yes"},
+		{"a file URL with encoded dots", "file:///srv/repo/%2e%2e/%2e%2e/etc/passwd", "/etc/passwd", "no", "yes", "no", "yes"},
+		{"a file URL of another host", "file://evil/srv/repo/a.go", "", "unknown", "unknown", "unknown", "unknown"},
+		{"percent encoded dots", "src/%2e%2e/%2e%2e/x", "/srv/repo/src/%2e%2e/%2e%2e/x", "yes", "yes", "no", "no"},
+		{"twice percent encoded dots", "%252e%252e/x", "/srv/repo/%252e%252e/x", "yes", "yes", "no", "no"},
+		{"full-width dots", "．．/x", "/srv/repo/．．/x", "yes", "yes", "no", "no"},
+		{"a two dot leader", "‥/x", "/srv/repo/‥/x", "yes", "yes", "no", "no"},
 		{"backslashes", `..\..\etc`, "", "unknown", "yes", "unknown", "unknown"},
 		{"a drive", `C:/x`, "", "unknown", "unknown", "unknown", "unknown"},
 		{"a line break", "a.go\r\n/etc/passwd", "", "unknown", "unknown", "unknown", "unknown"},
@@ -280,10 +280,10 @@ func TestPathFacts(t *testing.T) {
 		{"a variable", "$HOME/x", "", "unknown", "unknown", "unknown", "unknown"},
 		{"nothing", "", "", "unknown", "unknown", "unknown", "unknown"},
 		{"too long", strings.Repeat("a/", 4000), "", "unknown", "unknown", "unknown", "unknown"},
-		{"a name with a dollar sign", "$id.tsx", "/work/repo/$id.tsx", "yes", "no", "no", "no"},
+		{"a name with a dollar sign", "$id.tsx", "/srv/repo/$id.tsx", "yes", "no", "no", "no"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			p := r.path("/p", tt.raw, action.EffectRead, around{"/work/repo", []string{"/work/repo"}}, false)
+			p := r.path("/p", tt.raw, action.EffectRead, around{"/srv/repo", []string{"/srv/repo"}}, false)
 			if p.Resolved != tt.resolved || p.Inside != tt.inside || p.Traverse != tt.traverse || p.Private != tt.private || p.Exists != tt.exists {
 				t.Errorf("got %q inside %s traverse %s private %s exists %s", p.Resolved, p.Inside, p.Traverse, p.Private, p.Exists)
 			}
@@ -294,7 +294,7 @@ func TestPathFacts(t *testing.T) {
 func TestResourcesArePlacesOnlyIfTheirSchemeIs(t *testing.T) {
 	r := open(t, testConfig())
 	observe(t, r, local)
-	for uri, want := range map[string]string{"file:///work/repo/a.go": "inside 1 0", "file:///etc/passwd": "inside 1 0",
+	for uri, want := range map[string]string{"file:///srv/repo/a.go": "inside 1 0", "file:///etc/passwd": "inside 1 0",
 		"https://a.example/x": "outside 0 1", "memo://insights": "inside 0 0", "nonsense": "inside 0 0"} {
 		q := ask("files", uri, `{}`)
 		q.Resource.Type = "resource"
