@@ -5,9 +5,12 @@ package policy
 import (
 	"context"
 	"os"
+	"reflect"
+	"sync"
 	"testing"
 	"time"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policies"
 )
 
@@ -50,4 +53,57 @@ func TestCompiledPacksAgreeWithTopdown(t *testing.T) {
 			}
 		})
 	}
+}
+
+// FuzzCompiledBaselineAgreesWithTopdown decides any document that can be read in both ways.
+func FuzzCompiledBaselineAgreesWithTopdown(f *testing.F) {
+	c, err := Load(Config{Params: []byte("commands: [just, git status]\nhosts: [docs.example]\nroots: [/srv]\n")})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, q := range benchQueries() {
+		data, err := action.Canonical(q)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		q, err := action.ReadQuery(data)
+		if err != nil {
+			return
+		}
+		if err := c.documents.Compare(context.Background(), []*action.Query{q}, 1, 1, time.Hour); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestCompiledRulesDecideSideBySide decides the cases of baseline many times at once: the answers are those that
+// each case gets alone.
+func TestCompiledRulesDecideSideBySide(t *testing.T) {
+	c, err := Load(Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	queries := c.seeds()
+	want := make([]action.Decision, len(queries))
+	for i, q := range queries {
+		if want[i], err = c.Decide(context.Background(), q); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var wg sync.WaitGroup
+	for g := range 4 {
+		wg.Go(func() {
+			for i := range 5 * len(queries) {
+				i = (i*7 + g*13) % len(queries)
+				if d, err := c.Decide(context.Background(), queries[i]); err != nil || !reflect.DeepEqual(d, want[i]) {
+					t.Errorf("case %d: %v %+v", i, err, d)
+					return
+				}
+			}
+		})
+	}
+	wg.Wait()
 }

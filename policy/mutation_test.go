@@ -31,7 +31,7 @@ func isRule(block string) bool {
 }
 
 // sampled is one in how many broken forms a run without SALLYPORT_SOAK tries.
-const sampled = 8
+const sampled = 16
 
 // survivors breaks each rule of each policy in turn and returns the broken forms that noticed nothing.
 func survivors(t *testing.T, pack string, broken func(block string) []string, same func(*Compiled) bool) []string {

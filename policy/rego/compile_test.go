@@ -222,6 +222,17 @@ func TestProveRefusesRulesThatDiffer(t *testing.T) {
 	}
 }
 
+func TestProveTrustsNothingThatItCouldNotCompare(t *testing.T) {
+	e := load(t, head+"allow contains {\"id\": \"ok\"} if {\n\tto_number(\"x\") == input.round\n}\n", Config{})
+	if err := e.Prove(context.Background(), nil, 50, time.Minute); err != nil || e.Coverage().Trusted || !strings.Contains(e.Coverage().Why, "only 0 documents") {
+		t.Errorf("%+v, %v", e.Coverage(), err)
+	}
+	e = load(t, head+allowBefore, Config{})
+	if err := e.Prove(context.Background(), nil, 200, 0); err != nil || e.Coverage().Proved == 200 {
+		t.Errorf("%+v, %v", e.Coverage(), err)
+	}
+}
+
 func TestCompiledRulesThatPanicLeaveTheDecisionToTopdown(t *testing.T) {
 	e := load(t, head+allowBefore, Config{})
 	if err := e.Prove(context.Background(), nil, 5, time.Minute); err != nil {
