@@ -1,0 +1,16 @@
+#!/bin/sh
+# SPDX-License-Identifier: Apache-2.0
+#
+# Debian packages that some tests use, where this runs as root and they are missing. Without them those
+# tests skip and say so.
+set -eu
+missing=
+command -v swtpm >/dev/null && command -v swtpm_setup >/dev/null || missing="swtpm swtpm-tools"
+[ -n "$missing" ] || exit 0
+if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
+	echo "not root, or no apt-get: without $missing"
+	exit 0
+fi
+export DEBIAN_FRONTEND=noninteractive
+# shellcheck disable=SC2086
+apt-get update -qq >/dev/null && apt-get install -y -qq --no-install-recommends $missing >/dev/null || echo "cannot be installed: $missing"
