@@ -111,9 +111,12 @@ func mcpFiles(h hook.Host, project string) ([]mcpFile, error) {
 // guard is how servers are started through us.
 type guard struct{ exe, data string }
 
+// callWait is how long a call waits for an approval: clients give up on a tool after a minute.
+const callWait = "50s"
+
 // with puts us before a server.
 func (g guard) with(name string, s server) server {
-	args := []string{"--data", g.data, "mcp", "--name", name}
+	args := []string{"--data", g.data, "mcp", "--wait", callWait, "--name", name}
 	for _, v := range s.env {
 		args = append(args, "--env", v)
 	}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
@@ -168,5 +169,79 @@ func TestProtectRefusesWhatItCannotChangeSafely(t *testing.T) {
 	}
 	if _, _, code := p.run("protect", "netscape"); code != 2 {
 		t.Errorf("an unknown host: exit code %d", code)
+	}
+}
+
+// A call of a protected server is judged by the hook and by the relay. Where a rule asks, the hook's ask is
+// answered first; the repeated call then waits at the relay for the second answer.
+func TestCallOfAProtectedServerPassesAfterBothAnswers(t *testing.T) {
+	p := newPlace(t, "")
+	dir := p.folder("project")
+	p.write("project/a.txt", "hello")
+	p.write("project/.mcp.json", fmt.Sprintf(`{"mcpServers":{"notes":{"command":%q,"args":["example-server",%q]}}}`, p.exe, dir))
+	p.must("protect", "claude-code", "--project", dir)
+	args := map[string]any{"name": "a", "to": "x@y.example"}
+	before := func(id string) string {
+		t.Helper()
+		b, err := json.Marshal(map[string]any{"session_id": "s", "cwd": dir, "hook_event_name": "PreToolUse", "tool_name": "mcp__notes__send_note", "tool_input": args, "tool_use_id": id}, json.Deterministic(true))
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd := p.command(t.Context(), "sallyport", "hook", "claude-code")
+		cmd.Stdin = strings.NewReader(string(b))
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(out)
+	}
+	pending := func() string {
+		t.Helper()
+		for range 500 {
+			if views := ask[[]struct {
+				ID string `json:"id"`
+			}](p, "approvals", "list"); len(views) == 1 {
+				return views[0].ID
+			}
+			time.Sleep(10 * time.Millisecond)
+		}
+		t.Fatal("nothing waits")
+		return ""
+	}
+	if out := before("1"); !strings.Contains(out, "It waits for a person as") {
+		t.Fatal(out)
+	}
+	p.must("approvals", "approve", pending())
+	if out := before("2"); out != "{}\n" {
+		t.Fatalf("the approved call: %s", out)
+	}
+	var file struct {
+		Servers map[string]struct {
+			Command string   `json:"command"`
+			Args    []string `json:"args"`
+		} `json:"mcpServers"`
+	}
+	if err := json.Unmarshal([]byte(p.read("project/.mcp.json")), &file); err != nil {
+		t.Fatal(err)
+	}
+	cmd := p.command(t.Context(), append([]string{file.Servers["notes"].Command}, file.Servers["notes"].Args...)...)
+	cmd.Dir = dir
+	session, err := mcp.NewClient(&mcp.Implementation{Name: "agent", Version: "1"}, nil).Connect(t.Context(), &mcp.CommandTransport{Command: cmd}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer session.Close()
+	answer := make(chan string, 1)
+	go func() {
+		res, err := session.CallTool(t.Context(), &mcp.CallToolParams{Name: "send_note", Arguments: args})
+		if err != nil || res.IsError {
+			answer <- fmt.Sprint(err, " ", textOf(res))
+			return
+		}
+		answer <- ""
+	}()
+	p.must("approvals", "approve", pending())
+	if got := <-answer; got != "" {
+		t.Errorf("after both answers: %s", got)
 	}
 }

@@ -82,7 +82,7 @@ func (h *house) send(host hook.Host, event map[string]any) (string, int) {
 	for k, v := range event {
 		base[k] = v
 	}
-	b, err := json.Marshal(base)
+	b, err := json.Marshal(base, json.Deterministic(true)) // a repeated call is the same bytes
 	if err != nil {
 		h.t.Fatal(err)
 	}
