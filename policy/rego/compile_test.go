@@ -304,3 +304,40 @@ func TestCompiledRulesThatPanicLeaveTheDecisionToTopdown(t *testing.T) {
 		t.Error("rules that panic are trusted")
 	}
 }
+
+// TestCompiledRulesMeetErrorsBehindTheFirstAnswer has rules that fire before the element at which topdown errs: an
+// error counts wherever it stands.
+func TestCompiledRulesMeetErrorsBehindTheFirstAnswer(t *testing.T) {
+	for name, c := range map[string]construct{
+		"in a call":                     {body: `some g in input.subject.user.groups; to_number(g) > 0`},
+		"under not":                     {body: `some g in input.subject.user.groups; not negative(g)`, more: `negative(g) if to_number(g) < 0`},
+		"under not with a body":         {body: "some g in input.subject.user.groups\n\tnot {\n\tto_number(g) < 0\n}"},
+		"under every":                   {body: `some g in input.subject.user.groups; all_positive([g])`, more: `all_positive(l) if every v in l { to_number(v) > 0 }`},
+		"in a comprehension":            {body: `some g in input.subject.user.groups; count([n | n := to_number(g)]) == 1`},
+		"in a function's two values":    {body: `some p in input.action.paths; kindof(p) == "in"`, more: "kindof(p) := \"in\" if p.inside == \"yes\"\n\nkindof(p) := \"ex\" if p.exists == \"yes\""},
+		"in a function of many answers": {body: `some p in input.action.paths; answer(p) == "no"`, more: "answer(p) := x if some x in [p.traversal, p.private]"},
+		"in another definition":         {body: `input.phase == "before"`, more: "deny contains {\"id\": \"no\", \"code\": \"c\", \"reason\": \"{tool} {x}\"} if {\n\tto_number(input.subject.user.groups[1]) > 0\n}"},
+		"in a set":                      {body: `1 in numbers`, more: `numbers contains to_number(g) if some g in input.subject.user.groups`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			e, err := c.load()
+			if err != nil {
+				t.Fatal(err)
+			}
+			q := action.NewQuery(action.Before)
+			q.Subject.User.Groups = []string{"1", "x"}
+			q.Action.Paths = []action.Path{{Inside: action.Yes, Traverse: action.No, Private: action.No}, {Inside: action.Yes, Exists: action.Yes, Traverse: action.No, Private: action.Yes}}
+			want, err := e.topdown(context.Background(), q)
+			if err != nil || len(want.Errors) == 0 {
+				t.Fatalf("topdown does not err: %+v, %v", want, err)
+			}
+			if got, ok := e.compiledDecision(context.Background(), q); ok {
+				t.Errorf("compiled rules decide %+v", got)
+			}
+			q.Subject.User.Groups[1], q.Action.Paths = "2", q.Action.Paths[:1]
+			if got, ok := e.compiledDecision(context.Background(), q); !ok || got.Verdict != action.Deny || len(got.Errors) > 0 {
+				t.Errorf("without the error: %v %+v", ok, got)
+			}
+		})
+	}
+}
