@@ -10,8 +10,8 @@ export GOTOOLCHAIN ?= local
 help: ## this list
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F '\t' '{ printf "make %-10s %s\n", $$1, $$2 }'
 
-build: ## bin/sallyport
-	$(GO) build -trimpath -o bin/sallyport ./cmd/sallyport
+build: ## bin/: sallyport, sallyport-hook, sallyport-verify
+	$(GO) build -trimpath -o bin/ ./cmd/...
 
 test: ## everything that a change must pass
 	$(GO) run ./internal/ci test
