@@ -4,6 +4,7 @@ package ledger
 
 import (
 	"bytes"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,6 +23,8 @@ type checker struct {
 
 	witnesses []note.Verifier
 
+	roots      *x509.CertPool // of time stamping authorities; nil trusts none
+	anchors    string         // folder; "" leaves tokens unchecked
 	epochVkeys []string
 	epochs     []note.Verifier // oldest first; the last is verifier
 	kept       int             // the epoch whose key the verifier gave
@@ -49,7 +52,7 @@ type chainEnd struct {
 
 func newChecker(opt Options) *checker {
 	return &checker{
-		opt: opt, report: &Report{Kinds: map[string]uint64{}, Open: []OpenIntent{}, Notes: []string{}, Problems: []Problem{}, Gaps: []Gap{}},
+		opt: opt, report: &Report{Kinds: map[string]uint64{}, Open: []OpenIntent{}, Notes: []string{}, Problems: []Problem{}, Gaps: []Gap{}, Anchors: []Anchored{}},
 		watch: map[uint64]*hash{}, sessions: map[string]*chainEnd{}, open: map[string]uint64{},
 		unique: newUniqueSet(1 << 20),
 	}
@@ -87,6 +90,9 @@ func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
 		return nil
 	}
 	c.epoch(index, l, before)
+	if l.Kind == action.KindAnchor {
+		c.anchored(index, l)
+	}
 	c.chain(index, l, h)
 	c.life(index, l)
 	c.report.Kinds[string(l.Kind)]++

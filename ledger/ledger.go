@@ -15,7 +15,15 @@
 // The signing key and the head cell are trusted; witnesses, where there are any, are trusted to remember. Segments and tiles are not: whoever can write them can
 // destroy the log or withhold its end, and each is found by Open or Verify, the loss of the end by the
 // head cell or by anybody's older checkpoint. Whoever holds the signing key can rewrite the whole log;
-// only checkpoints that others keep speak against him.
+// only checkpoints that others keep speak against him: witnesses, who cosign only what continues what they
+// saw, time stamping authorities, and whoever stored one. Witnesses that Open can reach are asked before
+// anything is signed.
+//
+// # Erasure and loss
+//
+// Payload parts are sealed with a key of their (owner, class). Erase destroys keys and nothing else, so
+// every proof still holds. A log that lost its end goes on, by the word of two people, in a new epoch under
+// a new origin; Verify reports the gap for ever.
 //
 // # Formats
 //
@@ -45,6 +53,8 @@ type Config struct {
 	Wal   string // folder of the segments; required
 	Keys  string // folder of the keys; required
 	Tiles string // folder of the published tiles; "" publishes none
+	// Anchors is the folder of what third parties said of checkpoints; "" allows no anchoring.
+	Anchors string
 	// Head is a file outside Wal that remembers the newest checkpoint, against restored older copies; ""
 	// means "head" in Keys. It guards best where it is not copied and restored together with Wal.
 	Head string

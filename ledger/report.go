@@ -28,6 +28,7 @@ type Report struct {
 	FirstMs     int64             `json:"first_ms"`
 	LastMs      int64             `json:"last_ms"`
 	Gaps        []Gap             `json:"gaps"`     // entries that were lost, before each epoch but the first
+	Anchors     []Anchored        `json:"anchors"`  // tokens that hold
 	Notes       []string          `json:"notes"`    // what is not proved, and why
 	Found       int               `json:"found"`    // problems
 	Problems    []Problem         `json:"problems"` // the first of them
@@ -88,6 +89,13 @@ func (r *Report) Text() string {
 			by = append(by, c.Witness+" at "+stamp(c.TimeMs))
 		}
 		fmt.Fprintf(&b, "  witnessed up to %d entries by %d (%d demanded): %s\n", r.Witnessed.Size, len(by), r.Witnessed.Quorum, strings.Join(by, ", "))
+	}
+	if n := len(r.Anchors); n > 0 {
+		last, trust := r.Anchors[n-1], "by an authority that nobody asked about; give its roots"
+		if last.Trusted {
+			trust = "by " + last.Signer
+		}
+		fmt.Fprintf(&b, "  %d anchors hold; %d entries existed at %s, %s\n", n, last.Size, stamp(last.TimeMs), trust)
 	}
 	var kinds []string
 	for k, n := range r.Kinds {

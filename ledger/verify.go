@@ -23,7 +23,7 @@ type Source struct {
 	File   string       // bundle made by Export
 	Client *http.Client // for URL; nil means one with a timeout of a minute
 
-	Wal, Tiles, Keys string // of Dir; "" means its folders wal, tiles and keys
+	Wal, Tiles, Keys, Anchors string // of Dir; "" means its folders wal, tiles, keys and anchors
 }
 
 // Options say what the log is held against.
@@ -32,6 +32,7 @@ type Options struct {
 	Old        [][]byte           // checkpoints that the verifier kept from earlier
 	Witnesses  []string           // public keys of the witnesses that the verifier trusts
 	Quorum     int                // how many of them must have cosigned; 0 means all
+	TSARoots   []byte             // certificates in PEM of time stamping authorities that the verifier trusts
 	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
 	Sealed     bool               // leave the payloads sealed even where their keys are at hand
 	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
@@ -60,6 +61,11 @@ func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
 		c.witnesses = append(c.witnesses, w)
 	}
 	var err error
+	if opt.TSARoots != nil {
+		if c.roots, err = readRoots(opt.TSARoots); err != nil {
+			return nil, err
+		}
+	}
 	switch {
 	case src.Dir != "" && src.URL == "" && src.File == "":
 		err = c.dir(ctx, src)
@@ -170,6 +176,13 @@ func (c *checker) dir(ctx context.Context, src Source) error {
 		c.keys = readKeyring(keys)
 	}
 	if err := c.dirTiles(tiles); err != nil {
+		return err
+	}
+	c.anchors = filepath.Join(src.Dir, "anchors")
+	if src.Anchors != "" {
+		c.anchors = src.Anchors
+	}
+	if err := c.watchAnchors(); err != nil {
 		return err
 	}
 	return c.segments(ctx, wal)

@@ -51,6 +51,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	f.Var(&old, "old", "file with a checkpoint that you kept; may be repeated")
 	f.Var(&witnesses, "witness", "public key of a witness that you trust; may be repeated")
 	f.IntVar(&opt.Quorum, "quorum", 0, "how many of the witnesses must have cosigned; 0 means all")
+	roots := f.String("tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	asJSON := f.Bool("json", false, "print the report as JSON")
 	if err := f.Parse(args); errors.Is(err, flag.ErrHelp) {
 		return 0
@@ -64,6 +65,13 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 			return exitUsage
 		}
 		opt.Old = append(opt.Old, b)
+	}
+	if *roots != "" {
+		var err error
+		if opt.TSARoots, err = os.ReadFile(*roots); err != nil {
+			fmt.Fprintf(stderr, "sallyport-verify: %v\n", err)
+			return exitUsage
+		}
 	}
 	opt.Witnesses = witnesses
 	rep, err := ledger.Verify(ctx, src, opt)

@@ -116,7 +116,8 @@ func configPage() string {
 	for _, l := range []struct {
 		name string
 		of   reflect.Type
-	}{{"gateway.servers", reflect.TypeFor[sallyport.MCPServer]()}, {"tools.kinds", reflect.TypeFor[sallyport.ToolKind]()}, {"flow.servers", reflect.TypeFor[sallyport.FlowServer]()}} {
+	}{{"gateway.servers", reflect.TypeFor[sallyport.MCPServer]()}, {"ledger.witnesses", reflect.TypeFor[sallyport.LedgerWitness]()},
+		{"tools.kinds", reflect.TypeFor[sallyport.ToolKind]()}, {"flow.servers", reflect.TypeFor[sallyport.FlowServer]()}} {
 		fmt.Fprintf(&b, "\n## %s\n\n| key | meaning |\n|---|---|\n", l.name)
 		for i := range l.of.NumField() {
 			f := l.of.Field(i)

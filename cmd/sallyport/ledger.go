@@ -24,12 +24,12 @@ import (
 func (a *app) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "The record and its proofs"}
 	cmd.AddCommand(a.verifyCommand(), a.ledgerStatusCommand(), a.proveCommand(), a.searchCommand(), a.tailCommand(), a.exportCommand(), a.rebuildCommand(),
-		a.showCommand(), a.eraseCommand(), a.witnessCommand(), a.backupCommand(), a.recoverCommand())
+		a.showCommand(), a.eraseCommand(), a.witnessCommand(), a.backupCommand(), a.recoverCommand(), a.anchorCommand())
 	return cmd
 }
 
 func (a *app) verifyCommand() *cobra.Command {
-	var vkey, remote, bundle string
+	var vkey, remote, bundle, roots string
 	var old, witnesses []string
 	var quorum int
 	cmd := &cobra.Command{
@@ -56,6 +56,11 @@ of it. Exit code 5 if anything does not hold.`,
 				src = ledger.Source{File: bundle}
 			}
 			opt := ledger.Options{Vkey: vkey, Head: cfg.Ledger.Head, Witnesses: witnesses, Quorum: quorum}
+			if roots != "" {
+				if opt.TSARoots, err = os.ReadFile(roots); err != nil {
+					return err
+				}
+			}
 			for _, f := range old {
 				b, err := os.ReadFile(f)
 				if err != nil {
@@ -71,6 +76,7 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringVar(&bundle, "bundle", "", "file made by ledger export")
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
+	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")
 	cmd.MarkFlagsMutuallyExclusive("url", "bundle")
 	return cmd

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/ledger/witness"
 )
 
@@ -52,6 +53,34 @@ configuration. Speak to it over TLS, through a proxy that ends it, where the net
 	cmd.Flags().StringVar(&name, "name", "", "name of a new witness; default: a random one")
 	cmd.Flags().StringArrayVar(&cfg.Logs, "log", nil, "public key of a log; may be repeated")
 	_, _ = cmd.MarkFlagRequired("state"), cmd.MarkFlagRequired("log")
+	return cmd
+}
+
+func (a *app) anchorCommand() *cobra.Command {
+	var tsa string
+	cmd := &cobra.Command{
+		Use: "anchor --tsa URL", Args: cobra.NoArgs,
+		Short: "Have a time stamping authority (RFC 3161) say when the newest checkpoint existed",
+		Long: `Send the digest of the newest checkpoint, and nothing else, to a time stamping authority; keep its token
+beside the log and record it. "ledger verify --tsa-roots FILE" checks the tokens, and so does
+"openssl ts -verify -in DATA/anchors/SIZE.rfc3161 -data DATA/anchors/SIZE.checkpoint -CAfile FILE".`,
+		Example: "  sallyport ledger anchor --tsa https://tsa.example/",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			var done ledger.Anchored
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/ledger/anchor", map[string]string{"tsa": tsa}, &done); err != nil {
+				return err
+			}
+			return a.print(done, func(w io.Writer) {
+				fmt.Fprintf(w, "%d records existed at %s, recorded as entry %d\n", done.Size, time.UnixMilli(done.TimeMs).UTC().Format(time.RFC3339), done.Index)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&tsa, "tsa", "", "address of the authority")
+	_ = cmd.MarkFlagRequired("tsa") // it errs only for a flag that is not there
 	return cmd
 }
 
