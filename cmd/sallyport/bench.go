@@ -143,10 +143,10 @@ decision, the building of the engine's input included. One goroutine; nothing is
 			}
 			out := policyBench{thisMachine(), res}
 			return a.print(out, func(w io.Writer) {
-				fmt.Fprintf(w, "%s\n\n%-10s %6s %9s %9s %9s %9s %12s %12s %9s\n", out.Machine, "engine", "rules", "p50 µs", "p99 µs", "p99.9 µs", "mean µs", "allocations", "bytes", "load ms")
+				fmt.Fprintf(w, "%s\n\n%-20s %6s %9s %9s %9s %9s %12s %12s %9s\n", out.Machine, "engine", "rules", "p50 µs", "p99 µs", "p99.9 µs", "mean µs", "allocations", "bytes", "load ms")
 				for _, r := range res.Rows {
 					us := func(ns int64) float64 { return float64(ns) / 1000 }
-					fmt.Fprintf(w, "%-10s %6d %9.1f %9.1f %9.1f %9.1f %12d %12d %9.1f\n", r.Engine, r.Rules, us(r.P50), us(r.P99), us(r.P999), us(r.Mean), r.Allocs, r.Bytes, us(r.LoadNs)/1000)
+					fmt.Fprintf(w, "%-20s %6d %9.1f %9.1f %9.1f %9.1f %12d %12d %9.1f\n", r.Engine, r.Rules, us(r.P50), us(r.P99), us(r.P999), us(r.Mean), r.Allocs, r.Bytes, us(r.LoadNs)/1000)
 				}
 			})
 		},
