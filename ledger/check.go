@@ -228,6 +228,10 @@ func (c *checker) signed(b []byte) error {
 // cosigned takes a checkpoint that witnesses may have cosigned; the log is held against it.
 func (c *checker) cosigned(signed []byte) {
 	cp, err := ParseCheckpoint(signed, c.verifier)
+	if err != nil && c.earlier(signed) {
+		c.note("the witnessed checkpoint is of the epoch before")
+		return
+	}
 	if err != nil {
 		c.problem(nil, "witnessed checkpoint", err.Error())
 		return

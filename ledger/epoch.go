@@ -224,7 +224,22 @@ func (l *Log) openEpoch(out *Recovery, separation action.Separation) error {
 	if err := finishEpoch(l.cfg.disk, l.cfg.Keys); err != nil {
 		return err
 	}
+	if l.cfg.Tiles != "" {
+		for _, name := range []string{fileWitnessed, "checkpoint"} {
+			if err := l.cfg.disk.Remove(filepath.Join(l.cfg.Tiles, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("ledger: recover: %w", err)
+			}
+		}
+	}
 	return l.cfg.disk.Remove(filepath.Join(l.cfg.Keys, fileRequest))
+}
+
+// earlier reports whether an epoch before the newest signed b.
+func (c *checker) earlier(b []byte) bool {
+	return slices.ContainsFunc(c.epochs[:len(c.epochs)-1], func(e note.Verifier) bool {
+		_, err := ParseCheckpoint(b, e)
+		return err == nil
+	})
 }
 
 func (h Head) text() string { return strconv.FormatUint(h.Size, 10) + "/" + h.Root }

@@ -76,6 +76,9 @@ func TestRestoreDrill(t *testing.T) {
 	if _, err := Recover(cfg, "carol"); err == nil {
 		t.Fatal("there is nothing to recover any more")
 	}
+	if r, err := verifyDir(t, dir, Options{Vkey: vkey}); err != nil || len(r.Gaps) != 1 {
+		t.Fatal("before the owner's next start:", r, err)
+	}
 	l = mustOpen(t, cfg)
 	e, err := l.Read(head.Size)
 	if err != nil || e.Leaf.Kind != action.KindKey || e.Leaf.Separation != action.SeparationNone || e.Leaf.Actor == "" || e.Leaf.Grant == "" || e.Leaf.Actor == e.Leaf.Grant {

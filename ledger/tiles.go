@@ -146,8 +146,14 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 			l.resetTiles(p)
 			if len(l.keys.epochs) > 1 {
 				// Tiles of entries that were lost must not stand in for those that took their place.
-				if err := os.RemoveAll(filepath.Join(l.cfg.Tiles, "tile")); err != nil {
-					return err
+				stale := []string{filepath.Join(l.cfg.Tiles, "tile")}
+				if _, err := l.Witnessed(); err != nil {
+					stale = append(stale, filepath.Join(l.cfg.Tiles, fileWitnessed))
+				}
+				for _, name := range stale {
+					if err := os.RemoveAll(name); err != nil {
+						return err
+					}
 				}
 			}
 		}

@@ -51,7 +51,7 @@ func (a *app) recoverCommand() *cobra.Command {
 with --operator states what is lost and changes nothing; within a day another, with --second, opens a new
 epoch under a new key. Its first record names the restored head, the newest head known and the lost range;
 "ledger verify" reports the gap for ever. The names are what the callers say; where both run as one uid,
-the record says so. Checkpoints that a witness or an auditor kept are given with --known.`,
+the record says so. Witnesses are told the new key (--log): to them the epoch is another log. Checkpoints that a witness or an auditor kept are given with --known.`,
 		Example: `  sallyport ledger recover --operator alice
   sallyport ledger recover --second bob`,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -332,6 +332,67 @@ func TestWitnessedRecordsWaitForTheQuorum(t *testing.T) {
 	}
 }
 
+// TestNewEpochIsAnotherLogToTheWitness loses the end of a witnessed log and goes on in a new epoch with the
+// same witness.
+func TestNewEpochIsAnotherLogToTheWitness(t *testing.T) {
+	dir, cfg := logConfig(t)
+	vkey := keyed(t, cfg)
+	w, at, _ := start(t, vkey)
+	cfg.Witnesses = []ledger.Witness{at}
+	l := openLog(t, cfg)
+	stop := run(t, l)
+	add(t, l, 0, action.DurabilityWitnessed)
+	backup := filepath.Join(t.TempDir(), "backup")
+	if _, err := l.Backup(t.Context(), backup); err != nil {
+		t.Fatal(err)
+	}
+	for i := range 5 {
+		add(t, l, 1+i, action.DurabilityWitnessed)
+	}
+	cosigned, err := l.Witnessed()
+	if err != nil || cosigned.Size != 6 {
+		t.Fatal(cosigned.Size, err)
+	}
+	stop()
+	// Everything is lost but the backup and what the witness remembers.
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.CopyFS(dir, os.DirFS(backup)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ledger.Open(cfg); !errors.Is(err, ledger.ErrBehind) {
+		t.Fatal("the witness is not asked:", err)
+	}
+	if _, err := ledger.Recover(cfg, "alice"); err == nil {
+		t.Fatal("nothing is known to be lost, and yet")
+	}
+	for _, who := range []string{"alice", "bob"} {
+		if _, err := ledger.Recover(cfg, who, cosigned.Note); err != nil {
+			t.Fatal(err)
+		}
+	}
+	key, err := os.ReadFile(filepath.Join(cfg.Keys, "log.vkey"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := &Witness{cfg: Config{Dir: w.cfg.Dir, Logs: []string{vkey, string(key)}, Now: time.Now}, logs: map[string]*state{}}
+	if err := next.open(); err != nil {
+		t.Fatal(err)
+	}
+	srv := httptest.NewServer(next.Handler())
+	defer srv.Close()
+	cfg.Witnesses[0].URL = srv.URL
+	l = openLog(t, cfg)
+	stop = run(t, l)
+	add(t, l, 20, action.DurabilityWitnessed)
+	stop()
+	r, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Vkey: vkey, Witnesses: []string{at.Vkey}, Old: [][]byte{cosigned.Note}})
+	if err != nil || len(r.Gaps) != 1 || r.Gaps[0].Known.Size != 6 || r.Witnessed.Size != 3 {
+		t.Fatalf("%v %+v", err, r)
+	}
+}
+
 func TestQuorumPassesOneDeadWitness(t *testing.T) {
 	_, cfg := logConfig(t)
 	vkey := keyed(t, cfg)
