@@ -19,7 +19,7 @@ import (
 // Lints are all lints by name, with what each looks for.
 var Lints = map[string]string{
 	"may-not-fire":     "a refusal that fails silently if data is absent or of another type, or a permission that then passes",
-	"impossible-value": "a comparison of a fact with a word that it can never be",
+	"impossible-value": "a comparison of a fact with a word that it can never be, by its list or by an earlier condition",
 	"always-true":      "a rule without a condition",
 	"unanchored-regex": "a regular expression that permits by a part of the text",
 	"host-suffix":      "a host told by the end of its name",

@@ -52,6 +52,7 @@ func TestLintTellsTheBadFormFromTheGoodOne(t *testing.T) {
 		"a permission unless raw arguments say no": {"may-not-fire", allow(`not input.action.arguments.force`), allow(`input.action.arguments.force == false`)},
 		"a word that is on no list":                {"impossible-value", deny(`input.action.effect == "reed"`), deny(`input.action.effect == "read"`)},
 		"a word in a list that is on no list":      {"impossible-value", deny("some p in input.action.paths\n\tnot p.access in {\"read\", \"wirte\"}"), deny("some p in input.action.paths\n\tnot p.access in {\"read\", \"write\"}")},
+		"two words that exclude each other":        {"impossible-value", deny(`input.phase == "after"`), deny(`input.phase in {"before", "after"}`)},
 		"a permission without a condition":         {"always-true", regoHead + "allow contains {\"id\": \"ok\"}\n", allow(`input.action.effect == "read"`)},
 		"an expression that permits a part":        {"unanchored-regex", allow(`regex.match("safe", input.resource.name)`), allow(`regex.match("^safe$", input.resource.name)`)},
 		"alternatives that are not anchored":       {"unanchored-regex", allow(`regex.match("^a|b$", input.resource.name)`), allow(`regex.match("^(a|b)$", input.resource.name)`)},

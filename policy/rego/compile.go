@@ -131,9 +131,12 @@ func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
 	fn := &function{}
 	s := &scope{c: c, fn: fn, vars: map[ast.Var]*operand{}}
 	best, words := "", []string(nil)
+	allowed := map[string][]string{}
 	why := attempt(func() {
 		for _, e := range r.Body {
-			if fact, w := discriminates(s, e); !s.loose && telling(fact) < telling(best) {
+			fact, w := discriminates(s, e)
+			c.narrow(allowed, fact, w, e)
+			if !s.loose && telling(fact) < telling(best) {
 				best, words = fact, w
 			}
 			mark := *s
@@ -157,6 +160,23 @@ func (out *compiled) add(c *compilation, rank int, r *ast.Rule) string {
 		t.by[w] = append(t.by[w], n)
 	}
 	return why
+}
+
+// narrow keeps what fact may still be after a condition, and notes when nothing is left.
+func (c *compilation) narrow(allowed map[string][]string, fact string, words []string, e *ast.Expr) {
+	if fact == "" {
+		return
+	}
+	old, met := allowed[fact]
+	if !met {
+		allowed[fact] = words
+		return
+	}
+	left := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return !slices.Contains(old, w) })
+	if len(left) == 0 && len(old) > 0 {
+		c.notes = append(c.notes, note{e.Location, fmt.Sprintf("%s is one of %q by an earlier condition, so that this never holds", fact, old)})
+	}
+	allowed[fact] = left
 }
 
 func (out *compiled) table(c *compilation, fact string) *table {
