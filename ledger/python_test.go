@@ -135,7 +135,7 @@ func TestPythonAgreesOnBundlesAndTiles(t *testing.T) {
 	_, cfg := closedLog(t, 300)
 	l := mustOpen(t, cfg)
 	var b bytes.Buffer
-	if err := l.Export(t.Context(), &b, ExportOptions{Open: func(i uint64, _ *Leaf, p action.PartName) bool { return i%40 == 0 && p == action.PartArguments }}); err != nil {
+	if err := l.Export(t.Context(), &b, ExportOptions{Actor: "auditor", Open: func(i uint64, _ *Leaf, p action.PartName) bool { return i%40 == 0 && p == action.PartArguments }}); err != nil {
 		t.Fatal(err)
 	}
 	key := l.Vkey()

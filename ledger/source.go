@@ -114,11 +114,22 @@ const bundleFormat = "sallyport bundle 1\n"
 // ExportOptions say what goes into a bundle besides the leaves.
 type ExportOptions struct {
 	// Open chooses the parts that are disclosed; nil discloses none. Erased parts are left out.
-	Open func(index uint64, l *Leaf, part action.PartName) bool
+	Open  func(index uint64, l *Leaf, part action.PartName) bool
+	Actor string // who discloses; required with Open, and recorded before anything is opened
 }
 
 // Export writes the whole log up to its newest checkpoint as one file that Verify accepts.
 func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error {
+	if opt.Open != nil {
+		if opt.Actor == "" {
+			return errors.New("ledger: export: disclosing parts needs an actor")
+		}
+		_, err := l.Append(ctx, &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: opt.Actor,
+			Subject: "export/" + strconv.FormatUint(l.Checkpoint().Size, 10), Status: action.StatusDone})
+		if err != nil {
+			return fmt.Errorf("ledger: export: not recorded, not opened: %w", err)
+		}
+	}
 	cp := l.Checkpoint()
 	t := tar.NewWriter(w)
 	put := func(name string, b []byte) error {

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"math/rand/v2"
 	"net/http/httptest"
@@ -90,8 +91,14 @@ func TestVerifyAcceptsWhatWasWritten(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = l.Export(ctx, f, ExportOptions{Open: func(_ uint64, _ *Leaf, p action.PartName) bool { return p == action.PartArguments }})
+	err = l.Export(ctx, f, ExportOptions{Actor: "auditor", Open: func(_ uint64, _ *Leaf, p action.PartName) bool { return p == action.PartArguments }})
 	if err := errors.Join(err, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Export(ctx, io.Discard, ExportOptions{Open: func(uint64, *Leaf, action.PartName) bool { return true }}); err == nil {
+		t.Fatal("parts are disclosed by nobody")
+	}
+	if err := l.Publish(ctx); err != nil { // the disclosure is a record
 		t.Fatal(err)
 	}
 	for name, src := range map[string]Source{
@@ -103,7 +110,7 @@ func TestVerifyAcceptsWhatWasWritten(t *testing.T) {
 		if err != nil {
 			t.Fatalf("%s: %v\n%v", name, err, r)
 		}
-		if r.Size != 601 || r.Sessions != 3 || len(r.Open) != 599 || r.Held < 1 || r.Root != digest(l.Checkpoint().Root) {
+		if r.Size != 602 || r.Sessions != 4 || r.Kinds["access"] != 1 || len(r.Open) != 599 || r.Held < 1 || r.Root != digest(l.Checkpoint().Root) {
 			t.Errorf("%s: %+v", name, r)
 		}
 		if name != "url" && r.Parts.Opened < 600 {
