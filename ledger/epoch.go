@@ -161,6 +161,18 @@ func readRequest(c *Config) (*recoverRequest, error) {
 	return &r, nil
 }
 
+// takeKnown adds the checkpoints that others kept.
+func (l *Log) takeKnown() error {
+	for _, b := range l.cfg.known {
+		cp, err := ParseCheckpoint(b, l.keys.verifier)
+		if err != nil {
+			return fmt.Errorf("ledger: recover: known checkpoint: %w", err)
+		}
+		l.behind = append(l.behind, cp)
+	}
+	return nil
+}
+
 // gap compares the log with the newest signed head known.
 func (l *Log) gap() (Gap, error) {
 	g := Gap{Epoch: int64(len(l.keys.epochs)) + 1, Restored: Head{l.size, digest(l.tree.root())}}

@@ -68,14 +68,7 @@ func (l *Log) recover(numbers []uint64) error {
 		}
 	}
 	if l.cfg.recovering {
-		for _, b := range l.cfg.known {
-			cp, err := ParseCheckpoint(b, l.keys.verifier)
-			if err != nil {
-				return fmt.Errorf("ledger: recover: known checkpoint: %w", err)
-			}
-			l.behind = append(l.behind, cp)
-		}
-		return l.ready(s)
+		return errors.Join(l.takeKnown(), l.ready(s))
 	}
 	if err := l.askWitnesses(s.cp); err != nil {
 		return err

@@ -121,13 +121,8 @@ type ExportOptions struct {
 // Export writes the whole log up to its newest checkpoint as one file that Verify accepts.
 func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error {
 	if opt.Open != nil {
-		if opt.Actor == "" {
-			return errors.New("ledger: export: disclosing parts needs an actor")
-		}
-		_, err := l.Append(ctx, &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: opt.Actor,
-			Subject: "export/" + strconv.FormatUint(l.Checkpoint().Size, 10), Status: action.StatusDone})
-		if err != nil {
-			return fmt.Errorf("ledger: export: not recorded, not opened: %w", err)
+		if err := l.recordExport(ctx, opt.Actor); err != nil {
+			return err
 		}
 	}
 	cp := l.Checkpoint()
@@ -185,6 +180,19 @@ func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error 
 	}
 	if err := t.Close(); err != nil {
 		return fmt.Errorf("ledger: export: %w", err)
+	}
+	return nil
+}
+
+// recordExport puts on record who is about to open parts of the whole log.
+func (l *Log) recordExport(ctx context.Context, actor string) error {
+	if actor == "" {
+		return errors.New("ledger: export: disclosing parts needs an actor")
+	}
+	_, err := l.Append(ctx, &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: actor,
+		Subject: "export/" + strconv.FormatUint(l.Checkpoint().Size, 10), Status: action.StatusDone})
+	if err != nil {
+		return fmt.Errorf("ledger: export: not recorded, not opened: %w", err)
 	}
 	return nil
 }
