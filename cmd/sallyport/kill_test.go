@@ -119,11 +119,30 @@ func TestKilledOwnerLosesNothing(t *testing.T) {
 	if killed < kills {
 		t.Fatalf("only %d kills", killed)
 	}
-	signalOwner(p.data, syscall.SIGKILL)
+	p.unowned()
 	p.audit(done, acked)
 	if o, e, code := p.run("ledger", "verify"); code != 0 {
 		t.Errorf("at the end: exit %d\n%s%s", code, o, e)
 	}
+}
+
+// unowned ends owners until nobody holds the data directory: one that was just starting holds the lock
+// before it listens.
+func (p *place) unowned() {
+	p.t.Helper()
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		signalOwner(p.data, syscall.SIGKILL)
+		f, err := os.Open(filepath.Join(p.data, "lock"))
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		_ = f.Close()
+		if err == nil {
+			return
+		}
+	}
+	p.t.Fatal("the data directory stays owned")
 }
 
 // audit holds what was executed and what was acknowledged against the log.
