@@ -52,6 +52,7 @@ type Sallyport struct {
 	hooks   []gateway.Route
 	lock    *os.File
 	closers []func() error
+	alarms  chan string // from the policy; recorded by Run
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
@@ -60,7 +61,7 @@ func Open(ctx context.Context, cfg Config) (s *Sallyport, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s = &Sallyport{Config: cfg}
+	s = &Sallyport{Config: cfg, alarms: make(chan string, 16)}
 	if s.lock, err = own(cfg.Data); err != nil {
 		return nil, err
 	}
@@ -168,7 +169,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels}
+	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms}
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {

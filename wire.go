@@ -71,7 +71,7 @@ func (s *Sallyport) toolsConfig() tools.Config {
 }
 
 func (s *Sallyport) openPolicy() (*policy.PDP, error) {
-	cfg := policy.Config{Dir: s.Config.Policy.Dir}
+	cfg := policy.Config{Dir: s.Config.Policy.Dir, Alarm: s.policyAlarm}
 	if f := s.Config.Policy.Params; f != "" {
 		b, err := os.ReadFile(f)
 		if err != nil {
@@ -80,6 +80,32 @@ func (s *Sallyport) openPolicy() (*policy.PDP, error) {
 		cfg.Params = b
 	}
 	return policy.Open(cfg)
+}
+
+// policyAlarm notes that the compiled form of a policy was given up for the slow one. It is told in the
+// middle of a decision and must not block; Run records it.
+func (s *Sallyport) policyAlarm(why string) {
+	select {
+	case s.alarms <- why:
+	default: // one that waits says enough
+	}
+}
+
+// recordAlarms writes alarms down as alerts.
+func (s *Sallyport) recordAlarms(ctx context.Context) error {
+	for {
+		select {
+		case <-ctx.Done():
+			return nil
+		case why := <-s.alarms:
+			_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindAlert, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
+				Status: action.StatusNone, Codes: []string{"policy.compiled_given_up"},
+				Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "policy", Data: []byte(why)}}})
+			if err != nil {
+				return fmt.Errorf("record of an alarm: %w", err)
+			}
+		}
+	}
 }
 
 // declared are the labels that results of a server carry at worst, as the configuration says.
