@@ -347,7 +347,12 @@ func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Ou
 	label(j.raw, j.decision.Obligations)
 	rel := Release{ID: x.id, Verdict: j.verdict(), Status: action.StatusReleased, Content: content,
 		Rewritten: !slices.Equal(content, o.Content)}
-	if !j.goesOn() || obliged(&x.decision, action.ObligeScan) {
+	text := textOf(content)
+	split, err := e.spans(ctx, x, o, text)
+	if err != nil {
+		return Release{}, err
+	}
+	if !j.goesOn() || split || obliged(&x.decision, action.ObligeScan) {
 		r := e.outcomeRecord(x, j, action.KindDecision, o, nil)
 		r.Round, r.Status = x.round+x.chunks, action.StatusWithheld
 		if _, err := e.append(ctx, r); err != nil {
@@ -357,6 +362,9 @@ func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Ou
 	}
 	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
 		rel = x.withhold(rel, f)
+	}
+	if rel.Status == action.StatusReleased {
+		x.tail = tailOf(x.tail + text)
 	}
 	return rel, nil
 }

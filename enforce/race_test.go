@@ -97,6 +97,25 @@ func TestChunksAreJudged(t *testing.T) {
 	}
 }
 
+func TestSplitSecretIsSeenWhole(t *testing.T) {
+	r := newRig(t, byTool, nil)
+	adm, _ := r.Before(t.Context(), r.attempt("read", "c", `{}`))
+	for i, c := range []struct {
+		content string
+		status  action.Status
+	}{
+		{`{"message":"here is a sec"}`, action.StatusReleased},
+		{`{"message":"ret, in two halves"}`, action.StatusWithheld},
+		{`{"message":"and nothing else"}`, action.StatusReleased},
+		{`{"secr":"et"}`, action.StatusReleased},
+	} {
+		rel, err := r.Chunk(t.Context(), &r.sub, adm.ID, enforce.Outcome{Status: action.ResultDone, Kind: "log", Content: []byte(c.content)})
+		if err != nil || rel.Status != c.status {
+			t.Errorf("chunk %d: %+v, %v", i, rel, err)
+		}
+	}
+}
+
 func TestMalformedAttemptsAreCounted(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newRig(t, byTool, nil)

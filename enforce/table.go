@@ -42,6 +42,7 @@ type entry struct {
 	executing  bool
 	deadline   time.Time
 	chunks     int
+	tail       string // end of the text that chunks have released
 	after      *action.Query
 	outcome    string // fingerprint of the outcome
 	outReceipt action.Receipt
