@@ -127,8 +127,13 @@ func (e *Enforcer) Held(ctx context.Context, s *action.Subject, id string) (Rele
 	switch {
 	case x.release == nil:
 		return Release{}, fmt.Errorf("enforce: action %s is %s: %w", x.id, x.status, ErrState)
-	case x.release.Status != action.StatusHeld || x.hold == nil:
+	case x.release.Status != action.StatusHeld:
 		return e.stored(ctx, x)
+	}
+	if x.hold == nil {
+		if err := e.rehold(ctx, x); err != nil {
+			return *x.release, err
+		}
 	}
 	ans, err := e.askApprover(ctx, *x.hold)
 	switch {
@@ -189,7 +194,10 @@ func (x *entry) withhold(rel Release, f fault) Release {
 	return rel
 }
 
-const withheldHint = "Executed; the result was withheld. Do not repeat the call."
+const (
+	withheldHint = "Executed; the result was withheld. Do not repeat the call."
+	heldHint     = "Executed; the result is held until a person releases it. Do not repeat the call."
+)
 
 // releaseOf is the answer of gate two under j.
 func (x *entry) releaseOf(j judgement, r *action.Record, content []byte, rec action.Receipt) Release {
@@ -198,7 +206,7 @@ func (x *entry) releaseOf(j judgement, r *action.Record, content []byte, rec act
 	case j.goesOn():
 		rel.Status, rel.Content, rel.Rewritten = action.StatusReleased, content, r.Part(action.PartReleased) != nil
 	case j.decision.Verdict == action.Ask:
-		rel.Status, rel.Hint = action.StatusHeld, "Executed; the result is held until a person releases it. Do not repeat the call."
+		rel.Status, rel.Hint = action.StatusHeld, heldHint
 	default:
 		rel.Status, rel.Hint = action.StatusWithheld, withheldHint
 		for _, m := range j.decision.Deciding() {

@@ -291,6 +291,7 @@ func TestHeldResultIsReleasedOnce(t *testing.T) {
 	if !r.desk.Decide(rel.Ticket, true, action.RankOperator, "") {
 		t.Fatal("nobody was asked")
 	}
+	r.open() // what is held outlives the process
 	if rel, err = r.Held(t.Context(), &r.sub, adm.ID); err != nil || string(rel.Content) != `"for review"` {
 		t.Fatal(rel, err)
 	}

@@ -73,7 +73,10 @@ func (x *entry) replay(index uint64, r *action.Record) {
 		x.status, x.outReceipt, x.outcome = r.Status, rec, r.Binding
 		rel := Release{ID: x.id, Verdict: r.Verdict, Status: action.StatusReleased,
 			Rewritten: slices.ContainsFunc(r.Parts, func(p action.PayloadPart) bool { return p.Name == action.PartReleased })}
-		if r.Enforced && r.Verdict != action.Allow {
+		switch {
+		case r.Enforced && r.Verdict == action.Ask:
+			rel.Status, rel.Hint = action.StatusHeld, heldHint
+		case r.Enforced && r.Verdict != action.Allow:
 			rel.Status, rel.Hint = action.StatusWithheld, withheldHint
 		}
 		x.release = &rel
@@ -136,6 +139,31 @@ func (e *Enforcer) rebuild(ctx context.Context, x *entry) error {
 		Claimed: q.Context.Enforcement.Observed != action.Yes, Confined: q.Context.Enforcement.Confined,
 		Roots: append([]string{}, q.Context.Session.Roots...)} // as they were judged
 	x.restored = false
+	return nil
+}
+
+// rehold gives a held result that was restored from the log its question back, out of the sealed payload.
+// x.mu is held.
+func (e *Enforcer) rehold(ctx context.Context, x *entry) error {
+	var parts [3][]byte
+	for i, name := range []action.PartName{action.PartInputAfter, action.PartExplanation, action.PartResult} {
+		b, err := e.cfg.Payloads.Payload(ctx, x.outReceipt.Index, name)
+		if err != nil {
+			return fmt.Errorf("enforce: action %s: held result: %w", x.id, err)
+		}
+		parts[i] = b
+	}
+	q, err := action.ReadQuery(parts[0])
+	if err != nil {
+		return fmt.Errorf("enforce: action %s: held result: %w", x.id, err)
+	}
+	var d action.Decision
+	if err := action.Read(parts[1], &d, action.Limits{}); err != nil {
+		return fmt.Errorf("enforce: action %s: held result: %w", x.id, err)
+	}
+	x.att.Subject = q.Subject
+	x.hold = &Request{Action: x.id, Query: q, Decision: d, Binding: Binding(q, parts[2], &d),
+		Expires: time.UnixMilli(q.Context.Time.UnixMilli).Add(e.cfg.HoldFor)}
 	return nil
 }
 
