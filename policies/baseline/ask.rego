@@ -75,7 +75,7 @@ ask contains {
 
 ask contains {
 	"id": "read.outside", "code": "reads-outside", "severity": "medium",
-	"reason": "Reads a file outside the workspace {root}.",
+	"reason": "Reads a file outside {root}.",
 	"hint": "Reading outside {root} needs a person's approval. Inside it you can read freely.",
 	"approver": {"channel": "operator"},
 } if {
