@@ -42,15 +42,21 @@ func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
 			return Admission{}, err
 		}
 		x.mu.Lock()
+		dropped := x.finished && x.status == action.StatusNone // while we waited for its lock
 		switch open := x.status == action.StatusNone || x.status == action.StatusAsked; {
+		case dropped:
 		case open:
 			defer x.mu.Unlock()
-			return e.admit(ctx, x)
+			adm, err := e.admit(ctx, x)
+			if err != nil && x.status == action.StatusNone {
+				e.drop(x) // nothing of it is on record: a repeat begins anew
+			}
+			return adm, err
 		case a.CallID != "":
 			defer x.mu.Unlock()
 			return x.admission(), nil // a repeat: the stored answer
 		}
-		x.mu.Unlock() // another call took the waiting one up first: this is a call of its own
+		x.mu.Unlock() // gone, or taken up by another call: this is a call of its own
 	}
 }
 
@@ -61,18 +67,23 @@ func (e *Enforcer) Wait(ctx context.Context, s *action.Subject, id string) (Admi
 	if err != nil {
 		return Admission{}, err
 	}
-	for {
+	for round := 0; ; round++ {
 		x.mu.Lock()
-		changed := e.cfg.Approver.Changed(x.binding)
+		bound := x.binding
+		changed := e.cfg.Approver.Changed(bound)
 		adm := x.admission()
 		if x.status == action.StatusAsked {
 			if err = e.rebuild(ctx, x); err == nil {
 				adm, err = e.admit(context.WithoutCancel(ctx), x)
 			}
 		}
+		other := x.binding != bound // what is waited for is another question now
 		x.mu.Unlock()
 		if err != nil || adm.Verdict != action.Ask {
 			return adm, err
+		}
+		if other && round < maxRounds {
+			continue
 		}
 		select {
 		case <-ctx.Done():

@@ -241,3 +241,67 @@ func TestResumedCallRunsOnce(t *testing.T) {
 		t.Errorf("one approval let %d calls pass", allowed.Load())
 	}
 }
+
+// TestUnrecordedAsksHoldNoRoom: while the ledger fails, asks are refused and leave nothing behind.
+func TestUnrecordedAsksHoldNoRoom(t *testing.T) {
+	r := newRig(t, byTool, func(c *enforce.Config) { c.MaxOpen = 3 })
+	r.log.Fail = func(*action.Record) (bool, error) { return false, errors.New("disk full") }
+	for i := range 10 {
+		if _, err := r.Before(t.Context(), r.attempt("pay", fmt.Sprint(i), `{}`)); !errors.Is(err, enforce.ErrUnrecorded) {
+			t.Fatalf("ask %d: %v", i, err)
+		}
+	}
+	r.log.Fail = nil
+	if adm, err := r.Before(t.Context(), r.attempt("pay", "0", `{}`)); err != nil || adm.Verdict != action.Ask {
+		t.Errorf("a repeat once the ledger is back: %+v, %v", adm, err)
+	}
+}
+
+// TestRacingRepeatsOfADroppedCall: a repeat that waits while the first try is dropped does not revive it.
+func TestRacingRepeatsOfADroppedCall(t *testing.T) {
+	r := newRig(t, byTool, nil)
+	var fails atomic.Int64
+	r.log.Fail = func(rec *action.Record) (bool, error) {
+		if rec.Kind == action.KindDecision && fails.Add(1) <= 5 {
+			time.Sleep(time.Millisecond) // the others queue up behind it
+			return false, errors.New("disk full")
+		}
+		return false, nil
+	}
+	var wg sync.WaitGroup
+	ids := make(chan string, 20)
+	for range 20 {
+		wg.Go(func() {
+			if adm, err := r.Before(context.Background(), r.attempt("pay", "same", `{}`)); err == nil {
+				ids <- adm.ID
+			}
+		})
+	}
+	wg.Wait()
+	close(ids)
+	for id := range ids {
+		if _, err := r.Held(t.Context(), &r.sub, id); errors.Is(err, enforce.ErrNotFound) {
+			t.Errorf("action %s was admitted and is not known", id)
+		}
+	}
+}
+
+// TestWaitAfterRestartHearsTheAnswer: the question of a restored action is known only once it was asked
+// again, and the answer that comes then must wake who waits.
+func TestWaitAfterRestartHearsTheAnswer(t *testing.T) {
+	r := newRig(t, byTool, nil)
+	asked, err := r.Before(t.Context(), r.attempt("pay", "c", `{}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.open()
+	go func() {
+		time.Sleep(50 * time.Millisecond)
+		r.desk.Decide(asked.Ticket, true, action.RankOperator, "")
+	}()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	if adm, err := r.Wait(ctx, &r.sub, asked.ID); err != nil || adm.Verdict != action.Allow || ctx.Err() != nil {
+		t.Errorf("%+v, %v, %v", adm, err, ctx.Err())
+	}
+}

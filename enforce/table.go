@@ -332,6 +332,21 @@ func (e *Enforcer) finish(x *entry) {
 	}
 }
 
+// drop forgets x as if it had never been entered. x.mu is held.
+func (e *Enforcer) drop(x *entry) {
+	if x.finished {
+		return
+	}
+	x.finished = true
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.load(x, -1)
+	delete(e.entries, x.id)
+	if x.call != "" && e.calls[x.call] == x {
+		delete(e.calls, x.call)
+	}
+}
+
 // unwait makes the next equal call one of its own. x.mu is held.
 func (e *Enforcer) unwait(x *entry) {
 	e.mu.Lock()
