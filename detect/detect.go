@@ -71,7 +71,7 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 // look scans one JSON value.
 func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, injection: true, room: 4*len(content) + minDecodeRoom}
+	s := scanner{secrets: true, personal: true, injection: true, room: 4*len(content) + minDecodeRoom}
 	opaque, err := walk(content, func(sp spot) {
 		if ctx.Err() != nil {
 			return
@@ -91,6 +91,10 @@ func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, err
 	return p, nil
 }
 
+// maxStatedPersonal bounds the findings of personal data in one value: a list of contacts must not crowd
+// out what matters.
+const maxStatedPersonal = 16
+
 // state puts h into p. What does not fit still counts in the scores.
 func (d *Detector) state(p *action.Detect, s *scanner, pointer string, h hit) {
 	f := action.Finding{Kind: "leak", Layer: h.layer, Reason: h.kind, Pointer: pointer, Start: h.start, End: h.end, Score: h.score}
@@ -99,6 +103,10 @@ func (d *Detector) state(p *action.Detect, s *scanner, pointer string, h hit) {
 		f.Kind = "injection"
 	case classPII:
 		f.Kind = "pii"
+		if s.stated++; s.stated > maxStatedPersonal { // nothing hangs on which of many
+			return
+		}
+	case classLeak:
 		p.Leak = max(p.Leak, h.score)
 	default:
 		p.Leak = max(p.Leak, h.score)

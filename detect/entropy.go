@@ -41,15 +41,30 @@ func entropy(s string) float64 {
 var placeholders = []string{"example", "placeholder", "changeme", "change_me", "your_", "your-", "yourtoken", "redacted",
 	"insert", "dummy", "sample", "xxxx", "****", "....", "todo", "123456789012", "abcdefgh", "putyour", "put_your", "_here"}
 
-// filled reports whether a run of one sign stands where the secret was. A token of an issuer's form needs
-// no more: the keys of documentations count as found, because real ones are told from them by nothing.
+// filled reports whether filling stands where the secret was: runs of one sign, or of signs in order, that
+// make up half of s. Less than that could be appended to a real one to hide it. A token of an issuer's form
+// needs no more: the keys of documentations count as found, because real ones are told from them by nothing.
 func filled(s string) bool {
-	for i := 4; i < len(s); i++ {
-		if c := lower(s[i]); (c == 'x' || c == '*' || c == '0') && c == lower(s[i-1]) && c == lower(s[i-2]) && c == lower(s[i-3]) {
-			return true
+	fill, start := 0, 0
+	for i := 1; i <= len(s); i++ {
+		if i < len(s) && same(s[i-1], s[i], s[start], i-start) {
+			continue
 		}
+		if i-start >= 4 {
+			fill += i - start
+		}
+		start = i
 	}
-	return false
+	return len(s) >= 4 && fill*2 >= len(s)
+}
+
+// same reports whether b goes on a run that began with first and whose last sign is a.
+func same(a, b, first byte, n int) bool {
+	a, b, first = lower(a), lower(b), lower(first)
+	if b == a && (a == 'x' || a == '*' || a == '0' || a == '#') && (n == 1 || a == first) {
+		return true
+	}
+	return isAlnum(a) && isAlnum(b) && (b == a+1 || a == '9' && b == '0')
 }
 
 // plausible reports whether s can be a secret: mixed enough, and no placeholder.

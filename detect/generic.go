@@ -76,7 +76,35 @@ func (k *keyword) assigned(text string, end int, ln *lane) (hit, bool) {
 		return hit{}, false // code that computes the value
 	}
 	h, ok := k.judge(value, at)
-	return h, ok && !inMarker(text, end)
+	if !ok || inMarker(text, end) {
+		return h, false
+	}
+	if !k.pass && passing(text, end-len(k.word)) {
+		h.class, h.kind, h.score = classLeak, "link-token", 300
+	}
+	return h, true
+}
+
+// passing reports whether the keyword at text[at:] stands in a URL with no word before it that makes it a
+// lasting credential: such a link opens one door once, and who gets it by mail is meant to have it.
+func passing(text string, at int) bool {
+	from := max(0, at-256)
+	start := strings.LastIndexAny(text[from:at], " \t\r\n\"'<>(") + 1 + from
+	if !strings.Contains(text[start:at], "://") {
+		return false
+	}
+	name := start + strings.LastIndexAny(text[start:at], "/?&;#") + 1
+	before := strings.ToLower(text[name:at])
+	for _, w := range []string{"access", "api", "client", "refresh", "private", "bot", "app", "secret", "user", "id", "service"} {
+		if strings.Contains(before, w) {
+			return false
+		}
+	}
+	switch w := strings.ToLower(text[at:min(len(text), at+6)]); {
+	case strings.HasPrefix(w, "token"), strings.HasPrefix(w, "key"), strings.HasPrefix(w, "auth"), strings.HasPrefix(w, "sign"):
+		return true
+	}
+	return false
 }
 
 // inMarker reports whether text[:end] ends within a marker that we put in the place of a secret.
@@ -114,7 +142,8 @@ func notSecret(rest string) bool {
 // known are words before a keyword that make it no secret: public keys, keys of tables.
 func known(before string) bool {
 	before = strings.ToLower(strings.TrimRight(before[max(0, len(before)-12):], "_-. "))
-	for _, w := range []string{"public", "primary", "foreign", "sort", "partition", "pub", "issuer"} {
+	for _, w := range []string{"public", "primary", "foreign", "sort", "partition", "pub", "issuer", "next", "page", "continuation", "sync", "cursor",
+		"csrf", "xsrf", "idempotency", "cache", "search", "dedup", "etag"} {
 		if strings.HasSuffix(before, w) {
 			return true
 		}
@@ -196,6 +225,9 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 		}
 		if m.digit > 0 && classes >= 2 && m.letters() > 0 || classes >= 3 {
 			h.kind, h.score = "password", 700
+			if guessable(value) {
+				h.class, h.score = classLeak, 400
+			}
 			return h, true
 		}
 	}
@@ -203,7 +235,11 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 	if k.weak {
 		minLen, bits = 16, 3.3
 	}
-	if len(value) < minLen || m.digit < 2 || m.letters() == 0 { // only digits: a date, a count, an id
+	if m.letters() == 0 { // only digits: a date, a count, an id, unless it is long and assigned to a credential
+		h.score = 600
+		return h, !k.weak && m.other == 0 && len(value) >= 16 && len(value) <= 40 && entropy(value) >= 2.5 && !sequential(value, 6)
+	}
+	if len(value) < minLen || m.digit < 2 || sequential(value, 9) {
 		return hit{}, false
 	}
 	// A name or a version in code has few turns between letters and digits and long runs of letters.
@@ -214,6 +250,32 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 		return hit{}, false
 	}
 	return h, plausible(value, bits)
+}
+
+// sequential reports whether n signs of s stand in the order of the keyboard or the alphabet: 12345, abcde.
+func sequential(s string, n int) bool {
+	run := 1
+	for i := 1; i < len(s); i++ {
+		if lower(s[i]) == lower(s[i-1])+1 && isAlnum(s[i]) || s[i] == '0' && s[i-1] == '9' {
+			if run++; run >= n {
+				return true
+			}
+		} else {
+			run = 1
+		}
+	}
+	return false
+}
+
+// guessable reports whether a password is one of the first that anybody would try: lower case with a run of
+// digits, or the word itself. It is stated, but nobody's work is stopped to protect it.
+func guessable(s string) bool {
+	m := mixOf(s)
+	if strings.ContainsAny(s, "!@#$%^&*+=/~") || m.upper > 1 || len(s) > 16 {
+		return false
+	}
+	low := strings.ToLower(s)
+	return sequential(s, 3) || strings.Contains(low, "password") || strings.Contains(low, "qwert")
 }
 
 // keywordIn returns the strongest keyword that a member's name ends with or holds, or nil.

@@ -12,6 +12,7 @@ type class uint8
 
 const (
 	classSecret class = iota
+	classLeak         // something confidential that is not worth replacing
 	classPII
 	classInjection
 )
@@ -57,12 +58,14 @@ var (
 
 // scanner goes through the texts of one value. It is not safe for concurrent use.
 type scanner struct {
-	secrets   bool // look for secrets and personal data
+	secrets   bool // look for secrets, and for the numbers of cards and accounts
+	personal  bool // look for other personal data
 	injection bool // look for instructions
 	room      int  // bytes that may still be decoded
 	opaque    bool
 	truncated bool
 	worst     int // the highest injection score so far
+	stated    int // findings of personal data that were stated
 }
 
 // text returns what is found in t, in order of place. name is the member that holds it, or "".
@@ -131,6 +134,12 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	})
 	if s.secrets {
 		hits = append(hits, s.whole(t, name)...)
+	}
+	if s.personal {
+		hits = append(hits, personal(t)...)
+		if h, ok := field(t, name); ok {
+			hits = append(hits, h)
+		}
 	}
 	hits = append(hits, s.runs(t, depth, layer)...)
 	for i := range hits {
@@ -262,7 +271,7 @@ func (s *scanner) suspicions(t string, places []place, layer string) (hits []hit
 	return hits
 }
 
-// tidy sorts hits and drops those of secrets and personal data that lie within a better one.
+// tidy sorts hits and joins those of secrets that overlap, and those of personal data.
 func tidy(hits []hit) []hit {
 	if len(hits) < 2 {
 		return hits
@@ -278,6 +287,12 @@ func tidy(hits []hit) []hit {
 		n := len(out)
 		if h.class != classInjection && n > 0 && out[n-1].class != classInjection && h.start < out[n-1].end {
 			last := &out[n-1]
+			if h.class != last.class { // what is personal gives way, and never widens a secret
+				if h.class == classSecret {
+					*last = h
+				}
+				continue
+			}
 			if h.score > last.score {
 				h.start, h.end = min(h.start, last.start), max(h.end, last.end)
 				*last = h

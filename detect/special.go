@@ -145,17 +145,7 @@ func cardAt(text string, i int) (hit, bool) {
 	if n < 12 || j < len(text) && isWord(text[j]) || !issued(d[:n]) && !(n == 12 && spoken(text[max(0, i-40):i])) {
 		return hit{}, false
 	}
-	sum := 0
-	for k := range n {
-		v := int(d[n-1-k])
-		if k%2 == 1 {
-			if v *= 2; v > 9 {
-				v -= 9
-			}
-		}
-		sum += v
-	}
-	return hit{class: classPII, kind: "card", start: i, end: j, score: 500}, sum%10 == 0
+	return personalHit("card", i, j, scoreCard), luhn(d[:n])
 }
 
 // spoken reports whether text speaks of a card. Some debit cards have 12 digits, as have many other ids.
@@ -224,5 +214,5 @@ func ibanAt(text string, i int) (hit, bool) {
 			m = (m*10 + int(c-'0')) % 97
 		}
 	}
-	return hit{class: classPII, kind: "iban", start: i, end: j, score: 200}, m == 1
+	return personalHit("iban", i, j, scoreIBAN), m == 1
 }

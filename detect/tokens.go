@@ -160,7 +160,7 @@ func (s *shape) match(text string, end int, body *set) (start, stop int, ok bool
 		m := mixOf(text[end:stop])
 		return start, stop, m.digit >= 4 && m.letters() >= 6 && m.turns >= 5 && plausible(text[end:stop], 3.2)
 	}
-	return start, stop, entropy(text[end:stop]) >= 2.2 && !filled(text[end:stop])
+	return start, stop, (entropy(text[end:stop]) >= 2.2 || len(s.prefix) >= 12) && !filled(text[end:stop])
 }
 
 func isAlnum(c byte) bool {

@@ -79,7 +79,9 @@ func (f *frame) note(sp *spot) {
 		return
 	}
 	switch f.name {
-	case "name", "key":
+	case "name":
+		f.label = sp.text
+	case "key":
 		f.label, sp.name = sp.text, ""
 	case "value":
 		if f.label != "" {
