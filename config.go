@@ -30,6 +30,7 @@ type Config struct {
 	Tools    ToolsConfig    `yaml:"tools"`
 	Identity IdentityConfig `yaml:"identity"`
 	Flow     FlowConfig     `yaml:"flow"`
+	AuthZEN  AuthZENConfig  `yaml:"authzen"`
 }
 
 // GatewayConfig configures the doors for agents.

@@ -192,6 +192,11 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	}
 	routes = append(routes, s.mcpHTTP.Routes()...)
 	routes = append(routes, s.hooks...)
+	foreign, err := s.authzenRoutes()
+	if err != nil {
+		return nil, err
+	}
+	routes = append(routes, foreign...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())

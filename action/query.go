@@ -68,12 +68,13 @@ const (
 	ScopePolicyApprover Scope = "policy-approver"
 	ScopeAuditor        Scope = "auditor"
 	ScopeAdmin          Scope = "admin"
+	ScopeAuthZEN        Scope = "authzen" // ask for decisions that the caller enforces itself
 )
 
 // Values lists every scope.
 func (Scope) Values() []string {
 	return []string{"unknown", "agent", "host", "tenant-data", "tool-admin", "viewer", "approver", "author",
-		"policy-approver", "auditor", "admin"}
+		"policy-approver", "auditor", "admin", "authzen"}
 }
 
 // Channel is how the subject reached us.

@@ -218,11 +218,13 @@ func checkScopes(s *TokenSpec) error {
 			return fmt.Errorf("%w scope %q", ErrMalformed, action.Clip(string(sc), 32))
 		}
 	}
+	for _, sc := range []action.Scope{action.ScopeAgent, action.ScopeAuthZEN} {
+		if slices.Contains(s.Scopes, sc) && s.Agent == "" {
+			return fmt.Errorf("%w agent: the scope %s needs one", ErrMalformed, sc)
+		}
+	}
 	if !slices.Contains(s.Scopes, action.ScopeAgent) {
 		return nil
-	}
-	if s.Agent == "" {
-		return fmt.Errorf("%w agent: the scope agent needs one", ErrMalformed)
 	}
 	// Whoever acts must not be able to approve his acts, or to make himself somebody who can.
 	for _, sc := range []action.Scope{action.ScopeApprover, action.ScopePolicyApprover, action.ScopeAdmin} {

@@ -14,6 +14,9 @@ import (
 	"github.com/getkin/kin-openapi/openapi3filter"
 	"github.com/getkin/kin-openapi/routers"
 	"github.com/getkin/kin-openapi/routers/legacy"
+
+	"github.com/sallyport/sallyport/gateway/authzen"
+	"github.com/sallyport/sallyport/gateway/hook"
 )
 
 // document loads docs/api/agents.yaml. For the tests its answers are closed, so that a member that
@@ -28,7 +31,7 @@ func document(t *testing.T) (*openapi3.T, routers.Router) {
 		t.Fatal(err)
 	}
 	closed := false
-	for _, name := range []string{"Named", "Decision", "Approval", "Action", "Release", "Problem"} {
+	for _, name := range []string{"Named", "Decision", "Approval", "Action", "Release", "Problem", "EvaluationAnswer", "EvaluationsAnswer", "AuthZENMetadata"} {
 		doc.Components.Schemas[name].Value.AdditionalProperties = openapi3.BoolSchema{Has: &closed}
 	}
 	doc.Servers = nil
@@ -41,12 +44,20 @@ func document(t *testing.T) (*openapi3.T, routers.Router) {
 
 func TestOpenAPINamesExactlyOurRoutes(t *testing.T) {
 	doc, _ := document(t)
-	routes, err := Routes(Config{Enforcer: newPath()})
+	own, err := Routes(Config{Enforcer: newPath()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	hooks, err := hook.Routes(hook.Config{Enforcer: struct{ hook.Enforcer }{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	evaluations, err := authzen.Routes(authzen.Config{Enforcer: struct{ authzen.Enforcer }{}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []string{"GET /healthz", "GET /readyz"}
-	for _, r := range routes {
+	for _, r := range slices.Concat(own, hooks, evaluations) {
 		want = append(want, r.Pattern)
 	}
 	var got []string
