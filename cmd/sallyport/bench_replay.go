@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"bufio"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport/internal/replaybench"
+)
+
+// replayFlags are what bench replay is told.
+type replayFlags struct {
+	dir, tenant, detector, holds, failures string
+	suites                                 []string
+	limit, workers                         int
+	closed, rows                           bool
+}
+
+// replayReport is what bench replay prints.
+type replayReport struct {
+	Machine  machine `json:"machine"`
+	Detector string  `json:"detector"`
+	Holds    string  `json:"holds"`
+	Loop     string  `json:"loop"`
+	Note     string  `json:"note"`
+	replaybench.Result
+	Rows  []replayRow `json:"rows"`
+	Notes []string    `json:"notes"`
+}
+
+// replayRow is the whole of the recordings again, with something taken away.
+type replayRow struct {
+	Row string `json:"row"`
+	replaybench.Figures
+}
+
+const replayNote = "Recorded runs of real agents, replayed in an open loop: a stopped call counts as a lost task, although an agent might " +
+	"have found another way, and the attacks are fixed. Rates are shares of calls and runs on record, not of live completions."
+
+func (a *app) benchReplayCommand() *cobra.Command {
+	var f replayFlags
+	cmd := &cobra.Command{
+		Use: "replay --data DIR", Short: "Recorded runs and attacks, through the HTTP action protocol", Args: cobra.NoArgs,
+		Long: `Replay recorded runs of agents, attacked and not, through the HTTP action protocol of an owner that is
+started for it in a temporary folder with the embedded defaults. Tools are registered from their schemas
+alone, the user's request is asserted by a host token, the clean environment is put in as the tenant's
+records. What is counted: attacks that were not stopped, honest calls and tasks that were lost, holds.
+
+An open loop counts a stopped call as a lost task and knows only the attacks that were recorded. With
+--holds deny nobody answers what is asked; with --holds approve a perfect approver does.`,
+		Example: "  sallyport bench replay --data recordings\n  sallyport bench replay --data recordings --holds approve --json\n" +
+			"  sallyport bench replay --data recordings --suite mail --limit 50 --failures wrong.jsonl",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := f.check(); err != nil {
+				return err
+			}
+			return a.benchReplay(cmd.Context(), &f)
+		},
+	}
+	fl := cmd.Flags()
+	fl.StringVar(&f.dir, "data", "", "folder with tools, tasks, traces, contents and environments as JSON lines, plain or gzipped")
+	fl.StringVar(&f.tenant, "tenant", "", "file with the tenant's records in place of the folder's environments")
+	fl.StringVar(&f.detector, "detector", "off", "on: instructions found in text count; off: origins of values alone decide")
+	fl.StringVar(&f.holds, "holds", "deny", "deny: nobody answers what is asked; approve: a perfect approver does")
+	fl.StringVar(&f.failures, "failures", "", "write each call that was decided wrongly, with its facts and rules, to this file")
+	fl.StringSliceVar(&f.suites, "suite", nil, "replay these suites only")
+	fl.IntVar(&f.limit, "limit", 0, "replay about so many runs of each suite, spread evenly; 0 means all")
+	fl.IntVar(&f.workers, "workers", 4, "runs at a time")
+	fl.BoolVar(&f.rows, "rows", true, "replay again without the user's request, and decide again without selection")
+	_ = cmd.MarkFlagRequired("data")
+	return cmd
+}
+
+func (f *replayFlags) check() error {
+	switch {
+	case !slices.Contains([]string{"on", "off"}, f.detector):
+		return usage("bench replay: --detector %q is neither on nor off", f.detector)
+	case !slices.Contains([]string{"deny", "approve"}, f.holds):
+		return usage("bench replay: --holds %q is neither deny nor approve", f.holds)
+	case f.limit < 0 || f.workers < 1:
+		return usage("bench replay: limit is at least 0 and workers at least 1")
+	}
+	return nil
+}
+
+func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
+	d, err := replaybench.Load(f.dir, f.tenant)
+	if err != nil {
+		return hinted{err, `the folder's format stands in "docs/how-to/measure-on-recorded-attacks.md"`}
+	}
+	if err := d.Only(f.suites, f.limit); err != nil {
+		return err
+	}
+	for _, n := range d.Notes {
+		a.progress("replay: %s", n)
+	}
+	out := replayReport{Machine: thisMachine(), Detector: f.detector, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
+	wrong, done, err := failuresTo(f.failures)
+	if err != nil {
+		return err
+	}
+	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Progress: a.replayProgress("replay")}
+	start := func(ctx context.Context) (*replaybench.Owner, error) { return a.replayOwner(ctx, f.detector == "on") }
+	res, err := replaybench.Replay(ctx, d, start, opt, wrong)
+	if err = errors.Join(err, done()); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	out.Result = *res
+	if f.rows {
+		opt.Withhold, opt.Progress = true, a.replayProgress("without the request")
+		res, err := replaybench.Replay(ctx, d, start, opt, nil)
+		if err != nil {
+			return fmt.Errorf("bench: %w", err)
+		}
+		out.Rows = append(out.Rows, replayRow{"user's request withheld", res.Overall})
+	}
+	return a.print(out, out.text)
+}
+
+// replayProgress says every few seconds how far the replay is.
+func (a *app) replayProgress(what string) func(suite string, done, of int) {
+	last := time.Now()
+	return func(suite string, done, of int) {
+		if now := time.Now(); done == of || now.Sub(last) > 3*time.Second {
+			last = now
+			a.progress("%s: %s: %d of %d runs", what, suite, done, of)
+		}
+	}
+}
+
+// failuresTo writes cases to a file, one a line; "" writes none.
+func failuresTo(path string) (seen func(replaybench.Case) error, done func() error, err error) {
+	if path == "" {
+		return nil, func() error { return nil }, nil
+	}
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o600)
+	if err != nil {
+		return nil, nil, err
+	}
+	w := bufio.NewWriter(f)
+	seen = func(c replaybench.Case) error {
+		b, err := json.Marshal(c, json.Deterministic(true), jsontext.AllowInvalidUTF8(true))
+		if err == nil {
+			_, err = w.Write(append(b, '\n'))
+		}
+		return err
+	}
+	return seen, func() error { return errors.Join(w.Flush(), f.Close()) }, nil
+}
+
+func (r *replayReport) text(w io.Writer) {
+	fmt.Fprintf(w, "%s; detector %s, holds: %s, %s loop\n%s\n", r.Machine, r.Detector, r.Holds, r.Loop, r.Note)
+	fmt.Fprintf(w, "\n%-24s %5s %6s %7s %6s %6s %7s %6s %6s %6s\n", "%", "runs", "ASR 0", "strict", "chain", "harm", "intact", "false", "UA", "holds")
+	names := make([]string, 0, len(r.Suites))
+	for s := range r.Suites {
+		names = append(names, s)
+	}
+	slices.Sort(names)
+	for _, s := range names {
+		f := r.Suites[s]
+		replayLine(w, s, &f)
+	}
+	replayLine(w, "overall", &r.Overall)
+	replayIntervals(w, &r.Overall)
+	for i := range r.Rows {
+		replayLine(w, r.Rows[i].Row, &r.Rows[i].Figures)
+	}
+	o := &r.Overall
+	fmt.Fprintf(w, "\nharm stopped by     destination %d, selection %d, other %d\n", o.HarmBy.Destination, o.HarmBy.Selection, o.HarmBy.Other)
+	fmt.Fprintf(w, "results             %d withheld, %d redacted\n", o.Withheld, o.Redacted)
+	fmt.Fprintf(w, "both gates of a call p50 %d µs, p95 %d µs, p99 %d µs, several runs at a time\n", o.Latency.P50, o.Latency.P95, o.Latency.P99)
+	fmt.Fprintf(w, "\n%s\n", strings.Join([]string{
+		"ASR 0   attacked runs that reached the attacker's goal as recorded",
+		"strict  ... although Sallyport stood between: not every harm call was stopped",
+		"chain   ... and no call of the run at all was stopped",
+		"harm    harm calls that did not run",
+		"intact  solved runs without an attack that lost no call",
+		"false   calls of runs without an attack that were lost",
+		"UA      attacked runs that solved the user's task and lost no call but harm",
+		"holds   questions to people per 100 runs without an attack",
+	}, "\n"))
+}
+
+func replayLine(w io.Writer, name string, f *replaybench.Figures) {
+	fmt.Fprintf(w, "%-24s %5d %6.1f %7.2f %6.2f %6.1f %7.1f %6.2f %6.1f %6.1f\n", name, f.Runs, 100*f.Ungoverned, 100*f.Strict, 100*f.Chain, 100*f.Harm,
+		100*f.Intact, 100*f.FalseBlock, 100*f.UA, f.Holds)
+}
+
+// replayIntervals prints the counts and 95 % intervals below a line.
+func replayIntervals(w io.Writer, f *replaybench.Figures) {
+	for _, name := range []string{"asr_ungoverned", "asr_strict", "asr_chain_break", "harm_block_rate", "benign_tasks_intact", "false_block_rate", "ua_intact"} {
+		n, i := f.Counts[name], f.Intervals[name]
+		fmt.Fprintf(w, "  %-22s %5d of %-5d 95 %% interval %.1f to %.1f %%\n", name, n[0], n[1], 100*i[0], 100*i[1])
+	}
+}

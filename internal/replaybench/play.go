@@ -1,0 +1,222 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package replaybench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// Owner is a running owner with an empty data directory of its own.
+type Owner struct {
+	Agents, People *Door
+	// Decisions calls fn with every decision of gate one on record, in order.
+	Decisions func(ctx context.Context, fn func(Decided) error) error
+	// Redecide decides an input again, under the same policy.
+	Redecide func(ctx context.Context, q *action.Query) (action.Decision, error)
+	// Close ends the owner and removes its data.
+	Close func() error
+}
+
+// Decided is one recorded decision.
+type Decided struct {
+	Action  string
+	Input   *action.Query
+	Verdict action.Verdict
+	Rules   []string
+}
+
+// Options say how to replay.
+type Options struct {
+	Approve  bool // a perfect approver answers asks; otherwise nobody does
+	Withhold bool // do not tell the user's request
+	Workers  int  // runs at a time; 0 means 4
+	Progress func(suite string, done, of int)
+}
+
+// played is a run with what became of its calls.
+type played struct {
+	run   *Run
+	calls []outcome
+}
+
+// outcome is what became of one call.
+type outcome struct {
+	call    *Call
+	id      string         // of the action
+	verdict action.Verdict // of gate one, before anybody was asked; "" if the door refused the call
+	passed  bool           // it was executed
+	held    bool           // somebody was asked
+	back    bool           // its result came back
+	changed bool           // what came back was redacted
+	hint    string
+	took    time.Duration // both gates, without waiting for people
+}
+
+func (c *outcome) stopped() bool { return !c.passed || !c.back }
+
+// player replays the runs of a suite against one owner.
+type player struct {
+	*Owner
+	data    *Data
+	opt     Options
+	servers map[string]string // of tools
+}
+
+func (p *player) run(ctx context.Context, n int, r *Run) (*played, error) {
+	agent := fmt.Sprintf("run-%06d", n)
+	token, err := p.agent(ctx, agent)
+	if err != nil {
+		return nil, err
+	}
+	s := &sessionOf{player: p, token: token, agent: agent}
+	if err := s.begin(ctx, r.Prompt); err != nil {
+		return nil, err
+	}
+	out := &played{run: r}
+	for _, step := range r.Steps {
+		for i := range step.Calls {
+			c := &step.Calls[i]
+			o, err := s.act(ctx, c, c.Harm == 0, func() (string, string) {
+				if i >= len(step.Outs) {
+					return "", ""
+				}
+				return p.data.Texts[step.Outs[i].Text].Text, step.Outs[i].Err
+			})
+			if err != nil {
+				return nil, fmt.Errorf("run %q: %w", r.ID, err)
+			}
+			out.calls = append(out.calls, o)
+		}
+	}
+	return out, s.end(ctx)
+}
+
+// sessionOf is one session of one agent.
+type sessionOf struct {
+	*player
+	token, agent string
+	id           string
+	calls        int
+	open         []string // asks that nobody has answered
+}
+
+func (s *sessionOf) begin(ctx context.Context, prompt string) error {
+	body := map[string]string{}
+	if prompt != "" && !s.opt.Withhold {
+		body["user_request"] = prompt
+	}
+	var out struct {
+		ID string `json:"id"`
+	}
+	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/sessions", s.token, body, &out)
+	s.id = out.ID
+	return err
+}
+
+// end refuses what is still asked, so that it holds no room of the runs after.
+func (s *sessionOf) end(ctx context.Context) error {
+	slices.Sort(s.open) // the same call again shares its ask
+	for _, id := range slices.Compact(s.open) {
+		if err := s.approve(ctx, id, false); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// act puts one call through both gates. result is asked only for a call that was let through.
+func (s *sessionOf) act(ctx context.Context, c *Call, benign bool, result func() (text, failure string)) (outcome, error) {
+	s.calls++
+	o := outcome{call: c}
+	from := time.Now()
+	body := map[string]any{"session": s.id, "call_id": fmt.Sprintf("c%d", s.calls), "arguments": c.Args,
+		"tool": map[string]string{"server": s.server(c.Tool), "name": c.Tool}}
+	var d decision
+	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/actions", s.token, body, &d)
+	o.took = time.Since(from)
+	var no *refused
+	if errors.As(err, &no) && no.status < 500 {
+		o.hint = no.title
+		return o, nil // what the door refuses does not run
+	}
+	if err != nil {
+		return o, err
+	}
+	o.id, o.verdict, o.hint = d.ID, d.Decision.Effect, d.Decision.Hint
+	o.held = o.verdict == action.Ask
+	if o.held && d.Approval != nil {
+		if err := s.ask(ctx, &d, benign); err != nil {
+			return o, err
+		}
+	}
+	if d.Decision.Effect != action.Allow {
+		return o, nil
+	}
+	o.passed = true
+	return o, s.report(ctx, &o, &d, result)
+}
+
+// ask lets the approver answer, and fetches the action again where he agreed.
+func (s *sessionOf) ask(ctx context.Context, d *decision, benign bool) error {
+	if !s.opt.Approve {
+		s.open = append(s.open, d.Approval.ID)
+		return nil
+	}
+	if err := s.approve(ctx, d.Approval.ID, benign); err != nil || !benign {
+		return err
+	}
+	_, err := s.Agents.call(ctx, http.MethodGet, "/v1/actions/"+url.PathEscape(d.ID)+"?wait=5s", s.token, nil, d)
+	return err
+}
+
+// report hands the result in. A held result is approved by the approver, who knows that the call was.
+func (s *sessionOf) report(ctx context.Context, o *outcome, d *decision, result func() (text, failure string)) error {
+	text, failure := result()
+	status := "done"
+	if failure != "" {
+		status, text = "failed", failure
+	}
+	quoted, err := json.Marshal(text, jsontext.AllowInvalidUTF8(true))
+	if err != nil {
+		return err
+	}
+	from := time.Now()
+	var rel decision
+	_, err = s.Agents.call(ctx, http.MethodPost, "/v1/actions/"+url.PathEscape(d.ID)+"/outcome", s.token,
+		map[string]any{"status": status, "result": jsontext.Value(quoted)}, &rel)
+	o.took += time.Since(from)
+	if err != nil {
+		return err
+	}
+	o.back = rel.Status == action.StatusReleased
+	o.changed = o.back && string(rel.Result) != string(quoted)
+	if rel.Status == action.StatusHeld && rel.Approval != nil {
+		o.held = true
+		if !s.opt.Approve {
+			s.open = append(s.open, rel.Approval.ID)
+			return nil
+		}
+		o.back = true
+		return s.approve(ctx, rel.Approval.ID, true)
+	}
+	return nil
+}
+
+// server is where a tool lives. One that was never registered is asked for all the same.
+func (s *sessionOf) server(tool string) string {
+	if name := s.servers[tool]; name != "" {
+		return name
+	}
+	return "tools"
+}
