@@ -30,6 +30,7 @@ type Config struct {
 	Tools    ToolsConfig    `yaml:"tools"`
 	Identity IdentityConfig `yaml:"identity"`
 	Flow     FlowConfig     `yaml:"flow"`
+	Detect   DetectConfig   `yaml:"detect"`
 	AuthZEN  AuthZENConfig  `yaml:"authzen"`
 }
 
@@ -190,6 +191,9 @@ func (c *Config) check() error {
 		if s.Zone != "" && s.Zone != "inside" && s.Zone != "outside" {
 			return fmt.Errorf("config: gateway.servers: zone %q of %q is neither inside nor outside", s.Zone, s.Name)
 		}
+	}
+	if err := c.Detect.check(); err != nil {
+		return err
 	}
 	for _, f := range c.Flow.Servers {
 		if f.Untrusted != "" && f.Untrusted != "yes" && f.Untrusted != "no" {

@@ -102,7 +102,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) {
-			s.Detect, err = detect.New(detect.Config{Fingerprint: s.Ledger.Fingerprint})
+			s.Detect, err = detect.New(s.detectConfig())
 			return err
 		},
 		func() (err error) {

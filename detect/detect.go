@@ -28,12 +28,16 @@ type Config struct {
 	// recognised without telling which it is.
 	Fingerprint func(label string, parts ...[]byte) string
 	MaxFindings int // stated for one value; 0 means 64
+	// Deaf leaves instructions in arguments and results unnoticed: their score is 0 then, as if none stood
+	// there. Secrets, personal data and the descriptions of tools are looked at all the same.
+	Deaf bool
 }
 
 // Detector is the Informer that states action.Detect. It keeps no state and is safe for concurrent use.
 type Detector struct {
 	print func(label string, parts ...[]byte) string
 	max   int
+	deaf  bool
 }
 
 var _ enforce.Informer = (*Detector)(nil)
@@ -46,7 +50,7 @@ func New(c Config) (*Detector, error) {
 	if c.MaxFindings == 0 {
 		c.MaxFindings = 64
 	}
-	return &Detector{c.Fingerprint, c.MaxFindings}, nil
+	return &Detector{c.Fingerprint, c.MaxFindings, c.Deaf}, nil
 }
 
 // Inform states what stands in the arguments (before) or in the result (after). A result that gate two
@@ -71,7 +75,7 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 // look scans one JSON value.
 func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, personal: true, injection: true, room: 4*len(content) + minDecodeRoom}
+	s := scanner{secrets: true, personal: true, injection: !d.deaf, room: 4*len(content) + minDecodeRoom}
 	opaque, err := walk(content, func(sp spot) {
 		if ctx.Err() != nil {
 			return

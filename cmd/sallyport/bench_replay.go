@@ -112,7 +112,7 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 		return err
 	}
 	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Progress: a.replayProgress("replay")}
-	start := func(ctx context.Context) (*replaybench.Owner, error) { return a.replayOwner(ctx, f.detector == "on") }
+	start := func(ctx context.Context) (*replaybench.Owner, error) { return a.replayOwner(ctx, f.detector) }
 	res, err := replaybench.Replay(ctx, d, start, opt, wrong)
 	if err = errors.Join(err, done()); err != nil {
 		return fmt.Errorf("bench: %w", err)

@@ -16,7 +16,7 @@ import (
 )
 
 // replayOwner starts an owner with the embedded defaults over a temporary folder.
-func (a *app) replayOwner(ctx context.Context, detector bool) (o *replaybench.Owner, err error) {
+func (a *app) replayOwner(ctx context.Context, detector string) (o *replaybench.Owner, err error) {
 	dir, err := os.MkdirTemp("", "sallyport-bench-")
 	if err != nil {
 		return nil, err
@@ -24,6 +24,7 @@ func (a *app) replayOwner(ctx context.Context, detector bool) (o *replaybench.Ow
 	remove := func() error { return os.RemoveAll(dir) }
 	cfg := sallyport.DefaultConfig()
 	cfg.Data, cfg.Gateway.Listen, cfg.Admin.Listen = dir, "127.0.0.1:0", "none"
+	cfg.Detect.Injection = detector
 	s, err := sallyport.Open(ctx, cfg)
 	if err != nil {
 		return nil, errors.Join(err, remove())
