@@ -371,3 +371,33 @@ func sinkByName(l leaf, e action.Effect) action.Sink {
 	}
 	return action.SinkUnknown
 }
+
+// plainURL is what is compared of a URL or host: the scheme, "www." and a closing slash say nothing.
+func plainURL(canon string) string {
+	if _, rest, ok := strings.Cut(canon, "://"); ok {
+		canon = rest
+	}
+	return strings.TrimSuffix(strings.TrimPrefix(canon, "www."), "/")
+}
+
+// key is the fingerprint of a typed value in the form in which values are compared: account, card and
+// telephone numbers by their digits, hosts and URLs without what says nothing.
+func (f *Flow) key(kind, canon string) uint64 {
+	switch kind {
+	case "url", "host":
+		return f.hash("url", plainURL(canon))
+	case "phone", "number":
+		if len(canon) >= 8 && strings.IndexByte(canon, '.') < 0 {
+			return f.hash("account", canon)
+		}
+	case "iban":
+		return f.hash("account", strings.ToLower(canon))
+	case "id":
+		if d := strings.NewReplacer("-", "", " ", "").Replace(canon); len(d) >= 8 && strings.Trim(d, "0123456789") == "" {
+			return f.hash("account", d)
+		} else if len(d) >= 8 {
+			return f.hash("account", d)
+		}
+	}
+	return f.hash(kind, canon)
+}

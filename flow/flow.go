@@ -57,6 +57,7 @@ type Flow struct {
 	rows [64]sync.Mutex // each serialises the changes of some rows; the last lock to be taken, held across the store's I/O
 	cfg  Config
 	seed maphash.Seed
+	own  tenantRecords
 
 	mu       sync.Mutex // guards below; never held across I/O
 	sessions map[string]*list.Element
@@ -75,7 +76,7 @@ func New(c Config) (*Flow, error) {
 	defaultTo(&c.MaxSources, 64)
 	defaultTo(&c.MaxIndex, 1<<16)
 	defaultTo(&c.MaxRequest, 64<<10)
-	return &Flow{cfg: c, seed: maphash.MakeSeed(), sessions: map[string]*list.Element{}, order: list.New()}, nil
+	return &Flow{cfg: c, seed: maphash.MakeSeed(), own: tenantRecords{byName: map[string]map[string]*shelf{}}, sessions: map[string]*list.Element{}, order: list.New()}, nil
 }
 
 func defaultTo[T comparable](v *T, def T) {
