@@ -169,7 +169,9 @@ func (w *walker) walk(n *node, pointer, key string, parent int) {
 	switch n.kind {
 	case 'l':
 		for _, x := range n.items {
-			if x.kind == 'm' || x.kind == 'l' {
+			if x.kind == 'm' && !alike(x) { // what stands in a list is a record, whatever its keys look like
+				w.members(x, pointer+"/*", w.record(parent))
+			} else if x.kind == 'm' || x.kind == 'l' {
 				w.walk(x, pointer+"/*", key, parent)
 			} else {
 				w.field(w.record(parent), pointer+"/*", key, itemClass(key, x), x)
