@@ -111,6 +111,9 @@ type Config struct {
 	// Actor says how a caller counts as an approver. Nil means ActorOf.
 	Actor func(c *gateway.Caller) approval.Actor
 
+	// Records keeps the organisation's own records. Nil means that there are none.
+	Records TenantRecords
+
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
 	LogPublic bool         // serves Log to everybody, without any credential
 	Metrics   http.Handler
@@ -203,6 +206,7 @@ func (d *desk) table() []gateway.Route {
 		auditor  = action.ScopeAuditor
 		admin    = action.ScopeAdmin
 		toolAdm  = action.ScopeToolAdmin
+		tenant   = action.ScopeTenantData
 	)
 	to := func(s ...action.Scope) []action.Scope { return s }
 	return []gateway.Route{
@@ -216,6 +220,9 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "GET /v1/sessions/{id}", Scopes: to(viewer, auditor), Serve: d.showSession},
 		{Pattern: "GET /v1/sessions/{id}/steps", Scopes: to(viewer, auditor), Serve: d.listSteps},
 		{Pattern: "GET /v1/records", Scopes: to(viewer, auditor), Serve: d.listRecords},
+		{Pattern: "GET /v1/records/{name}", Scopes: to(tenant, auditor), Serve: d.showRecord},
+		{Pattern: "PUT /v1/records/{name}", Scopes: to(tenant), Serve: d.putRecord},
+		{Pattern: "DELETE /v1/records/{name}", Scopes: to(tenant), Serve: d.deleteRecord},
 		{Pattern: "GET /v1/stream", Scopes: to(viewer, auditor), Wait: -1, Serve: d.stream},
 		{Pattern: "GET /v1/alerts", Scopes: to(viewer, auditor), Serve: d.listAlerts},
 		{Pattern: "GET /v1/policies", Scopes: to(viewer, author, polApp, auditor), Serve: d.listPolicies},

@@ -118,9 +118,11 @@ func translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound):
+	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound, ErrNoRecord):
 		return gateway.Refuse(gateway.CodeNotFound, "")
-	case is(approval.ErrChanged, tools.ErrDigest):
+	case is(ErrRecordUnseen):
+		return gateway.Refuse(gateway.CodeIfMatch, "")
+	case is(approval.ErrChanged, tools.ErrDigest, ErrRecordChanged):
 		return gateway.Refuse(gateway.CodePrecondition, "")
 	case is(approval.ErrState, identity.ErrNotKilled):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
@@ -128,9 +130,9 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodeSubject, "%s", text(err))
 	case is(identity.ErrExists):
 		return gateway.Refuse(gateway.CodeConflict, "%s", text(err))
-	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery):
+	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery, ErrRecord):
 		return gateway.Refuse(gateway.CodeInvalid, "%s", text(err))
-	case is(identity.ErrFull):
+	case is(identity.ErrFull, ErrRecordsFull):
 		return gateway.Refuse(gateway.CodeBusy, "%s", text(err))
 	}
 	return err

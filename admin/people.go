@@ -132,8 +132,10 @@ type issued struct {
 	identity.Token
 }
 
-// commands are the scopes that an agent's own token must not hold: it could decide about itself.
-var commands = []action.Scope{action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover, action.ScopeAdmin}
+// commands are the scopes that an agent's own token must not hold: it could decide about itself, or
+// say which values are trusted.
+var commands = []action.Scope{action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover, action.ScopeAdmin,
+	action.ScopeTenantData}
 
 func (d *desk) issueToken(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	if err := plain(r); err != nil {
