@@ -16,6 +16,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/admin"
+	"github.com/sallyport/sallyport/flow"
 	"github.com/sallyport/sallyport/ledger"
 )
 
@@ -26,9 +27,7 @@ type tenantRecords struct {
 	append func(ctx context.Context, r *action.Record) (action.Receipt, error)
 	print  func(label string, parts ...[]byte) string
 	nowMs  func() int64
-	// declare makes data count as the tenant's record of a name; null takes it back. It returns what each
-	// field counts as, the operator's word first.
-	declare func(tenant, name string, data jsontext.Value, fields map[string]string) (map[string]string, error)
+	flow   *flow.Flow
 
 	mu    sync.Mutex // guards below; held across append, so that the log and what counts have one order
 	known map[string]map[string]admin.TenantRecord
@@ -57,13 +56,20 @@ type recordBody struct {
 
 func (s *Sallyport) newTenantRecords() *tenantRecords {
 	return &tenantRecords{append: s.Ledger.Append, print: s.Ledger.Fingerprint, nowMs: func() int64 { return s.Ledger.Now().UnixMilli() },
-		declare: s.declareRecord, known: map[string]map[string]admin.TenantRecord{}}
+		flow: s.Flow, known: map[string]map[string]admin.TenantRecord{}}
 }
 
 // Put replaces the record of a name. seen is the revision that the caller rests on, 0 for a new name.
 func (t *tenantRecords) Put(ctx context.Context, tenant, name string, seen uint64, data jsontext.Value, fields map[string]string, by string) (admin.TenantRecord, error) {
 	if err := checkRecord(name, fields); err != nil {
 		return admin.TenantRecord{}, err
+	}
+	data, err := action.Canonical(data)
+	if err != nil {
+		return admin.TenantRecord{}, fmt.Errorf("%w: %w", admin.ErrRecord, err)
+	}
+	if err := t.flow.CheckRecords(name, data, fields); err != nil {
+		return admin.TenantRecord{}, fmt.Errorf("%w: %w", admin.ErrRecord, err)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -118,40 +124,51 @@ func (t *tenantRecords) rests(tenant, name string, seen uint64) error {
 	return nil
 }
 
-// write makes a change durable, then makes it count; t.mu is held. A change that does not count fails
-// before it is on record.
+// write makes a change durable, then makes it count; t.mu is held.
 func (t *tenantRecords) write(ctx context.Context, tenant, code string, b recordBody) (admin.TenantRecord, error) {
 	sealed, err := action.Canonical(b)
 	if err != nil {
 		return admin.TenantRecord{}, fmt.Errorf("%w: %w", admin.ErrRecord, err)
 	}
-	got, err := t.append(ctx, &action.Record{Kind: action.KindContext, Tenant: tenant, TimeMs: t.nowMs(), Actor: b.By, Status: action.StatusNone,
+	now := t.nowMs()
+	got, err := t.append(ctx, &action.Record{Kind: action.KindContext, Tenant: tenant, TimeMs: now, Actor: b.By, Status: action.StatusNone,
 		Codes: []string{code}, Subject: t.print("tenant record", []byte(b.Name)),
 		Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "tenant", Data: sealed}}})
 	if err != nil {
 		return admin.TenantRecord{}, err
 	}
-	return t.take(tenant, got.Index, t.nowMs(), &b)
+	return t.take(tenant, got.Index, now, &b)
 }
 
-// take makes a change count that stands in the log.
+// take makes a change count that stands in the log; t.mu is held. Whatever fails, the old record no longer
+// counts.
 func (t *tenantRecords) take(tenant string, index uint64, ms int64, b *recordBody) (admin.TenantRecord, error) {
 	of := t.known[tenant]
 	if of == nil {
 		of = map[string]admin.TenantRecord{}
 		t.known[tenant] = of
 	}
-	delete(of, b.Name) // whatever fails below, the old one no longer counts
-	fields, err := t.declare(tenant, b.Name, b.Data, b.Fields)
-	if err != nil || b.Data.Kind() == 'n' {
-		return admin.TenantRecord{}, err
+	delete(of, b.Name)
+	if b.Data.Kind() == 'n' {
+		return admin.TenantRecord{}, t.flow.Records(tenant, b.Name, nil, nil)
 	}
-	r := admin.TenantRecord{Name: b.Name, Revision: index + 1, Bytes: int64(len(b.Data)), By: b.By, TimeMs: ms, Fields: fields}
+	r := admin.TenantRecord{Name: b.Name, Revision: index + 1, Bytes: int64(len(b.Data)), By: b.By, TimeMs: ms, Fields: map[string]string{}}
+	classes, err := flow.Classify(b.Data)
+	if err == nil {
+		err = t.flow.Records(tenant, b.Name, b.Data, b.Fields)
+	}
+	if err != nil {
+		return r, errors.Join(err, t.flow.Records(tenant, b.Name, nil, nil))
+	}
+	for p, c := range classes {
+		r.Fields[p] = string(c)
+	}
+	maps.Copy(r.Fields, b.Fields)
 	of[b.Name] = r
 	return r, nil
 }
 
-// restore takes one record of the log.
+// restore takes one record of the log. One that this build can no longer read vouches for nothing.
 func (t *tenantRecords) restore(e ledger.Entry) error {
 	l := e.Leaf
 	if l.Kind != action.KindContext || !slices.Contains(l.Codes, codeRecordPut) && !slices.Contains(l.Codes, codeRecordGone) {
@@ -170,8 +187,8 @@ func (t *tenantRecords) restore(e ledger.Entry) error {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	_, err = t.take(l.Tenant, e.Index, l.TimeMs, &b)
-	return err
+	_, _ = t.take(l.Tenant, e.Index, l.TimeMs, &b)
+	return nil
 }
 
 func checkRecord(name string, fields map[string]string) error {

@@ -48,6 +48,7 @@ type Sallyport struct {
 	Enforcer *enforce.Enforcer
 	MCP      *mcp.Gate
 
+	records *tenantRecords
 	mcpHTTP *mcp.HTTP
 	hooks   []gateway.Route
 	lock    *os.File
@@ -113,6 +114,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: c.declared})
 			return err
 		},
+		func() error { s.records = s.newTenantRecords(); return nil },
 		func() (err error) { s.Monitor, err = monitor.NewCounters(monitor.Config{}); return err },
 		func() error { s.Seen = monitor.NewSeen(monitor.SeenConfig{}); return nil },
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },

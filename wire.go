@@ -141,6 +141,9 @@ func (s *Sallyport) restore(ctx context.Context) error {
 	since := s.Ledger.Now().AddDate(0, -1, -1).UnixMilli() // the longest window of a counter is a month
 	err := s.Ledger.Records(ctx, func(e ledger.Entry) error {
 		l := e.Leaf
+		if err := s.records.restore(e); err != nil {
+			return err
+		}
 		if l.TimeMs < since || l.Action == "" {
 			return nil
 		}

@@ -188,7 +188,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	_, err = b.ids.CreateAgent(ctx, identity.AgentSpec{ID: "bot", By: "test"})
 	must(err)
 	everything := []action.Scope{action.ScopeViewer, action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover,
-		action.ScopeAuditor, action.ScopeAdmin, action.ScopeToolAdmin}
+		action.ScopeAuditor, action.ScopeAdmin, action.ScopeToolAdmin, action.ScopeTenantData}
 	for _, s := range everything {
 		b.token(string(s), identity.TokenSpec{Name: string(s), Scopes: []action.Scope{s}})
 	}
@@ -199,7 +199,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
-		Log: file, Metrics: file,
+		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file,
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
 		},

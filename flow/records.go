@@ -303,21 +303,11 @@ func (f *Flow) Records(tenant, name string, data []byte, fields map[string]strin
 	if tenant == "" || name == "" {
 		return errors.New("flow: records need a tenant and a name")
 	}
-	for pointer, class := range fields {
-		if !Class(class).valid() {
-			return fmt.Errorf("flow: records %q: field %q: class %q is none", name, pointer, class)
-		}
-	}
 	var set *shelf
 	if len(data) > 0 {
-		docs := records(data)
-		if docs == nil {
-			return fmt.Errorf("flow: records %q: %d bytes hold no records that can be read", name, len(data))
-		}
-		set = newShelf(maxTenantFields)
-		set.put(f, source{name: name, tenant: true, query: queryNone}, docs, func(p string) Class { return Class(fields[p]) }, nil, false)
-		if set.full {
-			return fmt.Errorf("flow: records %q: more than %d fields", name, maxTenantFields)
+		var err error
+		if set, err = f.set(name, data, fields); err != nil {
+			return err
 		}
 	}
 	f.own.mu.Lock()
@@ -331,6 +321,30 @@ func (f *Flow) Records(tenant, name string, data []byte, fields map[string]strin
 		f.own.byName[tenant][name] = set
 	}
 	return nil
+}
+
+// CheckRecords returns the error with which Records would refuse this data, and changes nothing.
+func (f *Flow) CheckRecords(name string, data []byte, fields map[string]string) error {
+	_, err := f.set(name, data, fields)
+	return err
+}
+
+func (f *Flow) set(name string, data []byte, fields map[string]string) (*shelf, error) {
+	for pointer, class := range fields {
+		if !Class(class).valid() {
+			return nil, fmt.Errorf("flow: records %q: field %q: class %q is none", name, pointer, class)
+		}
+	}
+	docs := records(data)
+	if docs == nil {
+		return nil, fmt.Errorf("flow: records %q: %d bytes hold no records that can be read", name, len(data))
+	}
+	set := newShelf(maxTenantFields)
+	set.put(f, source{name: name, tenant: true, query: queryNone}, docs, func(p string) Class { return Class(fields[p]) }, nil, false)
+	if set.full {
+		return nil, fmt.Errorf("flow: records %q: more than %d fields", name, maxTenantFields)
+	}
+	return set, nil
 }
 
 // of returns the tenant's own records, in the order of their names. They are never changed once they stand.

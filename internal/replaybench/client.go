@@ -157,11 +157,7 @@ func (o *Owner) register(ctx context.Context, tools []Tool, tenant []Record) (ma
 		}
 	}
 	for _, r := range tenant {
-		_, err := o.People.call(ctx, http.MethodPut, "/v1/records/"+url.PathEscape(r.Name), "", map[string]any{"data": r.Data}, nil, "If-None-Match", "*")
-		var none *refused
-		if errors.As(err, &none) && none.status == http.StatusNotFound {
-			break // this owner keeps no tenant records
-		}
+		_, err := o.People.call(ctx, http.MethodPut, "/v1/records/"+url.PathEscape(r.Name), "", map[string]any{"data": r.Data}, nil)
 		if err != nil {
 			return nil, fmt.Errorf("tenant record %q: %w", r.Name, err)
 		}
