@@ -231,8 +231,9 @@ func onlyCode(d *Definition) bool {
 
 // takesCode reports whether an argument says what runs: a "query" that takes SQL is no read.
 func takesCode(d *Definition) bool {
+	sql := dialectOf("", d) != ""
 	for name := range properties(d.InputSchema) {
-		if ro := roleOf(name, verbNone); ro == roleSQL || ro == roleCommand {
+		if ro := roleOf(name, verbNone); ro == roleSQL || ro == roleCommand || sql && statementNames[strings.ToLower(name)] {
 			return true
 		}
 	}

@@ -70,14 +70,14 @@ func (r *Registry) standing(snap *snapshot, q *action.Query) (*plan, action.Defi
 		e := snap.tools[key{tenant, server, q.Resource.Name}]
 		switch {
 		case e == nil:
-			return unlisted(q.Resource.Name, zone), none
+			return unlisted(server, q.Resource.Name, zone), none
 		case e.pin.Transport != Host && e.pin.Upstream != none.Upstream:
 			// Another server answers under this name now, and has not said what its tools are.
 			none.State, none.Digest = action.DefinitionPending, e.pin.Digest
 			if e.pin.State == action.DefinitionChanged {
 				none.State = action.DefinitionChanged
 			}
-			return unlisted(q.Resource.Name, zone), none
+			return unlisted(server, q.Resource.Name, zone), none
 		}
 		return e.plan, e.at
 	case "resource", "prompt":
@@ -100,11 +100,12 @@ type call struct {
 	typed    bool // every argument so far was understood
 	leaves   int
 	currency string
-	texts    []located // shell texts
-	vectors  []vector  // argument vectors by the pointer of their array
-	argv     []string  // words beside a command
-	over     [5]bool   // paths, urls, commands, recipients, amounts
-	reach    bool      // a URL that is not our own network's is named: something outside will be told
+	texts    []located     // shell texts
+	vectors  []vector      // argument vectors by the pointer of their array
+	argv     []string      // words beside a command
+	over     [6]bool       // paths, urls, commands, recipients, amounts, statements
+	sqlWorst action.Effect // of the statements; "" for none
+	reach    bool          // a URL that is not our own network's is named: something outside will be told
 }
 
 type located struct{ pointer, text string }
@@ -208,6 +209,9 @@ func (c *call) role(pattern []byte, name string) (role, bool) {
 	ro := h.role
 	if ro == roleNone {
 		ro = roleOf(name, c.plan.class)
+	}
+	if c.plan.dialect != "" && statementNames[strings.ToLower(name)] {
+		ro = roleSQL
 	}
 	if ro == roleRecipient && c.plan.effect == action.EffectRead {
 		ro = roleSelector // nobody receives anything: it says whose things are read
@@ -366,9 +370,13 @@ func (c *call) finish() {
 	if c.over[4] {
 		f.Amounts[maxFacts-1] = action.Amount{Minor: action.MaxNumber, Overflow: action.Yes}
 	}
+	if c.over[5] {
+		f.SQL[maxFacts-1] = action.SQL{Dialect: string(c.plan.dialect), Writes: action.TriUnknown, Parsed: action.StateUnknown}
+	}
 	for _, over := range c.over {
 		c.typed = c.typed && !over
 	}
+	c.statements()
 	if c.reach && f.Zone == action.ZoneInside {
 		f.Zone = action.ZoneOutside
 	}

@@ -4,6 +4,7 @@ package tools
 
 import (
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/tools/sql"
 )
 
 // plan is everything that a definition says about every call of its tool, computed once.
@@ -17,6 +18,7 @@ type plan struct {
 	class      verb
 	declared   map[string]role // by a pack; nil if the roles are inferred
 	hints      map[string]hint // of the schema, if they are inferred
+	dialect    sql.Dialect     // of a tool that takes statements; "" if it is not known to
 }
 
 // entry computes the plan of a pin. Sources of the effect: a pack that speaks for the tool declares it; an
@@ -43,7 +45,7 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 func (p *pack) plan(pin *Pin, d *Definition) *plan {
 	t := p.Tools[d.Name]
 	pl := &plan{effect: t.Effect, source: action.EffectDeclared, reversible: t.Reversible, idempotent: t.Idempotent,
-		zone: pin.Zone, pack: p.Name, class: infer(d), declared: t.Arguments}
+		zone: pin.Zone, pack: p.Name, class: infer(d), declared: t.Arguments, dialect: dialectOf(pin.Server, d)}
 	if pl.reversible == "" {
 		pl.reversible = "unknown"
 	}
@@ -62,7 +64,8 @@ func (p *pack) plan(pin *Pin, d *Definition) *plan {
 func (r *Registry) inferPlan(pin *Pin, d *Definition) *plan {
 	v := infer(d)
 	pl := &plan{effect: raise(v.effect(), d.Annotations), source: action.EffectInferred, reversible: "unknown",
-		idempotent: action.TriUnknown, zone: pin.Zone, class: v, hints: hints(d.InputSchema)}
+		idempotent: action.TriUnknown, zone: pin.Zone, class: v, hints: hints(d.InputSchema),
+		dialect: dialectOf(pin.Server, d)}
 	switch pl.effect {
 	case action.EffectRead, action.EffectRespond:
 		pl.reversible = "yes"
@@ -79,10 +82,11 @@ func (r *Registry) inferPlan(pin *Pin, d *Definition) *plan {
 }
 
 // unlisted is the plan of a tool that was never listed: its name is all there is, and the server may lie.
-func unlisted(name string, zone action.Zone) *plan {
-	v := infer(&Definition{Name: name})
+func unlisted(server, name string, zone action.Zone) *plan {
+	d := &Definition{Name: name}
+	v := infer(d)
 	return &plan{effect: v.effect(), source: action.EffectInferred, reversible: "unknown", idempotent: action.TriUnknown,
-		zone: zone, class: v}
+		zone: zone, class: v, dialect: dialectOf(server, d)}
 }
 
 // runsCommands reports whether a call without a command is no call of this tool.

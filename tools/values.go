@@ -260,12 +260,3 @@ func currencyCode(s string) string {
 	}
 	return s
 }
-
-// sql notes that an argument is SQL. What it does is not read here: verb and tables stay unknown.
-func (c *call) sql(pointer, s string) {
-	c.typed = false
-	if len(c.facts.SQL) < maxFacts {
-		c.facts.SQL = append(c.facts.SQL, action.SQL{Pointer: pointer, Dialect: "unknown", Verb: "unknown",
-			Writes: action.TriUnknown, Parsed: action.StateUnknown})
-	}
-}
