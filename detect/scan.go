@@ -3,6 +3,7 @@
 package detect
 
 import (
+	"hash/maphash"
 	"slices"
 	"strings"
 )
@@ -58,10 +59,11 @@ var (
 
 // scanner goes through the texts of one value. It is not safe for concurrent use.
 type scanner struct {
-	secrets   bool // look for secrets, and for the numbers of cards and accounts
-	personal  bool // look for other personal data
-	injection bool // look for instructions
-	room      int  // bytes that may still be decoded
+	secrets   bool                 // look for secrets, and for the numbers of cards and accounts
+	personal  bool                 // look for other personal data
+	injection bool                 // look for instructions
+	room      int                  // bytes that may still be decoded
+	path      [maxDepth + 1]uint64 // hashes of the texts that the one at hand was decoded from
 	opaque    bool
 	truncated bool
 	worst     int // the highest injection score so far
@@ -76,8 +78,19 @@ func (s *scanner) text(t, name string) []hit {
 	return s.layer(t, name, "plain", 0)
 }
 
+var pathSeed = maphash.MakeSeed()
+
+// again reports whether t was met on the way from the outermost text to it: turned twice it is itself.
+func (s *scanner) again(t string, depth int) bool {
+	s.path[depth] = maphash.String(pathSeed, t)
+	return slices.Contains(s.path[:depth], s.path[depth])
+}
+
 // layer scans one text and everything that it encodes.
 func (s *scanner) layer(t, name, layer string, depth int) []hit {
+	if s.again(t, depth) {
+		return nil
+	}
 	if v := fold(t); v != nil {
 		if v.hidden >= 4 && s.injection {
 			s.worst = max(s.worst, 800)
@@ -92,7 +105,10 @@ func (s *scanner) layer(t, name, layer string, depth int) []hit {
 }
 
 func join(layer, next string) string {
-	if layer == "plain" {
+	switch {
+	case next == "":
+		return layer
+	case layer == "plain":
 		return next
 	}
 	return layer + "+" + next
@@ -151,15 +167,34 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		hits = append(hits, s.suspicions(t, places, layer)...)
 	}
 	if depth < maxDepth {
-		if v := unescape(t); v != nil && s.take(len(v.text)) {
+		if v := unescape(t); v != nil && s.take(v.text) {
 			more := s.layer(v.text, name, join(layer, v.layer), depth+1)
 			for i := range more {
 				more[i].start, more[i].end = v.span(more[i].start, more[i].end, len(t))
 			}
 			hits = append(hits, more...)
 		}
+		hits = append(hits, s.disguises(t, name, layer, depth)...)
 	}
 	return tidy(hits)
+}
+
+// disguises scans the readings of t that were turned around.
+func (s *scanner) disguises(t, name, layer string, depth int) (hits []hit) {
+	for _, v := range disguised(t, look(t, nil)) {
+		if !s.take(v.text) {
+			continue
+		}
+		secrets, personal := s.secrets, s.personal
+		s.secrets, s.personal = secrets && !v.prose, false
+		more := s.layer(v.text, name, join(layer, v.layer), depth+1)
+		s.secrets, s.personal = secrets, personal
+		for i := range more {
+			more[i].start, more[i].end = v.back(more[i].start, more[i].end)
+		}
+		hits = append(hits, more...)
+	}
+	return hits
 }
 
 // find asks the rule of a literal.
@@ -193,7 +228,7 @@ func (s *scanner) whole(t, name string) []hit {
 
 // runs finds numbers with check digits and encoded runs in one pass.
 func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
-	run, cardEnd := -1, 0
+	run, line, cardEnd := -1, 0, 0
 	for i := 0; i <= len(t); i++ {
 		c := byte(0)
 		if i < len(t) {
@@ -201,7 +236,11 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 		}
 		if isAlnum(c) || c == '+' || c == '/' || c == '-' || c == '_' {
 			if run < 0 {
-				run = i
+				run, line = i, i
+			}
+		} else if run >= 0 && i-line >= minLine && wrapped(t, i) {
+			if c == '\n' {
+				line = i + 1
 			}
 		} else if run >= 0 {
 			if i-run >= minEncoded && depth < maxDepth {
@@ -228,11 +267,22 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 	return hits
 }
 
+// minLine is the shortest line of a longer encoded text: 64 and 76 are the customary ones.
+const minLine = 60
+
+// wrapped reports whether an encoded run goes on in the line after the end of line at t[i].
+func wrapped(t string, i int) bool {
+	if i < len(t) && t[i] == '\r' {
+		i++
+	}
+	return i+1 < len(t) && t[i] == '\n' && isAlnum(t[i+1])
+}
+
 // encoded scans what t[start:end] decodes to; whatever is found stands at the whole run.
 func (s *scanner) encoded(t string, start, end, depth int, layer string) []hit {
 	text, by, ok, opaque := decode(t[start:end])
 	s.opaque = s.opaque || opaque
-	if !ok || !s.take(len(text)) {
+	if !ok || !s.take(text) {
 		return nil
 	}
 	hits := s.layer(text, "", join(layer, by), depth+1)
@@ -245,8 +295,9 @@ func (s *scanner) encoded(t string, start, end, depth int, layer string) []hit {
 	return hits
 }
 
-func (s *scanner) take(n int) bool {
-	if s.room -= n; s.room < 0 {
+// take reports whether there is room to scan text, which was decoded.
+func (s *scanner) take(text string) bool {
+	if s.room -= len(text); s.room < 0 {
 		s.room, s.truncated = 0, true
 		return false
 	}

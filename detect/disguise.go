@@ -1,0 +1,355 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package detect
+
+import (
+	"strings"
+	"unicode/utf8"
+)
+
+// guise is what one pass over the words of a text tells of how it might be disguised.
+type guise struct {
+	words, known      int
+	rotated, reversed int
+	mixed             int // words of letters and digits, or with signs that stand for letters
+	single, pairs     int // longest run of words of one letter, and of two
+}
+
+// look passes over the words of t and reports them to fn (nil for none).
+func look(t string, fn func(hash uint32, start, end int)) (g guise) {
+	var lastRotated, lastReversed uint32
+	single, pairs := 0, 0
+	for i := 0; i < len(t); {
+		if folded[t[i]] == 0 {
+			i++
+			continue
+		}
+		start, h := i, uint32(2166136261)
+		digit, letter := false, false
+		for ; i < len(t); i++ {
+			f := folded[t[i]]
+			if f == 0 {
+				break
+			}
+			h = (h ^ uint32(f)) * 16777619
+			if f == '0' {
+				digit = true
+			} else {
+				letter = true
+			}
+		}
+		g.words++
+		n := i - start
+		switch {
+		case n == 1:
+			single++
+			g.single = max(g.single, single)
+		case n == 2 && t[start] < 0x80:
+			pairs++
+			g.pairs = max(g.pairs, pairs)
+			single = 0
+		default:
+			single, pairs = 0, 0
+		}
+		if digit && letter || i < len(t) && (t[i] == '@' || t[i] == '$' || t[i] == '!') && i+1 < len(t) && isLetter(t[i+1]) {
+			g.mixed++
+		} else if k := lookup(h); k != 0 {
+			if k&isKnown != 0 {
+				g.known++
+			} else {
+				if k&isRotated != 0 && h != lastRotated {
+					g.rotated, lastRotated = g.rotated+1, h
+				}
+				if k&isReversed != 0 && h != lastReversed {
+					g.reversed, lastReversed = g.reversed+1, h
+				}
+			}
+		}
+		if fn != nil {
+			fn(h, start, i)
+		}
+	}
+	return g
+}
+
+// turned is a text that was disguised, as it reads. back maps a span of it to the text below.
+type turned struct {
+	text  string
+	layer string
+	back  func(start, end int) (int, int)
+	prose bool // letters were guessed: look for instructions only
+}
+
+func whole(start, end int) (int, int) { return start, end }
+
+// disguised returns the readings of t that its words give reason to try.
+func disguised(t string, g guise) (out []turned) {
+	if g.rotated >= 2 && g.rotated*12 >= g.words-g.known {
+		out = append(out, turned{rotate(t), "rot13", whole, false})
+	}
+	if g.reversed >= 2 && g.reversed*12 >= g.words-g.known {
+		out = append(out, turned{backwards(t), "reversed", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
+		out = append(out, turned{eachBackwards(t), "reversed", whole, false})
+	}
+	if g.rotated+g.reversed < 2 && g.words > 2 && g.known*4 < g.words { // both at once
+		b := backwards(rotate(t))
+		if r := look(b, nil); r.known >= 3 && r.known*3 >= r.words {
+			out = append(out, turned{b, "reversed+rot13", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
+		}
+	}
+	if g.single >= 8 || g.pairs >= 8 {
+		for _, gaps := range [2]bool{true, false} {
+			if v := unspace(t, g.pairs >= 8, gaps); v != nil && (len(out) == 0 || v.text != out[len(out)-1].text) {
+				out = append(out, turned{v.text, "spaced", func(s, e int) (int, int) { return v.span(s, e, len(t)) }, false})
+			}
+		}
+	}
+	out = append(out, twice(t, g)...)
+	if g.mixed >= 2 {
+		if text, ok := unleet(t); ok {
+			out = append(out, turned{text, "leet", whole, true})
+		}
+	}
+	return out
+}
+
+// twice returns the readings of t that are turned around and disguised in another way below that, so that
+// no word of t shows it: escapes, and signs for letters.
+func twice(t string, g guise) (out []turned) {
+	if g.known*4 >= g.words || len(t) > maxTurned {
+		return nil
+	}
+	escapes := strings.Count(t, "%") + strings.Count(t, "\\") + strings.Count(t, "&")
+	if escapes < 4 && g.mixed < 3 {
+		return nil
+	}
+	back := func(s, e int) (int, int) { return len(t) - e, len(t) - s }
+	for _, c := range [3]turned{{rotate(t), "rot13", whole, false}, {backwards(t), "reversed", back, false}, {backwards(rotate(t)), "reversed+rot13", back, false}} {
+		if v := unescape(c.text); v != nil && look(v.text, nil).known >= 3 {
+			out = append(out, c)
+		} else if _, ok := unleet(c.text); ok {
+			c.prose = true
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// eachBackwards turns each word around and leaves it in its place.
+func eachBackwards(t string) string {
+	var b strings.Builder
+	b.Grow(len(t))
+	for i := 0; i < len(t); {
+		j := i
+		for j < len(t) && folded[t[j]] != 0 {
+			j++
+		}
+		b.WriteString(backwards(t[i:j]))
+		for i = j; i < len(t) && folded[t[i]] == 0; i++ {
+			b.WriteByte(t[i])
+		}
+	}
+	return b.String()
+}
+
+// leet is what a sign stands for. A one may be an i or an l.
+var leet = [256]byte{'0': 'o', '1': 'i', '2': 'z', '3': 'e', '4': 'a', '5': 's', '6': 'g', '7': 't', '8': 'b', '9': 'g', '@': 'a', '$': 's', '!': 'i', '|': 'l', '+': 't'}
+
+// unleet returns t with signs read as letters, byte for byte, if that makes words of it.
+func unleet(t string) (string, bool) {
+	b := []byte(t)
+	made := 0
+	for i := 0; i < len(b); {
+		j, signs, letters := i, 0, 0
+		for ; j < len(b) && (isLetter(b[j]) || leet[b[j]] != 0); j++ {
+			if isLetter(b[j]) {
+				letters++
+			} else {
+				signs++
+			}
+		}
+		if j == i {
+			i++
+			continue
+		}
+		word := b[i:j]
+		end := len(word)
+		for end > 1 && word[end-1] == '!' { // an exclamation mark
+			end, signs = end-1, signs-1
+		}
+		if word = word[:end]; signs > 0 && len(word) <= 24 {
+			made += read1337(word, letters)
+		}
+		i = j
+	}
+	return string(b), made >= 2
+}
+
+// read1337 rewrites word if it has letters or becomes a known word, and returns 1 if it became one.
+func read1337(word []byte, letters int) int {
+	var try [2][24]byte
+	for k, one := range [2]byte{'i', 'l'} {
+		for i, c := range word {
+			switch {
+			case isLetter(c):
+				try[k][i] = lower(c)
+			case c == '1':
+				try[k][i] = one
+			default:
+				try[k][i] = leet[c]
+			}
+		}
+	}
+	for k := range try {
+		w := string(try[k][:len(word)])
+		if is := lookup(hashWord(w)); len(w) > 1 && is&isKnown != 0 || len(w) > 2 && is != 0 {
+			copy(word, w)
+			return 1
+		}
+	}
+	if letters > 0 {
+		copy(word, try[0][:len(word)])
+	}
+	return 0
+}
+
+// unspace joins characters (pairs: and pairs of them) that stand apart by one sign. With gaps, a wider gap
+// ends a word; without, and where no gap is wider, words are told by the lexicon.
+func unspace(t string, pairs, gaps bool) *view {
+	v := &view{layer: "spaced"}
+	var b []byte
+	put := func(s string, at int) {
+		for range len(s) {
+			v.at = append(v.at, int32(at))
+		}
+		b = append(b, s...)
+	}
+	unit := func(i int) int { // length of the unit at i, or 0
+		if i >= len(t) || isGap(t[i]) {
+			return 0
+		}
+		_, n := utf8.DecodeRuneInString(t[i:])
+		if pairs && isAlnum(t[i]) && i+1 < len(t) && isAlnum(t[i+1]) {
+			n = 2
+		}
+		if i+n == len(t) || isGap(t[i+n]) {
+			return n
+		}
+		return 0
+	}
+	for i := 0; i < len(t); {
+		n, count, j := unit(i), 0, i
+		for k := unit(j); k > 0 && (i == 0 || folded[t[i-1]] == 0); k = unit(j) {
+			count++
+			if j += k; j < len(t) {
+				j++
+			}
+			for j < len(t) && isGap(t[j]) && j-i < 1<<20 && unit(j) == 0 && unitAfter(t, j, unit) {
+				j++
+			}
+		}
+		if n == 0 || count < 6 {
+			_, size := utf8.DecodeRuneInString(t[i:])
+			put(t[i:i+size], i)
+			i += size
+			continue
+		}
+		i = joined(t, i, j, gaps, unit, put)
+	}
+	if v.text = string(b); v.text == t {
+		return nil
+	}
+	return v
+}
+
+func isGap(c byte) bool {
+	return c == ' ' || c == '.' || c == '-' || c == '_' || c == '*' || c == '|' || c == ',' || c == '/' || c == '\n' || c == '\t'
+}
+
+// unitAfter reports whether a unit follows the gap at j within four signs.
+func unitAfter(t string, j int, unit func(int) int) bool {
+	for k := j; k < min(len(t), j+4); k++ {
+		if unit(k) > 0 {
+			return true
+		}
+		if !isGap(t[k]) {
+			return false
+		}
+	}
+	return false
+}
+
+// joined writes the units of t[i:end] and returns where it stopped.
+func joined(t string, i, end int, gaps bool, unit func(int) int, put func(string, int)) int {
+	var run []byte
+	var at []int
+	wide := false
+	for i < end {
+		n := unit(i)
+		if n == 0 { // a wider gap
+			if wide = gaps; gaps {
+				run, at = append(run, ' '), append(at, i)
+			}
+			for i < end && unit(i) == 0 {
+				i++
+			}
+			continue
+		}
+		for x := range n {
+			run, at = append(run, t[i+x]), append(at, i+x)
+		}
+		if i += n; i < end {
+			i++
+		}
+	}
+	if !wide && len(run) <= maxTurned {
+		back := backwards(string(run))
+		for _, s := range [4]string{string(run), rotate(string(run)), back, rotate(back)} {
+			if segmented([]byte(s), nil) {
+				segmented([]byte(s), func(from, to int) { put(" "+s[from:to], at[from]) })
+				return i
+			}
+		}
+	}
+	for k := range run {
+		put(string(run[k:k+1]), at[k])
+	}
+	return i
+}
+
+// segmented tells fn the words that run is made of, and reports whether they are most of it.
+func segmented(run []byte, fn func(from, to int)) bool {
+	known, stray := 0, 0
+	for k := 0; k < len(run); {
+		n := longest(run[k:])
+		end := k + n
+		if n > 1 {
+			known += n
+		} else { // what is no word stays together
+			for end < len(run) && longest(run[end:]) <= 2 {
+				end++
+			}
+			stray += end - k
+		}
+		if fn != nil {
+			fn(k, end)
+		}
+		k = end
+	}
+	return known >= 10 && known > 2*stray
+}
+
+// longest returns the length of the longest known word at the head of s, at least 1.
+func longest(s []byte) int {
+	h, best := uint32(2166136261), 1
+	for n := range min(14, len(s)) {
+		f := folded[s[n]]
+		if f == 0 {
+			break
+		}
+		if h = (h ^ uint32(f)) * 16777619; n > 0 && lookup(h)&isKnown != 0 {
+			best = n + 1
+		}
+	}
+	return best
+}
