@@ -48,13 +48,16 @@ func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
 		case open:
 			defer x.mu.Unlock()
 			adm, err := e.admit(ctx, x)
-			if err != nil && x.status == action.StatusNone {
-				e.drop(x) // nothing of it is on record: a repeat begins anew
+			if err != nil {
+				if x.status == action.StatusNone {
+					e.drop(x) // nothing of it is on record: a repeat begins anew
+				}
+				return adm, err
 			}
-			return adm, err
+			return x.admissionFor(a.Executor), nil
 		case a.CallID != "":
 			defer x.mu.Unlock()
-			return x.admission(), nil // a repeat: the stored answer
+			return x.admissionFor(a.Executor), nil // a repeat: the stored answer
 		}
 		x.mu.Unlock() // gone, or taken up by another call: this is a call of its own
 	}

@@ -493,3 +493,32 @@ func TestObserveExecutesAndRecords(t *testing.T) {
 		})
 	}
 }
+
+func TestCallIsHandedToOneExecution(t *testing.T) {
+	for name, c := range map[string]struct {
+		tool          string
+		first, second string
+		want          action.Verdict
+	}{
+		"the same execution asks again":          {"read", "a", "a", action.Allow},
+		"another execution comes second":         {"read", "a", "b", action.Deny},
+		"one that names nobody claims nothing":   {"read", "", "b", action.Allow},
+		"one that names nobody reads the answer": {"read", "a", "", action.Allow},
+		"a refusal stays what it is":             {"other", "a", "b", action.Deny},
+		"a question stays open for both":         {"pay", "a", "b", action.Ask},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := newRig(t, byTool, nil)
+			a := r.attempt(c.tool, "c1", `{}`)
+			a.Executor = c.first
+			if _, err := r.Before(t.Context(), a); err != nil {
+				t.Fatal(err)
+			}
+			a.Executor = c.second
+			adm, err := r.Before(t.Context(), a)
+			if err != nil || adm.Verdict != c.want || (len(adm.Arguments) > 0) != (c.want == action.Allow) {
+				t.Errorf("%s with %q, %v", adm.Verdict, adm.Arguments, err)
+			}
+		})
+	}
+}

@@ -40,6 +40,7 @@ type entry struct {
 	receipt    action.Receipt
 	intended   bool
 	executing  bool
+	executor   string // who was told allow, if he said who he is
 	deadline   time.Time
 	chunks     int
 	tail       string // end of the text that chunks have released
@@ -107,6 +108,23 @@ func (x *entry) admission() Admission {
 		if a.Verdict == action.Allow || a.Verdict == action.Ask {
 			a.Verdict = action.Deny
 		}
+	}
+	return a
+}
+
+// admissionFor is what the execution that calls itself by is told: the same as everybody, unless the call was
+// handed to another one, which may have run it or may still.
+func (x *entry) admissionFor(by string) Admission {
+	a := x.admission()
+	if by == "" || a.Verdict != action.Allow || a.Release != nil {
+		return a
+	}
+	if x.executor == "" {
+		x.executor = by
+	}
+	if x.executor != by {
+		a.Verdict, a.Arguments, a.Rewritten = action.Deny, nil, false
+		a.Hint = "This call was handed to another execution, and whether that ran it is not known. Do not repeat it."
 	}
 	return a
 }

@@ -26,6 +26,10 @@ type Attempt struct {
 	Claimed    bool     // executed by somebody else: the outcome will be a claim
 	Confined   []string // walls that held, under run
 
+	// Executor names the one execution that asks, for callers that execute themselves and may be started twice for
+	// one call id. The first one that is told allow is the only one; "" claims nothing.
+	Executor string
+
 	// Roots are the folders that this one call is meant to stay in, clean absolute paths, at most 64. They take
 	// the place of the session's, so that folders which one server of a session was given open nothing to calls
 	// of another. nil leaves the session's; empty means none.

@@ -39,7 +39,8 @@ func (d *door) before(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 		Subject: *s, Session: session, CallID: string(b.CallID),
 		Name: "tools/call", Type: "tool", Server: string(b.Tool.Server), Tool: string(b.Tool.Name),
 		Arguments: b.Arguments, Reasoning: []byte(b.Reasoning),
-		Grade: action.GradeHook, Separation: d.cfg.Separation(c), Claimed: true,
+		Executor: string(b.Executor),
+		Grade:    action.GradeHook, Separation: d.cfg.Separation(c), Claimed: true,
 	}
 	// A caller that leaves half-way repeats its call id, and must not find a refusal that its leaving made.
 	adm, err := d.cfg.Enforcer.Before(context.WithoutCancel(r.Context()), att)
@@ -64,6 +65,11 @@ func (b *actionRequest) check() error {
 	}
 	if err := checkName("tool.name", b.Tool.Name, 1024); err != nil {
 		return err
+	}
+	if b.Executor != "" {
+		if err := checkName("executor", b.Executor, 128); err != nil {
+			return err
+		}
 	}
 	if len(b.Reasoning) > maxReasoning {
 		return gateway.Refuse(gateway.CodeTooLarge, "member \"reasoning\" holds more than %d bytes", maxReasoning)

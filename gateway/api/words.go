@@ -77,6 +77,7 @@ type actionRequest struct {
 	// Arguments keep their spelling: what was decided on is what must be executed.
 	Arguments jsontext.Value `json:"arguments"`
 	Reasoning text           `json:"reasoning"`
+	Executor  text           `json:"executor"` // names the one execution that asks
 }
 
 type toolName struct {
