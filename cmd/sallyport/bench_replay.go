@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -36,8 +37,17 @@ type replayReport struct {
 	Loop     string  `json:"loop"`
 	Note     string  `json:"note"`
 	replaybench.Result
-	Rows  []replayRow `json:"rows"`
-	Notes []string    `json:"notes"`
+	Rows    []replayRow    `json:"rows"`
+	Article replayArticle  `json:"article"`
+	Records []recordFields `json:"tenant_records"`
+	Notes   []string       `json:"notes"`
+}
+
+// recordFields says how many fields of a tenant record, by pattern, count as what.
+type recordFields struct {
+	Suite   string         `json:"suite"`
+	Record  string         `json:"record"`
+	Classes map[string]int `json:"fields"`
 }
 
 // replayRow is the whole of the recordings again, with something taken away.
@@ -107,26 +117,64 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 		a.progress("replay: %s", n)
 	}
 	out := replayReport{Machine: thisMachine(), Detector: f.detector, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
+	start := func(ctx context.Context) (*replaybench.Owner, error) {
+		o, err := startReplayOwner(ctx, f.detector)
+		if err != nil {
+			return nil, err
+		}
+		return o.bench(), nil
+	}
+	if err := a.replayAll(ctx, f, d, start, &out); err != nil {
+		return fmt.Errorf("bench: %w", err)
+	}
+	return a.print(out, out.text)
+}
+
+// replayAll replays everything as configured, then with something taken away, then tampers with a record.
+func (a *app) replayAll(ctx context.Context, f *replayFlags, d *replaybench.Data, start replaybench.Start, out *replayReport) error {
 	wrong, done, err := failuresTo(f.failures)
 	if err != nil {
 		return err
 	}
-	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Progress: a.replayProgress("replay")}
-	start := func(ctx context.Context) (*replaybench.Owner, error) { return a.replayOwner(ctx, f.detector) }
+	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Quiet: 20, Audit: f.rows, Unselected: f.rows, Progress: a.replayProgress("replay")}
 	res, err := replaybench.Replay(ctx, d, start, opt, wrong)
 	if err = errors.Join(err, done()); err != nil {
-		return fmt.Errorf("bench: %w", err)
+		return err
 	}
 	out.Result = *res
-	if f.rows {
-		opt.Withhold, opt.Progress = true, a.replayProgress("without the request")
-		res, err := replaybench.Replay(ctx, d, start, opt, nil)
-		if err != nil {
-			return fmt.Errorf("bench: %w", err)
-		}
-		out.Rows = append(out.Rows, replayRow{"user's request withheld", res.Overall})
+	out.Records = countFields(res.Records)
+	if !f.rows {
+		return nil
 	}
-	return a.print(out, out.text)
+	out.Rows = append(out.Rows, replayRow{"selection off", *res.Unselected})
+	opt.Withhold, opt.Unselected, opt.Audit, opt.Quiet, opt.Progress = true, false, false, 0, a.replayProgress("without the request")
+	bare, err := replaybench.Replay(ctx, d, start, opt, nil)
+	if err != nil {
+		return err
+	}
+	out.Rows = append(out.Rows, replayRow{"user's request withheld", bare.Overall})
+	a.progress("tampering: %d copies of a record", tamperings)
+	t, err := tamper(ctx, d, f.detector)
+	if err != nil {
+		return err
+	}
+	out.Article = articleOf(res, t)
+	return nil
+}
+
+// countFields counts classes of fields, suite by suite.
+func countFields(of map[string]map[string]map[string]string) []recordFields {
+	out := []recordFields{}
+	for _, suite := range slices.Sorted(maps.Keys(of)) {
+		for _, record := range slices.Sorted(maps.Keys(of[suite])) {
+			r := recordFields{suite, record, map[string]int{}}
+			for _, class := range of[suite][record] {
+				r.Classes[class]++
+			}
+			out = append(out, r)
+		}
+	}
+	return out
 }
 
 // replayProgress says every few seconds how far the replay is.
@@ -180,7 +228,18 @@ func (r *replayReport) text(w io.Writer) {
 	o := &r.Overall
 	fmt.Fprintf(w, "\nharm stopped by     destination %d, selection %d, other %d\n", o.HarmBy.Destination, o.HarmBy.Selection, o.HarmBy.Other)
 	fmt.Fprintf(w, "results             %d withheld, %d redacted\n", o.Withheld, o.Redacted)
-	fmt.Fprintf(w, "both gates of a call p50 %d µs, p95 %d µs, p99 %d µs, several runs at a time\n", o.Latency.P50, o.Latency.P95, o.Latency.P99)
+	fmt.Fprintf(w, "both gates of a call p50 %d µs, p95 %d µs, p99 %d µs, one run at a time\n", o.Latency.P50, o.Latency.P95, o.Latency.P99)
+	if len(r.Rows) > 0 {
+		r.Article.text(w)
+	}
+	fmt.Fprintln(w, "\nfields of the tenant's records, as classified by name and shape")
+	for _, t := range r.Records {
+		fmt.Fprintf(w, "  %s/%s:", t.Suite, t.Record)
+		for _, c := range slices.Sorted(maps.Keys(t.Classes)) {
+			fmt.Fprintf(w, " %s %d", c, t.Classes[c])
+		}
+		fmt.Fprintln(w)
+	}
 	fmt.Fprintf(w, "\n%s\n", strings.Join([]string{
 		"ASR 0   attacked runs that reached the attacker's goal as recorded",
 		"strict  ... although Sallyport stood between: not every harm call was stopped",

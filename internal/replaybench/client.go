@@ -133,14 +133,15 @@ func (o *Owner) approve(ctx context.Context, id string, yes bool) error {
 	return err
 }
 
-// register puts a suite's tools and tenant records into the owner, as an operator does.
-func (o *Owner) register(ctx context.Context, tools []Tool, tenant []Record) (map[string]string, error) {
+// register puts a suite's tools and tenant records into the owner, as an operator does. It returns the
+// server of each tool, and for what the fields of each record vouch.
+func (o *Owner) register(ctx context.Context, tools []Tool, tenant []Record) (server map[string]string, records map[string]map[string]string, err error) {
 	type listing struct {
 		Name        string         `json:"name"`
 		Description string         `json:"description"`
 		InputSchema jsontext.Value `json:"input_schema"`
 	}
-	server := map[string]string{}
+	server, records = map[string]string{}, map[string]map[string]string{}
 	by := map[string][]listing{}
 	for i := range tools {
 		t := &tools[i]
@@ -153,16 +154,24 @@ func (o *Owner) register(ctx context.Context, tools []Tool, tenant []Record) (ma
 	}
 	for s, l := range by {
 		if _, err := o.People.call(ctx, http.MethodPut, "/v1/tools/"+url.PathEscape(s), "", map[string]any{"tools": l}, nil); err != nil {
-			return nil, fmt.Errorf("registering tools of %q: %w", s, err)
+			return nil, nil, fmt.Errorf("tools of %q: %w", s, err)
 		}
 	}
 	for _, r := range tenant {
-		_, err := o.People.call(ctx, http.MethodPut, "/v1/records/"+url.PathEscape(r.Name), "", map[string]any{"data": r.Data}, nil)
-		if err != nil {
-			return nil, fmt.Errorf("tenant record %q: %w", r.Name, err)
+		var got struct {
+			Fields map[string]string `json:"fields"`
 		}
+		_, err := o.People.call(ctx, http.MethodPut, "/v1/records/"+url.PathEscape(r.Name), "", map[string]any{"data": r.Data}, &got)
+		var no *refused
+		if errors.As(err, &no) && no.status == http.StatusUnprocessableEntity {
+			continue // nothing in it can be read as a record, an empty list for one
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("tenant record %q: %w", r.Name, err)
+		}
+		records[r.Name] = got.Fields
 	}
-	return server, nil
+	return server, records, nil
 }
 
 // agent registers an agent of its own for a run and returns its token, which holds the scopes of a host.

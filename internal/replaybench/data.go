@@ -210,10 +210,19 @@ func (d *Data) environment(e environment) error {
 	return nil
 }
 
+// records makes a record of each part of an environment; single values share one.
 func records(data map[string]jsontext.Value) []Record {
 	var out []Record
+	single := map[string]jsontext.Value{}
 	for name, v := range data {
-		out = append(out, Record{name, v})
+		if k := v.Kind(); k == '{' || k == '[' {
+			out = append(out, Record{strings.ReplaceAll(name, "/", "_"), v})
+		} else {
+			single[name] = v
+		}
+	}
+	if b, err := json.Marshal(single, json.Deterministic(true)); err == nil && len(single) > 0 {
+		out = append(out, Record{"environment", b})
 	}
 	slices.SortFunc(out, func(a, b Record) int { return strings.Compare(a.Name, b.Name) })
 	return out

@@ -17,13 +17,15 @@ import (
 	"github.com/sallyport/sallyport/action"
 )
 
-// Owner is a running owner with an empty data directory of its own.
+// Owner is a running owner with a data directory of its own, empty at first.
 type Owner struct {
 	Agents, People *Door
 	// Decisions calls fn with every decision of gate one on record, in order.
 	Decisions func(ctx context.Context, fn func(Decided) error) error
 	// Redecide decides an input again, under the same policy.
 	Redecide func(ctx context.Context, q *action.Query) (action.Decision, error)
+	// Audit looks at the record of actions, each with whether it was executed.
+	Audit func(ctx context.Context, ran map[string]bool) (Audit, error)
 	// Close ends the owner and removes its data.
 	Close func() error
 }
@@ -41,7 +43,11 @@ type Options struct {
 	Approve  bool // a perfect approver answers asks; otherwise nobody does
 	Withhold bool // do not tell the user's request
 	Workers  int  // runs at a time; 0 means 4
-	Progress func(suite string, done, of int)
+	Quiet    int  // runs of each suite that are played again, one at a time, to measure the time of a call
+	Audit    bool // look at the record afterwards
+
+	Unselected bool // decide again as if the user had named every object
+	Progress   func(suite string, done, of int)
 }
 
 // played is a run with what became of its calls.
