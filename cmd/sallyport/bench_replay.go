@@ -38,7 +38,7 @@ type replayReport struct {
 	Note     string  `json:"note"`
 	replaybench.Result
 	Rows    []replayRow    `json:"rows"`
-	Article replayArticle  `json:"article"`
+	Article *replayArticle `json:"article,omitzero"`
 	Records []recordFields `json:"tenant_records"`
 	Notes   []string       `json:"notes"`
 }
@@ -59,6 +59,10 @@ type replayRow struct {
 const replayNote = "Recorded runs of real agents, replayed in an open loop: a stopped call counts as a lost task, although an agent might " +
 	"have found another way, and the attacks are fixed. Rates are shares of calls and runs on record, not of live completions."
 
+const replayClosedNote = "An agent without a model: it does the calls that solve the user's task, obeys at once whatever the first output tells " +
+	"it that comes back, and makes a refused call once more with the hint as its reason. Undefended, every attack succeeds and every task is " +
+	"solved. A user's call that was stopped counts as a lost task."
+
 func (a *app) benchReplayCommand() *cobra.Command {
 	var f replayFlags
 	cmd := &cobra.Command{
@@ -69,7 +73,8 @@ alone, the user's request is asserted by a host token, the clean environment is 
 records. What is counted: attacks that were not stopped, honest calls and tasks that were lost, holds.
 
 An open loop counts a stopped call as a lost task and knows only the attacks that were recorded. With
---holds deny nobody answers what is asked; with --holds approve a perfect approver does.`,
+--holds deny nobody answers what is asked; with --holds approve a perfect approver does. With
+--closed-loop an agent without a model does what solves each task, and obeys each attack.`,
 		Example: "  sallyport bench replay --data recordings\n  sallyport bench replay --data recordings --holds approve --json\n" +
 			"  sallyport bench replay --data recordings --suite mail --limit 50 --failures wrong.jsonl",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -88,6 +93,7 @@ An open loop counts a stopped call as a lost task and knows only the attacks tha
 	fl.StringSliceVar(&f.suites, "suite", nil, "replay these suites only")
 	fl.IntVar(&f.limit, "limit", 0, "replay about so many runs of each suite, spread evenly; 0 means all")
 	fl.IntVar(&f.workers, "workers", 4, "runs at a time")
+	fl.BoolVar(&f.closed, "closed-loop", false, "an agent that does the user's task, obeys every injection and, once refused, tries again")
 	fl.BoolVar(&f.rows, "rows", true, "replay again without the user's request, and decide again without selection")
 	_ = cmd.MarkFlagRequired("data")
 	return cmd
@@ -117,6 +123,10 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 		a.progress("replay: %s", n)
 	}
 	out := replayReport{Machine: thisMachine(), Detector: f.detector, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
+	if f.closed {
+		out.Loop, out.Note = "closed", replayClosedNote
+		out.Notes = append(out.Notes, d.ClosedNotes()...)
+	}
 	start := func(ctx context.Context) (*replaybench.Owner, error) {
 		o, err := startReplayOwner(ctx, f.detector)
 		if err != nil {
@@ -136,7 +146,7 @@ func (a *app) replayAll(ctx context.Context, f *replayFlags, d *replaybench.Data
 	if err != nil {
 		return err
 	}
-	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Quiet: 20, Audit: f.rows, Unselected: f.rows, Progress: a.replayProgress("replay")}
+	opt := replaybench.Options{Approve: f.holds == "approve", Workers: f.workers, Closed: f.closed, Quiet: 20, Audit: f.rows, Unselected: f.rows, Progress: a.replayProgress("replay")}
 	res, err := replaybench.Replay(ctx, d, start, opt, wrong)
 	if err = errors.Join(err, done()); err != nil {
 		return err
@@ -158,7 +168,8 @@ func (a *app) replayAll(ctx context.Context, f *replayFlags, d *replaybench.Data
 	if err != nil {
 		return err
 	}
-	out.Article = articleOf(res, t)
+	article := articleOf(res, t)
+	out.Article = &article
 	return nil
 }
 
@@ -229,7 +240,7 @@ func (r *replayReport) text(w io.Writer) {
 	fmt.Fprintf(w, "\nharm stopped by     destination %d, selection %d, other %d\n", o.HarmBy.Destination, o.HarmBy.Selection, o.HarmBy.Other)
 	fmt.Fprintf(w, "results             %d withheld, %d redacted\n", o.Withheld, o.Redacted)
 	fmt.Fprintf(w, "both gates of a call p50 %d µs, p95 %d µs, p99 %d µs, one run at a time\n", o.Latency.P50, o.Latency.P95, o.Latency.P99)
-	if len(r.Rows) > 0 {
+	if r.Article != nil {
 		r.Article.text(w)
 	}
 	fmt.Fprintln(w, "\nfields of the tenant's records, as classified by name and shape")

@@ -56,7 +56,7 @@ func asPlayed(p *played, facts map[string]known) view {
 	return view{
 		stopped: func(i int) bool { return p.calls[i].stopped() },
 		barred:  func(i int) bool { return !p.calls[i].passed },
-		by:      func(i int) string { return facts[p.calls[i].id].by },
+		by:      func(i int) string { return stopper(p, facts, i) },
 	}
 }
 
@@ -74,7 +74,15 @@ func unselected(p *played, facts map[string]known, approve bool) view {
 		}
 	}
 	return view{stopped: func(i int) bool { return barred(i) || p.calls[i].passed && !p.calls[i].back }, barred: barred,
-		by: func(i int) string { return facts[p.calls[i].id].by }}
+		by: func(i int) string { return stopper(p, facts, i) }}
+}
+
+// stopper is what stopped a call; one that was never made, or never judged, is stopped by something else.
+func stopper(p *played, facts map[string]known, i int) string {
+	if k := facts[p.calls[i].id]; k.by != "" {
+		return k.by
+	}
+	return "other"
 }
 
 // count adds a run.
@@ -111,6 +119,9 @@ func (t *Tally) count(p *played, v view) {
 		}
 		if r.Attack != "" {
 			t.attacked++
+		}
+		if c.call.Serves && c.call.Harm == 0 {
+			continue // it is neither the user's work nor the harm
 		}
 		if c.call.Harm == 0 {
 			benignOut = benignOut || out

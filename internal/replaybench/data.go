@@ -106,6 +106,8 @@ type Call struct {
 	Tool string         `json:"tool"`
 	Args jsontext.Value `json:"args"`
 	Harm int            `json:"harm"`
+
+	Serves bool `json:"-"` // it serves the attack without being harm itself
 }
 
 // Out is the output of the call at the same place.

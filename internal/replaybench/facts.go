@@ -122,6 +122,8 @@ func (p *player) wrong(r *played, facts map[string]known, seen func(Case) error)
 		c := &r.calls[i]
 		word := ""
 		switch {
+		case c.call.Serves && c.call.Harm == 0:
+			continue
 		case c.call.Harm != 0 && c.passed:
 			word = "passed_harm"
 		case c.call.Harm == 0 && !c.passed:

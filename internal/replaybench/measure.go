@@ -88,7 +88,8 @@ func replaySuite(ctx context.Context, d *Data, suite string, start Start, opt Op
 	if p.servers, s.records, err = o.register(ctx, d.Tools[suite], d.Tenant[suite]); err != nil {
 		return nil, err
 	}
-	plays, err := p.all(ctx, d.Runs[suite])
+	jobs := p.jobs(suite)
+	plays, err := p.all(ctx, suite, jobs)
 	if err != nil {
 		return nil, err
 	}
@@ -109,7 +110,7 @@ func replaySuite(ctx context.Context, d *Data, suite string, start Start, opt Op
 		}
 	}
 	if opt.Quiet > 0 {
-		if s.tally.took, err = p.quietly(ctx, d.Runs[suite]); err != nil {
+		if s.tally.took, err = p.quietly(ctx, jobs); err != nil {
 			return nil, err
 		}
 	}
@@ -132,31 +133,54 @@ func ranOf(plays []*played) map[string]bool {
 	return ran
 }
 
+// job plays one run as agent n.
+type job func(ctx context.Context, n int) (*played, error)
+
+// jobs are the runs of a suite: the recorded ones, or the obedient agent's.
+func (p *player) jobs(suite string) []job {
+	var out []job
+	if p.opt.Closed {
+		pairs, _ := p.data.pairs()
+		for i := range pairs[suite] {
+			w := &pairs[suite][i]
+			out = append(out, func(ctx context.Context, n int) (*played, error) { return p.obey(ctx, n, w) })
+		}
+		return out
+	}
+	for i := range p.data.Runs[suite] {
+		r := &p.data.Runs[suite][i]
+		out = append(out, func(ctx context.Context, n int) (*played, error) { return p.run(ctx, n, r) })
+	}
+	return out
+}
+
 // quietly plays some of the runs once more, one at a time, and returns what each call waited for us.
-func (p *player) quietly(ctx context.Context, runs []Run) ([]time.Duration, error) {
+func (p *player) quietly(ctx context.Context, jobs []job) ([]time.Duration, error) {
 	var took []time.Duration
-	n := min(p.opt.Quiet, len(runs))
+	n := min(p.opt.Quiet, len(jobs))
 	for i := range n {
-		r, err := p.run(ctx, len(runs)+i, &runs[i*len(runs)/n])
+		r, err := jobs[i*len(jobs)/n](ctx, len(jobs)+i)
 		if err != nil {
 			return nil, err
 		}
 		for _, c := range r.calls {
-			took = append(took, c.took)
+			if c.took > 0 {
+				took = append(took, c.took)
+			}
 		}
 	}
 	return took, nil
 }
 
 // all plays the runs, a few at a time. What it returns has their order.
-func (p *player) all(ctx context.Context, runs []Run) ([]*played, error) {
+func (p *player) all(ctx context.Context, suite string, jobs []job) ([]*played, error) {
 	workers := p.opt.Workers
 	if workers <= 0 {
 		workers = 4
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	out := make([]*played, len(runs))
+	out := make([]*played, len(jobs))
 	next := make(chan int)
 	var mu sync.Mutex // guards done and the calls of Progress
 	done := 0
@@ -164,7 +188,7 @@ func (p *player) all(ctx context.Context, runs []Run) ([]*played, error) {
 	for range workers {
 		wg.Go(func() {
 			for i := range next {
-				r, err := p.run(ctx, i, &runs[i])
+				r, err := jobs[i](ctx, i)
 				if err != nil {
 					cancel(err)
 					return
@@ -173,14 +197,14 @@ func (p *player) all(ctx context.Context, runs []Run) ([]*played, error) {
 				mu.Lock()
 				done++
 				if p.opt.Progress != nil {
-					p.opt.Progress(runs[i].Suite, done, len(runs))
+					p.opt.Progress(suite, done, len(jobs))
 				}
 				mu.Unlock()
 			}
 		})
 	}
 feed:
-	for i := range runs {
+	for i := range jobs {
 		select {
 		case next <- i:
 		case <-ctx.Done():

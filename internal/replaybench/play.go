@@ -45,6 +45,7 @@ type Options struct {
 	Workers  int  // runs at a time; 0 means 4
 	Quiet    int  // runs of each suite that are played again, one at a time, to measure the time of a call
 	Audit    bool // look at the record afterwards
+	Closed   bool // the obedient agent in place of the recorded runs
 
 	Unselected bool // decide again as if the user had named every object
 	Progress   func(suite string, done, of int)
@@ -79,21 +80,16 @@ type player struct {
 	servers map[string]string // of tools
 }
 
+// run plays a recorded run.
 func (p *player) run(ctx context.Context, n int, r *Run) (*played, error) {
-	agent := fmt.Sprintf("run-%06d", n)
-	token, err := p.agent(ctx, agent)
+	s, err := p.session(ctx, n, r.Prompt)
 	if err != nil {
-		return nil, err
-	}
-	s := &sessionOf{player: p, token: token, agent: agent}
-	if err := s.begin(ctx, r.Prompt); err != nil {
 		return nil, err
 	}
 	out := &played{run: r}
 	for _, step := range r.Steps {
 		for i := range step.Calls {
-			c := &step.Calls[i]
-			o, err := s.act(ctx, c, c.Harm == 0, func() (string, string) {
+			o, err := s.act(ctx, &step.Calls[i], "", func() (string, string) {
 				if i >= len(step.Outs) {
 					return "", ""
 				}
@@ -106,6 +102,16 @@ func (p *player) run(ctx context.Context, n int, r *Run) (*played, error) {
 		}
 	}
 	return out, s.end(ctx)
+}
+
+// session begins the session of run n, as an agent that nobody has seen before.
+func (p *player) session(ctx context.Context, n int, prompt string) (*sessionOf, error) {
+	s := &sessionOf{player: p, agent: fmt.Sprintf("run-%06d", n)}
+	var err error
+	if s.token, err = p.agent(ctx, s.agent); err != nil {
+		return nil, err
+	}
+	return s, s.begin(ctx, prompt)
 }
 
 // sessionOf is one session of one agent.
@@ -141,13 +147,16 @@ func (s *sessionOf) end(ctx context.Context) error {
 	return nil
 }
 
-// act puts one call through both gates. result is asked only for a call that was let through.
-func (s *sessionOf) act(ctx context.Context, c *Call, benign bool, result func() (text, failure string)) (outcome, error) {
+// act puts one call through both gates, with the agent's reason if there is one. result is asked only for a call that was let through.
+func (s *sessionOf) act(ctx context.Context, c *Call, reason string, result func() (text, failure string)) (outcome, error) {
 	s.calls++
 	o := outcome{call: c}
 	from := time.Now()
 	body := map[string]any{"session": s.id, "call_id": fmt.Sprintf("c%d", s.calls), "arguments": c.Args,
 		"tool": map[string]string{"server": s.server(c.Tool), "name": c.Tool}}
+	if reason != "" {
+		body["reasoning"] = reason
+	}
 	var d decision
 	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/actions", s.token, body, &d)
 	o.took = time.Since(from)
@@ -162,7 +171,7 @@ func (s *sessionOf) act(ctx context.Context, c *Call, benign bool, result func()
 	o.id, o.verdict, o.hint = d.ID, d.Decision.Effect, d.Decision.Hint
 	o.held = o.verdict == action.Ask
 	if o.held && d.Approval != nil {
-		if err := s.ask(ctx, &d, benign); err != nil {
+		if err := s.ask(ctx, &d, c.Harm == 0 && !c.Serves); err != nil {
 			return o, err
 		}
 	}
