@@ -32,6 +32,7 @@ type Config struct {
 	Flow     FlowConfig     `yaml:"flow"`
 	Detect   DetectConfig   `yaml:"detect"`
 	AuthZEN  AuthZENConfig  `yaml:"authzen"`
+	Egress   EgressConfig   `yaml:"egress"`
 }
 
 // GatewayConfig configures the doors for agents.
@@ -128,7 +129,8 @@ type Origin map[string]string
 
 // DefaultConfig returns the configuration that an empty file gives.
 func DefaultConfig() Config {
-	return Config{Version: 1, Data: defaultData(), Gateway: GatewayConfig{Listen: DefaultListen}, Admin: AdminConfig{Listen: DefaultListenAdmin}}
+	return Config{Version: 1, Data: defaultData(), Gateway: GatewayConfig{Listen: DefaultListen}, Admin: AdminConfig{Listen: DefaultListenAdmin},
+		Egress: EgressConfig{Listen: "none"}}
 }
 
 func defaultData() string {
@@ -200,7 +202,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return nil
+	return c.Egress.check()
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

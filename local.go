@@ -35,6 +35,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "POST /v1/local/ledger/entries/{index}/disclose", Scopes: auditor, Serve: s.ledgerDisclose},
 		{Pattern: "POST /v1/local/ledger/anchor", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerAnchor},
 		{Pattern: "POST /v1/local/ledger/backup", Scopes: []action.Scope{action.ScopeAdmin}, Wait: -1, Serve: s.ledgerBackup},
+		{Pattern: "GET /v1/local/egress/ca/{agent}", Scopes: viewer, Serve: s.egressCA},
 		{Pattern: "POST /v1/local/ledger/rebuild", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerRebuild},
 	}
 }
@@ -56,28 +57,29 @@ func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, _ *gateway.Ca
 	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
 		return err
 	}
-	compiled := s.Policy.Active()
+	redecide, bundle := s.redecide, s.Policy.Active().Bundle()
 	if body.Policy != "" {
 		if !filepath.IsAbs(body.Policy) {
 			return gateway.Refuse(gateway.CodeInvalid, "policy is no absolute path")
 		}
-		var err error
-		if compiled, err = policy.Load(policy.Config{Dir: body.Policy}); err != nil {
+		compiled, err := policy.Load(policy.Config{Dir: body.Policy})
+		if err != nil {
 			return gateway.Refuse(gateway.CodeInvalid, "policy: %v", err)
 		}
+		redecide, bundle = compiled.Redecide, compiled.Bundle()
 	}
 	id := r.PathValue("session")
 	if err := s.indexed(r.Context()); err != nil {
 		return err
 	}
-	steps, err := s.Index.Replay(r.Context(), id, compiled.Redecide)
+	steps, err := s.Index.Replay(r.Context(), id, redecide)
 	if errors.Is(err, index.ErrNotFound) {
 		return gateway.Refuse(gateway.CodeNotFound, "there is no session %q", action.Clip(id, 64))
 	}
 	if err != nil {
 		return err
 	}
-	return gateway.WriteJSON(w, http.StatusOK, ReplayAnswer{Session: id, Bundle: compiled.Bundle(), Counts: index.Count(steps), Steps: steps})
+	return gateway.WriteJSON(w, http.StatusOK, ReplayAnswer{Session: id, Bundle: bundle, Counts: index.Count(steps), Steps: steps})
 }
 
 // indexed waits until the index has seen all of the log.

@@ -18,6 +18,7 @@ import (
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/flow"
 	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/gateway/egress"
 	"github.com/sallyport/sallyport/gateway/hook"
 	"github.com/sallyport/sallyport/gateway/mcp"
 	"github.com/sallyport/sallyport/identity"
@@ -47,6 +48,10 @@ type Sallyport struct {
 	Index    *index.Index
 	Enforcer *enforce.Enforcer
 	MCP      *mcp.Gate
+	Egress   *egress.Proxy
+
+	egressPolicy *policy.PDP
+	world        World
 
 	records *tenantRecords
 	mcpHTTP *mcp.HTTP
@@ -59,10 +64,15 @@ type Sallyport struct {
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
 // with ErrOwned if another process owns the directory. Nothing listens until Serve.
 func Open(ctx context.Context, cfg Config) (s *Sallyport, err error) {
+	return OpenIn(ctx, cfg, World{})
+}
+
+// OpenIn is Open with something in the place of the network that the egress proxy reaches.
+func OpenIn(ctx context.Context, cfg Config, world World) (s *Sallyport, err error) {
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s = &Sallyport{Config: cfg, alarms: make(chan string, 16)}
+	s = &Sallyport{Config: cfg, world: world, alarms: make(chan string, 16)}
 	if s.lock, err = own(cfg.Data); err != nil {
 		return nil, err
 	}
@@ -118,6 +128,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		func() (err error) { s.Monitor, err = monitor.NewCounters(monitor.Config{}); return err },
 		func() error { s.Seen = monitor.NewSeen(monitor.SeenConfig{}); return nil },
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
+		s.openEgressPolicy,
 		func() (err error) {
 			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
 				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending})
@@ -129,7 +140,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.Enforcer, err = enforce.New(enforce.Config{
-				Stages: s.stages(), Decider: s.Policy, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
+				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
 				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.Ledger.History, Quarantine: s.quarantine, Denied: s.Monitor.Denied, AskFor: c.Approval.TTL,
 			})
@@ -147,6 +158,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.hooks, err = hook.Routes(hook.Config{Enforcer: s.Enforcer, Host: hostScoped, Answer: s.clientAnswer, Separation: separationOf})
 			return err
 		},
+		s.openEgress,
 	)
 }
 
@@ -224,11 +236,15 @@ func first(steps ...func() error) error {
 
 // recordStart puts the policy in force and this build on record.
 func (s *Sallyport) recordStart(ctx context.Context) error {
-	b := s.Policy.Active().Bundle()
-	_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindPolicy, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
-		Bundle: b, Subject: b.Digest, Status: action.StatusNone, Codes: []string{"policy.in_force"}})
-	if err != nil {
-		return fmt.Errorf("record of the policy in force: %w", err)
+	for _, b := range []action.Bundle{s.Policy.Active().Bundle(), s.egressPolicy.Active().Bundle()} {
+		if b.Name == "egress" && (s.Config.Egress.Listen == "" || s.Config.Egress.Listen == "none") {
+			continue // it decides on nothing
+		}
+		_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindPolicy, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
+			Bundle: b, Subject: b.Digest, Status: action.StatusNone, Codes: []string{"policy.in_force"}})
+		if err != nil {
+			return fmt.Errorf("record of the policy in force: %w", err)
+		}
 	}
 	return nil
 }

@@ -3,12 +3,14 @@
 package sallyport
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
 	"os"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +26,7 @@ type Listeners struct {
 	Agents net.Listener // nil: agents reach us over the socket only
 	People net.Listener // nil: people reach us over the socket only
 	Socket net.Listener // the unix socket of thin clients
+	Egress net.Listener // nil: there is no egress proxy
 
 	active atomic.Int64 // requests and relays under way
 	last   atomic.Int64 // unix nanoseconds of the last one
@@ -39,6 +42,10 @@ func (s *Sallyport) Listen() (*Listeners, error) {
 	if l.People, err = listen(s.Config.Admin.Listen); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("people's address: %w", err)
+	}
+	if l.Egress, err = listen(cmp.Or(s.Config.Egress.Listen, "none")); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("address of the egress proxy: %w", err)
 	}
 	if l.Socket, err = listenSocket(SocketPath(s.Config.Data)); err != nil {
 		l.Close()
@@ -75,7 +82,7 @@ func listenSocket(path string) (net.Listener, error) {
 
 // Close closes what is open.
 func (l *Listeners) Close() {
-	for _, x := range []net.Listener{l.Agents, l.People, l.Socket} {
+	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress} {
 		if x != nil {
 			_ = x.Close()
 		}
@@ -88,6 +95,36 @@ func (l *Listeners) Idle(now time.Time) time.Duration {
 		return 0
 	}
 	return now.Sub(time.Unix(0, l.last.Load()))
+}
+
+// countedListener counts open connections as something under way.
+type countedListener struct {
+	net.Listener
+	l *Listeners
+}
+
+// Accept returns the next connection.
+func (c *countedListener) Accept() (net.Conn, error) {
+	conn, err := c.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	c.l.active.Add(1)
+	return &countedConn{Conn: conn, done: sync.OnceFunc(func() {
+		c.l.last.Store(time.Now().UnixNano())
+		c.l.active.Add(-1)
+	})}, nil
+}
+
+type countedConn struct {
+	net.Conn
+	done func()
+}
+
+// Close closes the connection, and counts it as over once.
+func (c *countedConn) Close() error {
+	c.done()
+	return c.Conn.Close()
 }
 
 func (l *Listeners) counted(h http.Handler) http.Handler {
@@ -127,7 +164,7 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	socket.Handle("GET /readyz", socketAgents)
 
 	l.last.Store(time.Now().UnixNano())
-	errs := make(chan error, 3)
+	errs := make(chan error, 4)
 	var servers []*http.Server
 	serve := func(ln net.Listener, h http.Handler) {
 		if ln == nil {
@@ -142,11 +179,22 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	serve(l.Agents, agents)
 	serve(l.People, people)
 	serve(&gateway.PeerListener{Listener: l.Socket, Allow: s.admits}, socket)
+	proxied, cut := context.WithCancel(ctx)
+	defer cut()
+	gone := make(chan struct{}) // closed when the proxy has let go of everything
+	go func() {
+		defer close(gone)
+		if l.Egress != nil {
+			errs <- s.Egress.Serve(proxied, &countedListener{l.Egress, l})
+		}
+	}()
 	select {
 	case <-ctx.Done():
 		err = nil
 	case err = <-errs:
 	}
+	cut()
+	<-gone
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	for _, srv := range servers {

@@ -65,8 +65,8 @@ func (s *Sallyport) toolsConfig() tools.Config {
 	exe, _ := os.Executable()
 	return tools.Config{
 		Store: s.Store, DataDir: s.Config.Data, Home: home, Domains: s.Config.Tools.Domains, Executable: exe,
-		Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen},
-		Record:    s.Ledger.Append, Poisoned: s.Detect.Poisoned, Proved: s.proved, Now: s.Ledger.Now,
+		Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen}, Host: s.Config.Egress.standing,
+		Record: s.Ledger.Append, Poisoned: s.Detect.Poisoned, Proved: s.proved, Now: s.Ledger.Now,
 	}
 }
 

@@ -237,7 +237,7 @@ func agentKey(s *action.Subject) string { return s.Tenant + "/" + s.ID }
 // resumes reports whether a door's repeated call means the one that is waiting: doors whose clients
 // mint a new call id for each try.
 func resumes(d action.Door) bool {
-	return d == action.DoorMCP || d == action.DoorHook || d == action.DoorAuthZEN || d == action.DoorLLM
+	return d == action.DoorMCP || d == action.DoorHook || d == action.DoorAuthZEN || d == action.DoorLLM || d == action.DoorEgress
 }
 
 // revive gives an entry that was rebuilt from the log what only the attempt knows. e.mu is held.

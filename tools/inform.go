@@ -28,6 +28,9 @@ func (r *Registry) Inform(ctx context.Context, q *action.Query) (action.Part, er
 	}
 	snap := r.snap.Load()
 	tenant := q.Subject.Tenant
+	if q.Resource.Type == "host" {
+		return r.host(snap, q)
+	}
 	pl, def := r.standing(snap, q)
 	def.Registry = snap.digests[tenant]
 	f := action.ToolFacts{Effect: pl.effect, Source: pl.source, Idempotent: pl.idempotent, Zone: pl.zone, Definition: def,

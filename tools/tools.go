@@ -54,6 +54,10 @@ type Config struct {
 	// Poisoned judges the text of a definition when it is observed. Nil leaves it unknown.
 	Poisoned func(definition string) action.Tri
 
+	// Host says what the operator knows of a host that is reached through the egress proxy; account is whose
+	// part of a service it is, "" where hosts say it themselves. nil knows nothing of any.
+	Host func(tenant, host, account string) HostStanding
+
 	// Lstat and Readlink resolve links; nil means the operating system's.
 	Lstat    func(path string) (fs.FileMode, error)
 	Readlink func(path string) (string, error)

@@ -149,6 +149,18 @@ func canonicalHost(host string) (string, netip.Addr, error) {
 	return ascii, netip.Addr{}, nil
 }
 
+// CanonicalHost reads the host of a URL as canonicalHost does, for the door that dials it: what is judged and
+// what is reached must be read alike.
+func CanonicalHost(host string) (string, netip.Addr, error) {
+	if strings.ContainsAny(host, "%") {
+		return "", netip.Addr{}, hostError("bad host name")
+	}
+	return canonicalHost(host)
+}
+
+// PrivateAddr reports whether a is anything but a public unicast address.
+func PrivateAddr(a netip.Addr) bool { return privateAddr(a) }
+
 // punycode is IDNA's lookup form. A name whose form is not its own form is refused: two readers would
 // look up two names.
 func punycode(host string) (string, error) {
