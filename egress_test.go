@@ -210,4 +210,3 @@ func TestEgressPassesWhatThePolicyLetsPass(t *testing.T) {
 		t.Errorf("%d outcomes are on record, want 5", n)
 	}
 }
-
