@@ -15,10 +15,12 @@ package detect
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/detect/learn"
 	"github.com/sallyport/sallyport/enforce"
 )
 
@@ -38,7 +40,11 @@ type Detector struct {
 	print func(label string, parts ...[]byte) string
 	max   int
 	deaf  bool
+	model *learn.Model // nil if deaf
 }
+
+//go:embed model.bin
+var embedded []byte
 
 var _ enforce.Informer = (*Detector)(nil)
 
@@ -50,7 +56,15 @@ func New(c Config) (*Detector, error) {
 	if c.MaxFindings == 0 {
 		c.MaxFindings = 64
 	}
-	return &Detector{c.Fingerprint, c.MaxFindings, c.Deaf}, nil
+	d := &Detector{print: c.Fingerprint, max: c.MaxFindings, deaf: c.Deaf}
+	m, err := learn.Load(embedded)
+	if err != nil {
+		return nil, err
+	}
+	if !d.deaf {
+		d.model = m
+	}
+	return d, nil
 }
 
 // Inform states what stands in the arguments (before) or in the result (after). A result that gate two
@@ -75,7 +89,7 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 // look scans one JSON value.
 func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, personal: true, injection: !d.deaf, room: 4*len(content) + minDecodeRoom}
+	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, room: 4*len(content) + minDecodeRoom}
 	opaque, err := walk(content, func(sp spot) {
 		if ctx.Err() != nil {
 			return

@@ -5,6 +5,8 @@ package detect
 import (
 	"strings"
 	"unicode/utf8"
+
+	"github.com/sallyport/sallyport/detect/learn"
 )
 
 // guise is what one pass over the words of a text tells of how it might be disguised.
@@ -15,8 +17,8 @@ type guise struct {
 	single, pairs     int // longest run of words of one letter, and of two
 }
 
-// look passes over the words of t and reports them to fn (nil for none).
-func look(t string, fn func(hash uint32, start, end int)) (g guise) {
+// look passes over the words of t, and has r read them as m weighs them (nil: nobody).
+func look(t string, m *learn.Model, r *learn.Reader) (g guise) {
 	var lastRotated, lastReversed uint32
 	single, pairs := 0, 0
 	for i := 0; i < len(t); {
@@ -24,14 +26,16 @@ func look(t string, fn func(hash uint32, start, end int)) (g guise) {
 			i++
 			continue
 		}
-		start, h := i, uint32(2166136261)
+		start, h, stem := i, learn.Seed, learn.Seed
 		digit, letter := false, false
 		for ; i < len(t); i++ {
 			f := folded[t[i]]
 			if f == 0 {
 				break
 			}
-			h = (h ^ uint32(f)) * 16777619
+			if h = learn.Step(h, f); i-start == 4 {
+				stem = h
+			}
 			if f == '0' {
 				digit = true
 			} else {
@@ -65,9 +69,12 @@ func look(t string, fn func(hash uint32, start, end int)) (g guise) {
 				}
 			}
 		}
-		if fn != nil {
-			fn(h, start, i)
+		if m != nil {
+			m.Word(r, t, start, i, h, stem)
 		}
+	}
+	if m != nil {
+		r.End(len(t))
 	}
 	return g
 }
@@ -91,9 +98,9 @@ func disguised(t string, g guise) (out []turned) {
 		out = append(out, turned{backwards(t), "reversed", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 		out = append(out, turned{eachBackwards(t), "reversed", whole, false})
 	}
-	if g.rotated+g.reversed < 2 && g.words > 2 && g.known*4 < g.words { // both at once
+	if g.rotated+g.reversed < 2 && g.words > 2 && g.known*4 < g.words && len(t) <= maxTurned { // both at once
 		b := backwards(rotate(t))
-		if r := look(b, nil); r.known >= 3 && r.known*3 >= r.words {
+		if r := look(b, nil, nil); r.known >= 3 && r.known*3 >= r.words {
 			out = append(out, turned{b, "reversed+rot13", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 		}
 	}
@@ -125,7 +132,7 @@ func twice(t string, g guise) (out []turned) {
 	}
 	back := func(s, e int) (int, int) { return len(t) - e, len(t) - s }
 	for _, c := range [3]turned{{rotate(t), "rot13", whole, false}, {backwards(t), "reversed", back, false}, {backwards(rotate(t)), "reversed+rot13", back, false}} {
-		if v := unescape(c.text); v != nil && look(v.text, nil).known >= 3 {
+		if v := unescape(c.text); v != nil && look(v.text, nil, nil).known >= 3 {
 			out = append(out, c)
 		} else if _, ok := unleet(c.text); ok {
 			c.prose = true
@@ -202,7 +209,7 @@ func read1337(word []byte, letters int) int {
 	}
 	for k := range try {
 		w := string(try[k][:len(word)])
-		if is := lookup(hashWord(w)); len(w) > 1 && is&isKnown != 0 || len(w) > 2 && is != 0 {
+		if is := lookup(learn.Hash(w)); len(w) > 1 && is&isKnown != 0 || len(w) > 2 && is != 0 {
 			copy(word, w)
 			return 1
 		}
@@ -341,13 +348,13 @@ func segmented(run []byte, fn func(from, to int)) bool {
 
 // longest returns the length of the longest known word at the head of s, at least 1.
 func longest(s []byte) int {
-	h, best := uint32(2166136261), 1
+	h, best := learn.Seed, 1
 	for n := range min(14, len(s)) {
 		f := folded[s[n]]
 		if f == 0 {
 			break
 		}
-		if h = (h ^ uint32(f)) * 16777619; n > 0 && lookup(h)&isKnown != 0 {
+		if h = learn.Step(h, f); n > 0 && lookup(h)&isKnown != 0 {
 			best = n + 1
 		}
 	}

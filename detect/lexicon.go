@@ -2,7 +2,11 @@
 
 package detect
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/sallyport/sallyport/detect/learn"
+)
 
 // lexicon is common English, and words that orders to a model are made of. It tells whether a text that was
 // turned around became language; it says nothing about intent.
@@ -25,29 +29,8 @@ policy filter filters allowed never always must account bank money payment pay a
 conversation history private confidential access server code script shell curl http https com org net please do not is it in to of as at
 be by my me we us on or so if up no go he an`)
 
-// hashWord is FNV-1a over the lower-case letters of w, with each digit as 0.
-func hashWord(w string) uint32 {
-	h := uint32(2166136261)
-	for i := range len(w) {
-		h = (h ^ uint32(folded[w[i]])) * 16777619
-	}
-	return h
-}
-
-// folded is the byte that a word's byte counts as: lower case, 0 for every digit; 0 for what ends a word.
-var folded = func() (t [256]byte) {
-	for c := range 256 {
-		switch b := byte(c); {
-		case b >= 'A' && b <= 'Z':
-			t[c] = b + 'a' - 'A'
-		case b >= 'a' && b <= 'z', b >= 0x80:
-			t[c] = b
-		case b >= '0' && b <= '9':
-			t[c] = '0'
-		}
-	}
-	return t
-}()
+// folded is what a word's bytes count as, for the lexicon as for the model.
+var folded = &learn.Folded
 
 // What a word is in the lexicon, as it stands or turned around.
 const (
@@ -64,7 +47,7 @@ var entries = func() (t [1 << entryBits]struct {
 	kind uint8
 }) {
 	add := func(w string, kind uint8) {
-		h := hashWord(w)
+		h := learn.Hash(w)
 		for i := h & (1<<entryBits - 1); ; i = (i + 1) & (1<<entryBits - 1) {
 			if t[i].hash == 0 || t[i].hash == h {
 				t[i].hash, t[i].kind = h, t[i].kind|kind
@@ -91,7 +74,7 @@ func lookup(h uint32) uint8 {
 	return 0
 }
 
-func inLexicon(w string) bool { return lookup(hashWord(w))&isKnown != 0 }
+func inLexicon(w string) bool { return lookup(learn.Hash(w))&isKnown != 0 }
 
 // rotate turns letters by 13 places.
 func rotate(s string) string {

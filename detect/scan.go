@@ -6,6 +6,8 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
+
+	"github.com/sallyport/sallyport/detect/learn"
 )
 
 // class is what a hit means.
@@ -61,7 +63,8 @@ var (
 type scanner struct {
 	secrets   bool                 // look for secrets, and for the numbers of cards and accounts
 	personal  bool                 // look for other personal data
-	injection bool                 // look for instructions
+	injection bool                 // look for instructions by their structure
+	model     *learn.Model         // look for them by what was learnt; nil for not
 	room      int                  // bytes that may still be decoded
 	path      [maxDepth + 1]uint64 // hashes of the texts that the one at hand was decoded from
 	opaque    bool
@@ -166,6 +169,9 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	if len(places) > 0 {
 		hits = append(hits, s.suspicions(t, places, layer)...)
 	}
+	var read learn.Reader
+	g := look(t, s.model, &read)
+	hits = append(hits, s.judged(read.Best, layer)...)
 	if depth < maxDepth {
 		if v := unescape(t); v != nil && s.take(v.text) {
 			more := s.layer(v.text, name, join(layer, v.layer), depth+1)
@@ -174,14 +180,32 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 			}
 			hits = append(hits, more...)
 		}
-		hits = append(hits, s.disguises(t, name, layer, depth)...)
+		hits = append(hits, s.disguises(t, name, layer, depth, g)...)
 	}
 	return tidy(hits)
 }
 
+// statedFrom is the score from which what the model says is worth a finding.
+const statedFrom = 400
+
+// judged turns the model's highest window into a hit.
+func (s *scanner) judged(p learn.Peak, layer string) []hit {
+	if s.model == nil || p.To == 0 {
+		return nil
+	}
+	score := s.model.Milli(p.Score)
+	if layer != "plain" && score >= statedFrom {
+		score = min(1000, score+100)
+	}
+	if s.worst = max(s.worst, score); score < statedFrom {
+		return nil
+	}
+	return []hit{{class: classInjection, kind: "reads like orders to a model", layer: layer, start: p.From, end: p.To, score: score}}
+}
+
 // disguises scans the readings of t that were turned around.
-func (s *scanner) disguises(t, name, layer string, depth int) (hits []hit) {
-	for _, v := range disguised(t, look(t, nil)) {
+func (s *scanner) disguises(t, name, layer string, depth int, g guise) (hits []hit) {
+	for _, v := range disguised(t, g) {
 		if !s.take(v.text) {
 			continue
 		}
