@@ -33,6 +33,7 @@ type Config struct {
 	Detect   DetectConfig   `yaml:"detect"`
 	AuthZEN  AuthZENConfig  `yaml:"authzen"`
 	Egress   EgressConfig   `yaml:"egress"`
+	Monitor  MonitorConfig  `yaml:"monitor"`
 }
 
 // GatewayConfig configures the doors for agents.
@@ -202,7 +203,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return c.Egress.check()
+	return errors.Join(c.Egress.check(), c.Monitor.check())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.
@@ -249,6 +250,10 @@ func setText(f reflect.Value, s string) error {
 	case reflect.Bool:
 		b, err := strconv.ParseBool(s)
 		f.SetBool(b)
+		return err
+	case reflect.Float64:
+		n, err := strconv.ParseFloat(s, 64)
+		f.SetFloat(n)
 		return err
 	case reflect.Int, reflect.Int64:
 		n, err := strconv.ParseInt(s, 10, 64)

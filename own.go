@@ -20,14 +20,14 @@ const dataVersion = "1"
 
 // paths are the places within a data directory.
 type paths struct {
-	version, lock, run, socket, log, wal, tiles, keys, bundles, store, index, tokens string
+	version, lock, run, socket, log, wal, tiles, keys, bundles, store, index, tokens, snapshots string
 }
 
 func layout(data string) paths {
 	in := func(p ...string) string { return filepath.Join(append([]string{data}, p...)...) }
 	return paths{version: in("VERSION"), lock: in("lock"), run: in("run"), socket: in("run", "sallyport.sock"), log: in("run", "owner.log"),
 		wal: in("wal"), tiles: in("tiles"), keys: in("keys"), bundles: in("bundles"), store: in("store.db"), index: in("index.db"),
-		tokens: in("tokens")}
+		tokens: in("tokens"), snapshots: in("snapshots")}
 }
 
 // SocketPath is where the owner of a data directory listens for thin clients.
@@ -40,7 +40,7 @@ func LogPath(data string) string { return layout(data).log }
 // however that ends.
 func own(data string) (*os.File, error) {
 	d := layout(data)
-	for _, dir := range []string{data, d.run, d.wal, d.keys, d.tokens, d.tiles, d.bundles} {
+	for _, dir := range []string{data, d.run, d.wal, d.keys, d.tokens, d.tiles, d.bundles, d.snapshots} {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, fmt.Errorf("data directory: %w", err)
 		}

@@ -42,7 +42,8 @@ type Sallyport struct {
 	Detect   *detect.Detector
 	Flow     *flow.Flow
 	Monitor  *monitor.Counters
-	Seen     *monitor.Seen
+	Profiles *monitor.Profiles
+	Alarms   *monitor.Alarms
 	Policy   *policy.PDP
 	Approval *approval.Desk
 	Index    *index.Index
@@ -59,6 +60,7 @@ type Sallyport struct {
 	lock    *os.File
 	closers []func() error
 	alarms  chan string // from the policy; recorded by Run
+	outlets []*monitor.Outlet
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
@@ -125,8 +127,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() error { s.records = s.newTenantRecords(); return nil },
-		func() (err error) { s.Monitor, err = monitor.NewCounters(monitor.Config{}); return err },
-		func() error { s.Seen = monitor.NewSeen(monitor.SeenConfig{}); return nil },
+		s.openMonitor,
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
 		s.openEgressPolicy,
 		func() (err error) {
@@ -142,7 +143,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Enforcer, err = enforce.New(enforce.Config{
 				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
-				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.Ledger.History, Quarantine: s.quarantine, Denied: s.Monitor.Denied, AskFor: c.Approval.TTL,
+				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.Ledger.History, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 			})
 			return err
 		},
@@ -173,9 +174,9 @@ func (s *Sallyport) stages() [][]enforce.Source {
 		{
 			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},
 			{Name: "monitor", Informer: s.Monitor, Deadline: enforce.Inline},
-			{Name: "seen", Informer: s.Seen, Deadline: enforce.Inline},
 		},
 		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},
+		{{Name: "profiles", Informer: s.Profiles, Deadline: enforce.Inline}}, // they look at where values come from
 	}
 }
 
@@ -184,6 +185,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms}
+	jobs = append(jobs, s.monitorJobs()...)
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {

@@ -135,42 +135,19 @@ func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) e
 	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
 }
 
-// restore feeds the past to what keeps counts and labels, then lets enforce close what a crash left open.
+// restore feeds the past to what keeps counts, profiles and labels, then lets enforce close what a crash
+// left open.
 func (s *Sallyport) restore(ctx context.Context) error {
 	open := map[string]*action.Query{}
 	since := s.Ledger.Now().AddDate(0, -1, -1).UnixMilli() // the longest window of a counter is a month
+	learnt := s.loadProfiles()
 	err := s.Ledger.Records(ctx, func(e ledger.Entry) error {
 		l := e.Leaf
 		if err := s.records.restore(e); err != nil {
 			return err
 		}
-		if l.TimeMs < since || l.Action == "" {
-			return nil
-		}
-		switch l.Kind {
-		case action.KindIntent:
-			q, err := recordedInput(e, action.PartInputBefore)
-			if err != nil || q == nil {
-				return err
-			}
-			open[l.Action] = q
-			return errors.Join(s.Monitor.Restore(ctx, q), s.Flow.Restore(ctx, q))
-		case action.KindDecision:
-			if q, err := recordedInput(e, action.PartInputBefore); err == nil && q != nil && l.Status == action.StatusRefused {
-				s.Monitor.Denied(q)
-			}
-		case action.KindOutcome, action.KindUnknown, action.KindLate:
-			q := open[l.Action]
-			if q == nil {
-				return nil
-			}
-			if after, err := recordedInput(e, action.PartInputAfter); err == nil && after != nil {
-				q = after
-			}
-			s.Monitor.Settle(ctx, q, l.Status)
-			s.Seen.Settle(ctx, q, l.Status)
-			s.Flow.Settle(ctx, q, l.Status)
-			delete(open, l.Action)
+		if recent := l.TimeMs >= since; recent || e.Index >= learnt {
+			return s.restoreEntry(ctx, e, open, recent, e.Index >= learnt)
 		}
 		return nil
 	})
@@ -178,12 +155,63 @@ func (s *Sallyport) restore(ctx context.Context) error {
 		return fmt.Errorf("restore: %w", err)
 	}
 	s.Monitor.Ready()
+	s.Profiles.Ready()
+	s.Alarms.Ready()
 	if err := s.Enforcer.Restore(ctx); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
 	for _, q := range open { // enforce has made them unknown
 		s.Monitor.Settle(ctx, q, action.StatusUnknown)
+		s.Profiles.Settle(ctx, q, action.StatusUnknown)
 		s.Flow.Settle(ctx, q, action.StatusUnknown)
+	}
+	return nil
+}
+
+// restoreEntry feeds one record. Counters and labels want what is recent, profiles what is new to them.
+func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[string]*action.Query, recent, fresh bool) error {
+	l := e.Leaf
+	switch l.Kind {
+	case action.KindAlert:
+		s.restoreAlert(e)
+	case action.KindIntent:
+		q, err := recordedInput(e, action.PartInputBefore)
+		if err != nil || q == nil {
+			return err
+		}
+		open[l.Action] = q
+		s.Alarms.Replay(q)
+		if fresh {
+			err = s.Profiles.Restore(ctx, q)
+		}
+		if recent {
+			err = errors.Join(err, s.Monitor.Restore(ctx, q), s.Flow.Restore(ctx, q))
+		}
+		return err
+	case action.KindDecision:
+		if q, err := recordedInput(e, action.PartInputBefore); err == nil && q != nil && l.Phase != action.After {
+			s.Alarms.Replay(q)
+			if l.Status == action.StatusRefused && recent {
+				s.Monitor.Denied(q)
+			}
+			if l.Status == action.StatusRefused && fresh {
+				s.Profiles.Denied(q)
+			}
+		}
+	case action.KindOutcome, action.KindUnknown, action.KindLate:
+		q := open[l.Action]
+		if q == nil {
+			return nil
+		}
+		s.Profiles.Settle(ctx, q, l.Status) // learns what it saw at gate one
+		if after, err := recordedInput(e, action.PartInputAfter); err == nil && after != nil {
+			q = after
+		}
+		if recent {
+			s.Monitor.Settle(ctx, q, l.Status)
+			s.Flow.Settle(ctx, q, l.Status)
+		}
+		delete(open, l.Action)
 	}
 	return nil
 }

@@ -92,7 +92,7 @@ type Policy struct {
 }
 
 // Config is what the listener needs. New requires Gate; Approvals, Identities, Switch, Tools, Index and
-// Follow are required throughout. Where Policies, Log or Metrics is nil, its route says that nothing is
+// Follow are required throughout. Where Policies, Alerts, Log or Metrics is nil, its route says that nothing is
 // there.
 type Config struct {
 	// Tenant is whose columns these are; callers of other tenants are refused. "" means "default".
@@ -117,6 +117,7 @@ type Config struct {
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
 	LogPublic bool         // serves Log to everybody, without any credential
 	Metrics   http.Handler
+	Alerts    Alerts // nil: no alert can be shown or answered
 
 	StreamFor   time.Duration // how long one stream lasts before the reader has to come again; 0 means 5 min
 	StreamQuiet time.Duration // after which a comment is sent; 0 means 15 s
@@ -225,6 +226,8 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "DELETE /v1/records/{name}", Scopes: to(tenant), Serve: d.deleteRecord},
 		{Pattern: "GET /v1/stream", Scopes: to(viewer, auditor), Wait: -1, Serve: d.stream},
 		{Pattern: "GET /v1/alerts", Scopes: to(viewer, auditor), Serve: d.listAlerts},
+		{Pattern: "GET /v1/alerts/{index}", Scopes: to(viewer, auditor), Serve: d.showAlert},
+		{Pattern: "POST /v1/alerts/{index}/acknowledge", Scopes: to(approver), Serve: d.acknowledgeAlert},
 		{Pattern: "GET /v1/policies", Scopes: to(viewer, author, polApp, auditor), Serve: d.listPolicies},
 
 		{Pattern: "GET /v1/agents", Scopes: to(viewer, admin), Serve: d.listAgents},

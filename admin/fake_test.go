@@ -22,6 +22,7 @@ import (
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/monitor"
 	"github.com/sallyport/sallyport/store/memory"
 	"github.com/sallyport/sallyport/tools"
 )
@@ -137,6 +138,21 @@ func (v view) Alerts(_ context.Context, f index.Filter, limit int, cursor string
 	return v.all(f, limit, cursor)
 }
 
+// oneAlert is a ledger with one alert, at index 7.
+type oneAlert struct{}
+
+func (oneAlert) Alert(_ context.Context, index uint64) (monitor.Alert, error) {
+	if index != 7 {
+		return monitor.Alert{}, ErrNoAlert
+	}
+	return monitor.Alert{Summary: "odd", Alerts: []string{monitor.Unusual}, Reasons: []string{}, Agent: "bot", Count: 1}, nil
+}
+
+func (o oneAlert) Acknowledge(ctx context.Context, index uint64, _ string, _ bool, _ string) error {
+	_, err := o.Alert(ctx, index)
+	return err
+}
+
 // tokens reads bearer tokens; the header X-Peer plays the uid that a unix socket would prove.
 type tokens struct{ *identity.Tokens }
 
@@ -199,7 +215,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
-		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file,
+		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{},
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
 		},

@@ -118,7 +118,7 @@ func translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound, ErrNoRecord):
+	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound, ErrNoRecord, ErrNoAlert):
 		return gateway.Refuse(gateway.CodeNotFound, "")
 	case is(ErrRecordUnseen):
 		return gateway.Refuse(gateway.CodeIfMatch, "")

@@ -49,6 +49,7 @@ type Config struct {
 	Hear       func(ctx context.Context, session string, s *action.Subject, said Said)          // nil: nobody listens
 	Notify     func(q *action.Query, o action.Obligation)                                       // carries notify obligations out, without blocking; nil: they deny
 	Denied     func(q *action.Query)                                                            // told of each deny at gate one; nil: nobody counts
+	Asked      func(q *action.Query)                                                            // told of each ask at gate one once it is on record; nil: nobody listens
 	// History replays every record of the log, oldest first; nil: start empty. Index is the record's.
 	History func(ctx context.Context, fn func(index uint64, r *action.Record) error) error
 
@@ -103,6 +104,9 @@ func New(cfg Config) (*Enforcer, error) {
 	}
 	if cfg.Denied == nil {
 		cfg.Denied = func(*action.Query) {}
+	}
+	if cfg.Asked == nil {
+		cfg.Asked = func(*action.Query) {}
 	}
 	if cfg.Hear == nil {
 		cfg.Hear = func(context.Context, string, *action.Subject, Said) {}

@@ -187,9 +187,12 @@ func (e *Enforcer) stop(ctx context.Context, x *entry, sess *sessionState) (acti
 	if v == action.Quarantine {
 		e.cfg.Quarantine(ctx, &x.att.Subject, x.att.Session, x.decision.Deciding())
 	}
-	if v != action.Ask {
-		if x.judgement.raw != nil {
-			e.cfg.Denied(x.judgement.raw)
+	switch raw := x.judgement.raw; {
+	case v == action.Ask && raw != nil:
+		e.cfg.Asked(raw)
+	case v != action.Ask:
+		if raw != nil {
+			e.cfg.Denied(raw)
 		}
 		e.finish(x)
 	}

@@ -73,10 +73,23 @@ func stepOf(e Entry, l *learner) Step {
 	if e.Sealed {
 		s.sealed, s.learned = true, l.learn(e)
 	}
-	if r.Verdict != "" {
+	switch {
+	case r.Verdict != "":
 		s.readReason(e)
+	case r.Kind == action.KindAlert:
+		s.readSummary(e)
 	}
 	return s
+}
+
+// readSummary takes the sentence of an alert as its reason.
+func (s *Step) readSummary(e Entry) {
+	var detail struct {
+		Summary string `json:"summary"`
+	}
+	if b := open(e, action.PartDetail); b != nil && json.Unmarshal(b, &detail) == nil {
+		s.Reason = clean(detail.Summary, maxTextBytes)
+	}
 }
 
 // open returns a part, or nil if it is missing, erased or too large. What cannot be opened is only not

@@ -34,6 +34,8 @@ const (
 	PerUser    Key = "user"
 	PerTool    Key = "tool"
 	PerSession Key = "session"
+	// PerRecipient counts an action under each of its recipients and hosts, and states the highest value.
+	PerRecipient Key = "recipient"
 )
 
 // Window is the time that a counter looks back. It slides in steps of a twelfth: the value covers at
@@ -158,8 +160,8 @@ func (c *Counter) check() error {
 	if c.Name == "" {
 		return fmt.Errorf("monitor: a counter has no name")
 	}
-	if !slices.Contains([]Key{PerAgent, PerUser, PerTool, PerSession}, c.Key) {
-		return fmt.Errorf("monitor: counter %q: key %q is not agent, user, tool or session", c.Name, c.Key)
+	if !slices.Contains([]Key{PerAgent, PerUser, PerTool, PerSession, PerRecipient}, c.Key) {
+		return fmt.Errorf("monitor: counter %q: key %q is not agent, user, tool, session or recipient", c.Name, c.Key)
 	}
 	if c.Window.length() == 0 {
 		return fmt.Errorf("monitor: counter %q: window %q is not minute, hour, day, week or month", c.Name, c.Window)
@@ -250,15 +252,38 @@ func scale(a action.Amount, exponent int) (int64, bool) {
 	return v, v <= action.MaxNumber
 }
 
-// key is the keyed hash under which q counts in counter i.
-func (m *Counters) key(i int, q *action.Query) uint64 {
+// key is the keyed hash under which q, on behalf of who, counts in counter i.
+func (m *Counters) key(i int, q *action.Query, who string) uint64 {
 	var h maphash.Hash
 	h.SetSeed(m.seed)
-	for _, s := range []string{m.counters[i].Name, q.Subject.Tenant, m.counters[i].who(q)} {
+	for _, s := range []string{m.counters[i].Name, q.Subject.Tenant, who} {
 		maphash.WriteComparable(&h, len(s))
 		h.WriteString(s)
 	}
 	return h.Sum64()
+}
+
+// keys are the hashes under which q counts in counter i, each once.
+func (m *Counters) keys(i int, q *action.Query) []uint64 {
+	if m.counters[i].Key != PerRecipient {
+		return []uint64{m.key(i, q, m.counters[i].who(q))}
+	}
+	var out []uint64
+	add := func(who string) {
+		if k := m.key(i, q, who); !slices.Contains(out, k) {
+			out = append(out, k)
+		}
+	}
+	for _, r := range q.Action.Recipients {
+		add("to " + r.Kind + " " + strings.ToLower(r.Value))
+	}
+	for _, u := range q.Action.URLs {
+		add("host " + u.Host + " " + u.Account)
+	}
+	if len(out) == 0 {
+		add("")
+	}
+	return out
 }
 
 func (c *Counter) who(q *action.Query) string {
@@ -300,19 +325,29 @@ func (m *Counters) values(q *action.Query) []action.Counter {
 		if _, known := m.share(c, q); !known || !m.ready {
 			continue
 		}
-		key := m.key(i, q)
+		if v, ok := m.value(i, q, own); ok {
+			out[i].State, out[i].Value = action.StateKnown, min(max(v, 0), action.MaxNumber)
+		}
+	}
+	return out
+}
+
+// value is the highest value of counter i over q's keys, without q's own bookings. It needs mu.
+func (m *Counters) value(i int, q *action.Query, own []booking) (highest int64, known bool) {
+	c := &m.counters[i]
+	for _, key := range m.keys(i, q) {
 		v, ok := m.cells.value(key, m.step(c), m.latest)
 		if !ok {
-			continue
+			return 0, false
 		}
 		for _, b := range own {
 			if b.counter == i && b.key == key && m.step(c)-b.step <= steps {
 				v -= b.amount
 			}
 		}
-		out[i].State, out[i].Value = action.StateKnown, min(max(v, 0), action.MaxNumber)
+		highest = max(highest, v)
 	}
-	return out
+	return highest, true
 }
 
 func (m *Counters) step(c *Counter) int64 {
@@ -352,9 +387,11 @@ func (m *Counters) book(q *action.Query) error {
 		if n == 0 || !known {
 			continue
 		}
-		b := booking{counter: i, key: m.key(i, q), step: m.step(c), amount: n}
-		m.cells.add(b.key, b.step, n, m.expiry(c))
-		books = append(books, b)
+		for _, key := range m.keys(i, q) {
+			b := booking{counter: i, key: key, step: m.step(c), amount: n}
+			m.cells.add(b.key, b.step, n, m.expiry(c))
+			books = append(books, b)
+		}
 	}
 	m.open[q.ID] = books
 	return nil
@@ -405,7 +442,9 @@ func (m *Counters) Denied(q *action.Query) {
 	m.latest = max(m.latest, q.Context.Time.UnixMilli)
 	for i := range m.counters {
 		if c := &m.counters[i]; c.What == "denied" && c.counts(q.Action.Effect) {
-			m.cells.add(m.key(i, q), m.step(c), 1, m.expiry(c))
+			for _, key := range m.keys(i, q) {
+				m.cells.add(key, m.step(c), 1, m.expiry(c))
+			}
 		}
 	}
 }

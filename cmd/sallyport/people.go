@@ -326,12 +326,3 @@ func (a *app) toolsCommand() *cobra.Command {
 	})
 	return cmd
 }
-
-func (a *app) alertsCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "alerts", Short: "What was found odd", Aliases: []string{"alert"}}
-	cmd.AddCommand(&cobra.Command{
-		Use: "list", Short: "Alerts, the latest first", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return show(a, cmd, "/people/v1/alerts", 200, a.step) },
-	})
-	return cmd
-}

@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package monitor
+
+import (
+	"container/list"
+	"context"
+	"errors"
+	"math"
+	"sync"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+)
+
+// ProfilesConfig configures Profiles.
+type ProfilesConfig struct {
+	Key           []byte  // required: 16 secret bytes that stay the same; snapshots are of use only with them
+	Rules         *Rules  // known chains of actions; nil: none
+	AlarmsPerDay  float64 // false alarms that are accepted per agent and day; 0 means DefaultAlarms
+	MaxAgents     int     // profiles in memory, the least recently used dropped first; 0 means 4,096
+	MaxSessions   int     // sessions whose order of tools is known; 0 means 4,096
+	MaxOpen       int     // actions that may be open at once; 0 means 65,536
+	Fresh         bool    // there is no past, as after Ready
+	Alarm         func(q *action.Query)
+	WithoutSignal [signals]bool // signals that do not count; measurements leave one out
+}
+
+// DefaultAlarms is the number of false alarms per agent and day if nothing else is said.
+const DefaultAlarms = 1.0
+
+const (
+	warmUp   = 30   // actions whose scores say nothing yet
+	minHist  = 20   // scores that a rank needs
+	halfLife = 15.0 // minutes
+	perDay   = 200  // actions of a day that the budget assumes at least
+	margin   = 2.0  // bits above everything seen, from which on an action is unusual in any case
+	maxTools = 4096 // tools whose users are counted, in a group of peers
+	free     = 3.0  // bits of rarity that raise no risk: every eighth action is as rare
+)
+
+// Profiles is the Reserver that states action.Monitor: how unusual an action is for its agent, by a
+// profile of fixed size for each agent in each attested version, with its peers as a prior. It learns only
+// from actions that were permitted and done. A new version starts from what the one before has learnt.
+// All methods are safe for concurrent use and do no I/O.
+type Profiles struct {
+	cfg ProfilesConfig
+	key hashKey
+
+	mu       sync.Mutex // guards below
+	ready    bool
+	agents   map[uint64]*list.Element // of *profile
+	order    *list.List               // front is the most recently used
+	latest   map[uint64]uint64        // of an agent in any version: its profile
+	groups   map[uint64]*group
+	sessions map[uint64]*list.Element // of *trail
+	trails   *list.List
+	open     map[string]act // by action id
+}
+
+// group is what the agents of a tenant with the same role do.
+type group struct {
+	profile profile // only counts and past scores are kept
+	agents  int64
+	tools   map[uint64]int64 // agents that have used each
+}
+
+// trail is what happened in a session of late.
+type trail struct {
+	Key    uint64
+	Prev   [2]uint64 // the last tools, the latest first
+	Events [trailEvents]event
+	Next   uint32
+}
+
+var _ enforce.Reserver = (*Profiles)(nil)
+
+// NewProfiles returns profiles that know nothing.
+func NewProfiles(c ProfilesConfig) (*Profiles, error) {
+	if len(c.Key) != 16 {
+		return nil, errors.New("monitor: config field Key must hold 16 bytes")
+	}
+	for _, d := range []struct {
+		v   *int
+		def int
+	}{{&c.MaxAgents, 4096}, {&c.MaxSessions, 4096}, {&c.MaxOpen, 1 << 16}} {
+		if *d.v <= 0 {
+			*d.v = d.def
+		}
+	}
+	if c.AlarmsPerDay <= 0 {
+		c.AlarmsPerDay = DefaultAlarms
+	}
+	if c.Rules == nil {
+		c.Rules = &Rules{}
+	}
+	if c.Alarm == nil {
+		c.Alarm = func(*action.Query) {}
+	}
+	m := &Profiles{cfg: c, key: keyFrom(c.Key), ready: c.Fresh}
+	m.reset()
+	return m, nil
+}
+
+func (m *Profiles) reset() {
+	m.agents, m.order, m.latest = map[uint64]*list.Element{}, list.New(), map[uint64]uint64{}
+	m.groups, m.sessions, m.trails = map[uint64]*group{}, map[uint64]*list.Element{}, list.New()
+	m.open = map[string]act{}
+}
+
+// Ready says that the past was fed in, or that there is none. Until then nothing is known.
+func (m *Profiles) Ready() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.ready = true
+}
+
+// verdict is what the profiles say of one action.
+type verdict struct {
+	usual
+	p       float64 // conformal p-value; 1 if there is nothing to compare with
+	known   bool    // there is
+	unusual bool
+	risk    float64 // bits
+	learned uint32
+	days    int64
+	peers   int64 // other agents of the group
+	using   int64 // of them, using the tool
+	reached int
+	chains  uint64 // rules that a completes, by number
+}
+
+// judge needs mu. At the first gate it looks for chains, and closes what matches left open in a. It changes
+// nothing else and allocates nothing.
+func (m *Profiles) judge(a *act, gate bool) (v verdict) {
+	p, g := m.profileOf(a), m.groups[a.Group]
+	peers := &nobody.profile
+	if g != nil {
+		peers = &g.profile
+	}
+	t := &nowhere
+	if e, ok := m.sessions[a.Session]; ok {
+		t = e.Value.(*trail)
+	}
+	v.usual = m.key.score(p, peers, a, t.Prev)
+	if gate {
+		if v.first != action.Yes {
+			a.Matches &^= m.cfg.Rules.tool
+		}
+		if v.dest != action.Yes {
+			a.Matches &^= m.cfg.Rules.dest
+		}
+		v.chains = m.cfg.Rules.completed(t, a)
+	}
+	for s, off := range m.cfg.WithoutSignal {
+		if off {
+			v.total -= v.bits[s]
+			v.bits[s] = 0
+		}
+	}
+	v.p, v.risk, v.learned = 1, p.decayed(a.Ms), p.Learned
+	if p.FirstMs > 0 {
+		v.days = days(a.Ms, p.FirstMs)
+	}
+	if scale := p; p.HistN >= minHist || peers.HistN >= minHist {
+		if p.HistN < minHist {
+			scale = peers
+		}
+		var top float64
+		v.p, top = scale.rank(v.total, a.Tie)
+		v.known = true
+		v.unusual = v.p <= m.threshold(p) || v.total > top+margin
+		v.risk += max(0, -math.Log2(max(v.p, 1.0/maxHist))-free)
+		if v.total > top {
+			v.risk += min(v.total-top, maxBits) / 2
+		}
+	}
+	if g != nil {
+		v.using, v.peers = g.tools[a.Tool], g.agents
+		if p.Key == a.Agent {
+			v.peers--
+		}
+		if v.first == action.No {
+			v.using--
+		}
+		v.using = min(max(v.using, 0), v.peers)
+	}
+	if v.dest == action.Yes {
+		v.reached = p.reached()
+	}
+	return v
+}
+
+// What nobody has done, nowhere.
+var (
+	nobody  = &group{}
+	nowhere trail
+)
+
+// profileOf needs mu. An agent in a new version is judged by the one before.
+func (m *Profiles) profileOf(a *act) *profile {
+	if e, ok := m.agents[a.Agent]; ok {
+		return e.Value.(*profile)
+	}
+	if e, ok := m.agents[m.latest[a.Base]]; ok {
+		return e.Value.(*profile)
+	}
+	return &nobody.profile
+}
+
+// rate is how many of an agent's actions may be unusual without being an attack.
+func (m *Profiles) rate(p *profile) float64 {
+	n := float64(p.PerDay)
+	if n < 1 { // the first day
+		n = max(float64(p.Today), perDay)
+	}
+	return min(m.cfg.AlarmsPerDay/n, 0.05)
+}
+
+// threshold is the p-value at which an action of p is unusual. Scores of real traffic are not quite
+// exchangeable, so it follows the alarms that there were, within a factor of maxAdapt.
+func (m *Profiles) threshold(p *profile) float64 {
+	return min(m.rate(p)*math.Exp(float64(p.Adapt)), 0.05)
+}
+
+const (
+	maxAdapt  = 0.5 // a factor of 1.6
+	settled   = 500 // actions after which the threshold follows the alarms; before, everything is still new
+	adaptRate = 0.1 // by which an alarm lowers the logarithm of the threshold
+)
+
+// adapt lowers the threshold a little after an alarm, and raises it a very little after anything else, so
+// that in the long run there are as many alarms as the budget allows.
+func (m *Profiles) adapt(p *profile, unusual bool) {
+	step := adaptRate * m.rate(p)
+	if unusual {
+		step -= adaptRate
+	}
+	p.Adapt = float32(min(max(float64(p.Adapt)+step, -maxAdapt), maxAdapt))
+}
+
+func (p *profile) decayed(ms int64) float64 {
+	if p.RiskMs == 0 {
+		return 0
+	}
+	return float64(p.Risk) * math.Exp2(-float64(max(ms-p.RiskMs, 0))/(halfLife*60_000))
+}
+
+func days(now, then int64) int64 { return max(now-then, 0) / (24 * 3600 * 1000) }
+
+// Inform states how unusual q is. At gate two it judges the action as it was at gate one.
+func (m *Profiles) Inform(_ context.Context, q *action.Query) (action.Part, error) {
+	a := m.key.look(q)
+	a.Matches = m.cfg.Rules.matches(q, false, false)
+	m.mu.Lock()
+	if was, ok := m.open[q.ID]; ok {
+		a = was
+	}
+	if !m.ready {
+		m.mu.Unlock()
+		return action.UnknownMonitor(), nil
+	}
+	v := m.judge(&a, q.Phase != action.After)
+	m.mu.Unlock()
+	return m.part(q, &v, a.Ms), nil
+}
+
+// part puts v into facts and words.
+func (m *Profiles) part(q *action.Query, v *verdict, ms int64) action.Monitor {
+	p := action.Monitor{State: action.StateKnown, Learning: action.TriOf(v.learned < warmUp+minHist), FirstTool: v.first, FirstDest: v.dest,
+		P: milli(v.p), Risk: milli(1 - math.Exp2(-v.risk/4))}
+	if !v.known { // there is nothing to compare with: the numbers are the worst, the first uses are known
+		p.State, p.Risk, p.P = action.StateUnknown, action.MaxMilli, 0
+	}
+	if v.toolM != 0 {
+		p.ToolAgeD = days(ms, int64(v.toolM)*60_000)
+	}
+	if v.dest == action.No && v.destM != 0 {
+		p.DestAgeD = days(ms, int64(v.destM)*60_000)
+	}
+	if v.peers > 0 {
+		p.PeerShare = int(v.using * action.MaxMilli / v.peers)
+	}
+	p.Alerts = m.cfg.Rules.names(v.chains)
+	if v.unusual {
+		p.Alerts = append(p.Alerts, Unusual)
+	}
+	if len(p.Alerts) > 0 || v.first == action.Yes || v.dest == action.Yes || v.known && v.p <= 0.05 {
+		p.Reasons = m.reasons(q, v)
+	}
+	return p
+}
+
+func milli(x float64) int { return int(math.Round(min(max(x, 0), 1) * action.MaxMilli)) }
+
+// Reserve notes that q is on its way, and passes its alarm on. Nothing is compared: a profile is no cap.
+func (m *Profiles) Reserve(ctx context.Context, q *action.Query) error {
+	if err := m.Restore(ctx, q); err != nil {
+		return err
+	}
+	if len(q.Context.Monitor.Alerts) > 0 {
+		m.cfg.Alarm(q)
+	}
+	return nil
+}
+
+// Restore notes an intent of an earlier process.
+func (m *Profiles) Restore(_ context.Context, q *action.Query) error {
+	a := m.key.look(q)
+	a.Matches = m.cfg.Rules.matches(q, false, true)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if _, again := m.open[q.ID]; again {
+		return nil // from a snapshot
+	}
+	if len(m.open) >= m.cfg.MaxOpen {
+		return errors.New("monitor: too many actions are open")
+	}
+	m.open[q.ID] = a
+	m.trail(a.Session).note(&a)
+	return nil
+}
+
+// Settle learns from an action that was done. One that failed or that nobody knows the end of still
+// counts as risk.
+func (m *Profiles) Settle(_ context.Context, q *action.Query, s action.Status) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	a, ok := m.open[q.ID]
+	if !ok {
+		return
+	}
+	delete(m.open, q.ID)
+	switch s {
+	case action.StatusDone, action.StatusReleased, action.StatusWithheld, action.StatusHeld:
+	case action.StatusFailed, action.StatusUnknown:
+		m.worry(&a, 0)
+		return
+	default:
+		return
+	}
+	v := m.worry(&a, 0)
+	p, g := m.profile(&a), m.group(a.Group)
+	t := m.trail(a.Session)
+	if p.since(a.Tool) == 0 && (len(g.tools) < maxTools || g.tools[a.Tool] > 0) {
+		g.tools[a.Tool]++
+	}
+	if v.known && p.Learned > settled {
+		m.adapt(p, v.unusual)
+	}
+	m.key.learn(p, &g.profile, &a, t.Prev, v.total)
+	t.Prev[1], t.Prev[0] = t.Prev[0], a.Tool
+	if p.Learned == freezeAt {
+		p.Ref, p.RefMs = p.Live, a.Ms
+	}
+}
+
+// freezeAt is the number of learned actions at which a profile's reference is frozen.
+const freezeAt = 500
+
+// worry raises the risk of a's agent by how unusual a was, and by extra bits.
+func (m *Profiles) worry(a *act, extra float64) verdict {
+	v := m.judge(a, false)
+	p := m.profile(a)
+	p.Risk, p.RiskMs = float32(min(v.risk+extra, 64)), max(a.Ms, p.RiskMs)
+	return v
+}
+
+// Denied counts a refused action: as risk and among the refusals, never as usual.
+func (m *Profiles) Denied(q *action.Query) {
+	a := m.key.look(q)
+	a.Matches = m.cfg.Rules.matches(q, true, true)
+	m.mu.Lock()
+	m.worry(&a, 0.5)
+	m.profile(&a).refuse(true)
+	m.trail(a.Session).note(&a)
+	live := m.ready
+	m.mu.Unlock()
+	if live {
+		m.Asked(q)
+	}
+}
+
+// Asked passes on the alarm of an action that waits for a person.
+func (m *Profiles) Asked(q *action.Query) {
+	if len(q.Context.Monitor.Alerts) > 0 {
+		m.cfg.Alarm(q)
+	}
+}
+
+// profile returns a's profile, making it if there is none. It needs mu.
+func (m *Profiles) profile(a *act) *profile {
+	if e, ok := m.agents[a.Agent]; ok {
+		m.order.MoveToFront(e)
+		return e.Value.(*profile)
+	}
+	p := &profile{}
+	if e, ok := m.agents[m.latest[a.Base]]; ok {
+		*p = *e.Value.(*profile)
+	}
+	p.Key, p.Group = a.Agent, a.Group
+	m.put(p, a.Base)
+	return p
+}
+
+// put needs mu.
+func (m *Profiles) put(p *profile, base uint64) {
+	for len(m.agents) >= m.cfg.MaxAgents {
+		old := m.order.Back()
+		gone := old.Value.(*profile)
+		if g := m.groups[gone.Group]; g != nil {
+			g.agents--
+		}
+		delete(m.agents, gone.Key)
+		m.order.Remove(old)
+	}
+	if len(m.latest) >= 2*m.cfg.MaxAgents {
+		clear(m.latest) // a new version then starts from nothing
+	}
+	m.latest[base] = p.Key
+	m.agents[p.Key] = m.order.PushFront(p)
+	m.group(p.Group).agents++
+}
+
+// group returns the peers of a key, making them if there are none. It needs mu.
+func (m *Profiles) group(key uint64) *group {
+	g := m.groups[key]
+	if g == nil {
+		if len(m.groups) >= m.cfg.MaxAgents {
+			clear(m.groups)
+		}
+		g = &group{tools: map[uint64]int64{}}
+		m.groups[key] = g
+	}
+	return g
+}
+
+// trail returns the trail of a session, making it if there is none. It needs mu.
+func (m *Profiles) trail(session uint64) *trail {
+	if e, ok := m.sessions[session]; ok {
+		m.trails.MoveToFront(e)
+		return e.Value.(*trail)
+	}
+	for len(m.sessions) >= m.cfg.MaxSessions {
+		old := m.trails.Back()
+		delete(m.sessions, old.Value.(*trail).Key)
+		m.trails.Remove(old)
+	}
+	t := &trail{Key: session}
+	m.sessions[session] = m.trails.PushFront(t)
+	return t
+}
