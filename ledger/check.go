@@ -8,7 +8,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"runtime"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/action"
 	"golang.org/x/mod/sumdb/note"
@@ -67,8 +70,9 @@ func (c *checker) problem(index *uint64, where, what string) {
 	}
 }
 
-// leaf takes the next leaf in order. It returns nil if the bytes are no leaf.
-func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
+// leaf takes the next leaf in order.
+func (c *checker) leaf(index uint64, raw []byte, known *checked) {
+	h, l := known.hash, known.leaf
 	if c.opt.Progress != nil && index%4096 == 0 {
 		c.opt.Progress(index)
 	}
@@ -84,10 +88,9 @@ func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
 	if c.tiles != nil {
 		c.tiles.add(c, raw, h)
 	}
-	l, err := DecodeLeaf(raw)
-	if err != nil {
-		c.problem(&index, "leaf", err.Error())
-		return nil
+	if known.err != nil {
+		c.problem(&index, "leaf", known.err.Error())
+		return
 	}
 	c.epoch(index, l, before)
 	if l.Kind == action.KindAnchor {
@@ -100,7 +103,6 @@ func (c *checker) leaf(index uint64, raw []byte, h hash) *Leaf {
 		c.report.FirstMs = l.LogMs
 	}
 	c.report.LastMs = max(c.report.LastMs, l.LogMs)
-	return l
 }
 
 // chain checks that nothing of the session is missing before this leaf.
@@ -223,6 +225,27 @@ func (c *checker) signed(b []byte) error {
 		}
 	}
 	return err
+}
+
+// signatures checks the signatures of checkpoints, several at a time.
+func (c *checker) signatures(notes []Checkpoint) {
+	errs := make([]error, len(notes))
+	var at atomic.Int64
+	var work sync.WaitGroup
+	for range runtime.GOMAXPROCS(0) {
+		work.Go(func() {
+			for i := int(at.Add(1)) - 1; i < len(notes); i = int(at.Add(1)) - 1 {
+				errs[i] = c.signed(notes[i].Note)
+			}
+		})
+	}
+	work.Wait()
+	for i, err := range errs {
+		if err != nil {
+			c.problem(nil, fmt.Sprintf("checkpoint %d", notes[i].Size), err.Error())
+		}
+	}
+	c.report.Signatures += uint64(len(notes))
 }
 
 // cosigned takes a checkpoint that witnesses may have cosigned; the log is held against it.

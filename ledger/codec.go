@@ -12,7 +12,8 @@ import (
 // codec writes (dec false) or reads (dec true) canonical JSON whose members come in a fixed order and
 // are left out when they are zero. Reading accepts only what writing produces.
 type codec struct {
-	buf   []byte // written so far, or what is read
+	buf   []byte // written so far
+	in    string // what is read; the strings that were read are slices of it
 	at    int    // read position
 	dec   bool
 	comma bool // the open object has a member already
@@ -41,7 +42,7 @@ func (c *codec) expect(s string) {
 
 // take consumes s if it comes next.
 func (c *codec) take(s string) bool {
-	if len(c.buf)-c.at < len(s) || string(c.buf[c.at:c.at+len(s)]) != s {
+	if len(c.in)-c.at < len(s) || c.in[c.at:c.at+len(s)] != s {
 		return false
 	}
 	c.at += len(s)
@@ -110,10 +111,10 @@ func (c *codec) str(s string) string {
 	}
 	c.expect(`"`)
 	from := c.at
-	for c.at < len(c.buf) && plain(c.buf[c.at]) {
+	for c.at < len(c.in) && plain(c.in[c.at]) {
 		c.at++
 	}
-	s = string(c.buf[from:c.at])
+	s = c.in[from:c.at]
 	c.expect(`"`)
 	return s
 }
@@ -140,10 +141,10 @@ func number(c *codec, name string, p *int64) {
 		return
 	}
 	from := c.at
-	for c.at < len(c.buf) && (c.buf[c.at] == '-' || c.buf[c.at] >= '0' && c.buf[c.at] <= '9') && c.at-from < 18 {
+	for c.at < len(c.in) && (c.in[c.at] == '-' || c.in[c.at] >= '0' && c.in[c.at] <= '9') && c.at-from < 18 {
 		c.at++
 	}
-	s := string(c.buf[from:c.at])
+	s := c.in[from:c.at]
 	n, err := strconv.ParseInt(s, 10, 64)
 	if err != nil || n == 0 || n > action.MaxNumber || n < -action.MaxNumber || strconv.FormatInt(n, 10) != s {
 		c.fail("number is not canonical")

@@ -164,7 +164,7 @@ func DecodeLeaf(b []byte) (*Leaf, error) {
 		return nil, fmt.Errorf("ledger: leaf of %d bytes is larger than %d", len(b), MaxLeafBytes)
 	}
 	l := &Leaf{}
-	c := codec{buf: b, dec: true}
+	c := codec{in: string(b), dec: true}
 	l.walk(&c)
 	if c.err == nil && c.at != len(b) {
 		c.fail("bytes after the leaf")

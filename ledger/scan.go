@@ -21,6 +21,7 @@ type scanner struct {
 	last     place      // where the last batch begins
 	visit    func(e scanned) error
 	sealed   func(cp Checkpoint, end place) error // called after each checkpoint; may be nil
+	ahead    *ahead                               // what is known of the frames of the segment beforehand; may be nil
 }
 
 // place is a position in a segment.
@@ -36,6 +37,7 @@ type scanned struct {
 	at       place
 	raw      []byte
 	payloads []frame
+	checked  *checked // nil if nobody looked ahead
 }
 
 // errRoot means that a frame is whole and yet no checkpoint of what stands before it.
@@ -72,7 +74,7 @@ func (s *scanner) segment(number uint64, data []byte) error {
 	}
 	from := at
 	for at < int64(len(data)) {
-		f, err := parseFrame(data[at:])
+		f, known, err := s.frame(data, at)
 		if err == errFrameEnd {
 			break
 		}
@@ -85,7 +87,12 @@ func (s *scanner) segment(number uint64, data []byte) error {
 				return fault(0, err)
 			}
 		case f.kind == frameLeaf:
-			e := scanned{index: next.size, hash: leafHash(f.body), at: place{number, at}, raw: f.body}
+			e := scanned{index: next.size, at: place{number, at}, raw: f.body, checked: known}
+			if known != nil {
+				e.hash = known.hash
+			} else {
+				e.hash = leafHash(f.body)
+			}
 			next.add(e.hash)
 			batch = append(batch, e)
 		case f.kind == framePayload && len(batch) > 0:
@@ -111,6 +118,17 @@ func (s *scanner) segment(number uint64, data []byte) error {
 		return fault(at+int64(rest), errors.New("bytes after the end"))
 	}
 	return nil
+}
+
+// frame parses the frame at an offset, or takes what is known of it beforehand.
+func (s *scanner) frame(data []byte, at int64) (frame, *checked, error) {
+	if s.ahead != nil {
+		if f, known, ok := s.ahead.frame(at); ok {
+			return f, known, nil
+		}
+	}
+	f, err := parseFrame(data[at:])
+	return f, nil, err
 }
 
 // seal ends a batch with its checkpoint f, and visits its leaves if the checkpoint's root is theirs.

@@ -76,7 +76,7 @@ func (c *checker) bundle(path string, n uint64, width int, b []byte, err error) 
 		return false
 	}
 	for i, raw := range leaves {
-		c.leaf(first+uint64(i), raw, leafHash(raw))
+		c.leaf(first+uint64(i), raw, check(nil, raw, nil))
 	}
 	return true
 }

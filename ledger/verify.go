@@ -3,8 +3,8 @@
 package ledger
 
 import (
+	"bytes"
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -190,7 +190,7 @@ func (c *checker) dir(ctx context.Context, src Source) error {
 
 // dirTiles prepares the comparison of the tiles, if there are any.
 func (c *checker) dirTiles(dir string) error {
-	cp, err := os.ReadFile(filepath.Join(dir, "checkpoint"))
+	cp, published, partial, err := c.published(dir)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.note("no published tiles")
 		return nil
@@ -198,12 +198,12 @@ func (c *checker) dirTiles(dir string) error {
 	if err != nil {
 		return fmt.Errorf("ledger: verify: %w", err)
 	}
-	published, err := ParseCheckpoint(cp, c.verifier)
-	if err != nil && c.earlier(cp) {
-		c.note("the published tiles are of the epoch before; the owner makes them anew")
-		return nil
-	}
-	if err != nil {
+	if published.Note == nil {
+		if c.earlier(cp) {
+			c.note("the published tiles are of the epoch before; the owner makes them anew")
+			return nil
+		}
+		_, err := ParseCheckpoint(cp, c.verifier)
 		c.problem(nil, "tiles/checkpoint", err.Error())
 		return nil
 	}
@@ -215,9 +215,48 @@ func (c *checker) dirTiles(dir string) error {
 		return fmt.Errorf("ledger: verify: %w", err)
 	}
 	c.compareTiles(published.Size, func(level int, n uint64, width int) ([]byte, error) {
+		if width < tileWidth {
+			if b := partial[tilePath(level, n, width)]; b != nil {
+				return b, nil
+			}
+		}
 		return readTile(realDisk{}, dir, level, n, width)
 	})
 	return nil
+}
+
+// published reads the checkpoint of the tiles together with its partial tiles, which an owner at work
+// replaces by wider ones: where one is missing and the checkpoint has become another, it reads anew.
+// The Checkpoint has no note if the text is not signed by the log.
+func (c *checker) published(dir string) (text []byte, cp Checkpoint, partial map[string][]byte, err error) {
+	for range 100 {
+		before := text
+		if text, err = os.ReadFile(filepath.Join(dir, "checkpoint")); err != nil {
+			return nil, Checkpoint{}, nil, err
+		}
+		if cp, err = ParseCheckpoint(text, c.verifier); err != nil {
+			return text, Checkpoint{}, nil, nil
+		}
+		partial = map[string][]byte{}
+		whole := true
+		for level := levelEntries; level < 8; level++ {
+			count := cp.Size >> (8 * uint(max(level, 0)))
+			width := int(count % tileWidth)
+			if width == 0 {
+				continue
+			}
+			b, err := readTile(realDisk{}, dir, level, count/tileWidth, width)
+			if err != nil {
+				whole = false
+				break
+			}
+			partial[tilePath(level, count/tileWidth, width)] = b
+		}
+		if whole || bytes.Equal(before, text) {
+			break
+		}
+	}
+	return text, cp, partial, nil
 }
 
 // segments scans the write-ahead log.
@@ -239,8 +278,11 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 		if e.index%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		ref := c.leaf(e.index, e.raw, e.hash)
-		c.payloads(e, ref)
+		if e.checked == nil {
+			e.checked = check(c.keys, e.raw, e.payloads)
+		}
+		c.leaf(e.index, e.raw, e.checked)
+		c.payloads(e.index, e.checked)
 		return nil
 	}
 	s.sealed = func(cp Checkpoint, _ place) error {
@@ -250,8 +292,23 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 		}
 		return nil
 	}
+	read := func(n uint64) ([]byte, error) { return readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes) }
+	var next *ahead
+	defer func() {
+		if next != nil {
+			next.close()
+		}
+	}()
 	for i, n := range numbers {
-		done, err := c.segment(s, wal, numbers[i:], n)
+		now := next
+		if now == nil {
+			now = lookAhead(n, c.keys, read)
+		}
+		if next = nil; i+1 < len(numbers) {
+			next = lookAhead(numbers[i+1], c.keys, read)
+		}
+		done, err := c.segment(s, wal, numbers[i:], now)
+		now.close()
 		if err != nil {
 			return err
 		}
@@ -259,12 +316,7 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 			break
 		}
 	}
-	for _, cp := range notes[max(0, len(notes)-c.opt.Signatures):] {
-		if err := c.signed(cp.Note); err != nil {
-			c.problem(nil, fmt.Sprintf("checkpoint %d", cp.Size), err.Error())
-		}
-		c.report.Signatures++
-	}
+	c.signatures(notes[max(0, len(notes)-c.opt.Signatures):])
 	c.newest(s.cp)
 	return nil
 }
@@ -272,10 +324,18 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 // segment scans one segment and reports whether the log ends in it. Damage is looked at twice: the owner
 // may have been writing there. A segment that was listed and is gone was made ahead: an owner that starts
 // removes such, and what else is missing the head cell and the published checkpoint tell.
-func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done bool, err error) {
+func (c *checker) segment(s *scanner, wal string, rest []uint64, first *ahead) (done bool, err error) {
 	var d *damage
-	for range 3 {
-		data, err := readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes)
+	n := first.number
+	read := func(n uint64) ([]byte, error) { return readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes) }
+	for try := range 3 {
+		var data []byte
+		if try == 0 {
+			<-first.read
+			data, err = first.data, first.err
+		} else {
+			data, err = read(n)
+		}
 		if n > 1 && errors.Is(err, fs.ErrNotExist) {
 			d = nil
 			time.Sleep(20 * time.Millisecond)
@@ -287,9 +347,12 @@ func (c *checker) segment(s *scanner, wal string, rest []uint64, n uint64) (done
 		if firstByte(data) < 0 && len(rest) == 1 {
 			return true, nil // made ahead
 		}
-		read := func(n uint64) ([]byte, error) { return readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes) }
 		if err = s.catchUp(n, data, read); err == nil {
+			if try == 0 {
+				s.ahead = first
+			}
 			err = s.segment(n, data)
+			s.ahead = nil
 		}
 		if err == nil {
 			return false, nil
@@ -334,38 +397,19 @@ func (c *checker) lost(s *scanner, wal string, rest []uint64, d *damage) (bool, 
 	return false, nil
 }
 
-// payloads checks the payload frames of a leaf against it, and opens them where the keys are at hand.
-func (c *checker) payloads(e scanned, leaf *Leaf) {
-	if leaf == nil {
+// payloads reports what was found in the payload frames of a leaf.
+func (c *checker) payloads(index uint64, known *checked) {
+	if known.leaf == nil {
 		return
 	}
-	index := e.index
-	if len(e.payloads) != len(leaf.Parts) {
-		c.problem(&index, "payload", fmt.Sprintf("%d sealed parts stand behind the leaf, which names %d", len(e.payloads), len(leaf.Parts)))
+	if known.parts != len(known.leaf.Parts) {
+		c.problem(&index, "payload", fmt.Sprintf("%d sealed parts stand behind the leaf, which names %d", known.parts, len(known.leaf.Parts)))
 		return
 	}
-	for i, f := range e.payloads {
-		ref := &leaf.Parts[i]
-		p, err := decodePayload(f.body)
-		sum := sha256.Sum256(f.body)
-		if err != nil || p.part != string(ref.Name) || p.kid != ref.Kid || base64url.EncodeToString(sum[:]) != ref.Sealed {
-			c.problem(&index, "payload "+string(ref.Name), "the sealed part is not the one that the leaf names")
-			continue
-		}
-		c.report.Parts.Sealed++
-		if c.keys == nil {
-			continue
-		}
-		salt, data, err := c.keys.unseal(p, leaf.Tenant)
-		switch {
-		case errors.Is(err, ErrErased):
-			c.report.Parts.Erased++
-		case err != nil:
-			c.problem(&index, "payload "+string(ref.Name), err.Error())
-		case !commits(ref, salt, data):
-			c.problem(&index, "payload "+string(ref.Name), "the part does not match its commitment")
-		default:
-			c.report.Parts.Opened++
-		}
+	for _, w := range known.wrong {
+		c.problem(&index, "payload "+w.part, w.what)
 	}
+	c.report.Parts.Sealed += known.count.Sealed
+	c.report.Parts.Erased += known.count.Erased
+	c.report.Parts.Opened += known.count.Opened
 }
