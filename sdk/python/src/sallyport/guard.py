@@ -29,6 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 NOT_ASKED = "Sallyport could not be asked, so the call was not run. Do not try to get around it."
 NOT_RELEASED = "The call was executed, but its result is withheld because it could not be recorded. Do not repeat it."
 PAUSED = {"sallyport": "paused"}
+LOOK = 0.5  # seconds between two looks at a result that a person has before him: the gateway answers these at once
 BEAT = 120.0  # seconds between two signs of life of a long execution; the gateway gives up after ten minutes
 
 
@@ -66,7 +67,14 @@ class Execute:
     arguments: dict[str, Any]
 
 
-Step = Request | Execute
+@dataclass
+class Pause:
+    """The step that a driver carries out by waiting."""
+
+    seconds: float
+
+
+Step = Request | Execute | Pause
 Steps = Generator[Step, Any, Any]
 
 
@@ -132,14 +140,20 @@ def shape(value: Any) -> tuple[Any, bool, Callable[[Any], Any]]:
 def flow(c: Call) -> Steps:
     """Carries one call through both gates. It returns what the caller may have, or raises a SallyportError."""
     n, until = 0, time.monotonic() + c.wait
+    ran = ""  # the action that was executed here, whose result a person looks at
     while True:
-        a = yield from _ask(c, n)
+        try:
+            a = yield from _ask(c, n)
+        except Refused as err:
+            raise Withheld(NOT_RELEASED, action=ran) if ran else err from err.__cause__
+        if ran and a.outcome is None:
+            raise Withheld(NOT_RELEASED, action=ran)
         if a.outcome is not None:
             if a.outcome.status == "released" and _wire.same(a.outcome.result, PAUSED):
                 n += 1  # the tool itself paused; going on with it is an action of its own
                 continue
             if a.outcome.status == "held" and time.monotonic() < until:
-                yield from _wait(c, a, until)
+                yield Pause(LOOK)
                 continue
             return _settle(a.id, a.outcome, None)
         if a.effect == "ask":
@@ -154,7 +168,8 @@ def flow(c: Call) -> Steps:
         if out.paused and out.error is not None:
             raise out.error
         if release.status == "held" and time.monotonic() < until:
-            yield from _wait(c, a, until)
+            ran = a.id
+            yield Pause(LOOK)
             continue
         return _settle(a.id, release, out)
 
@@ -294,7 +309,13 @@ class Guard(_Core):
         try:
             step = next(steps)
             while True:
-                reply: Any = self.client.send(step) if isinstance(step, Request) else self._execute(step, execute)
+                reply: Any = None
+                if isinstance(step, Request):
+                    reply = self.client.send(step)
+                elif isinstance(step, Execute):
+                    reply = self._execute(step, execute)
+                else:
+                    time.sleep(step.seconds)
                 step = steps.send(reply)
         except StopIteration as end:
             return end.value
@@ -368,7 +389,13 @@ class AsyncGuard(_Core):
         try:
             step = next(steps)
             while True:
-                reply: Any = await self.client.send(step) if isinstance(step, Request) else await self._execute(step, execute)
+                reply: Any = None
+                if isinstance(step, Request):
+                    reply = await self.client.send(step)
+                elif isinstance(step, Execute):
+                    reply = await self._execute(step, execute)
+                else:
+                    await asyncio.sleep(step.seconds)
                 step = steps.send(reply)
         except StopIteration as end:
             return end.value
