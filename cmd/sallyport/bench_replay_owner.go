@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
@@ -73,10 +74,13 @@ func (o *replayOwner) bench() *replaybench.Owner {
 	}
 }
 
-// decisions reads every decision of gate one from the ledger.
+// decisions reads the decisions of gate one from the ledger, and those of gate two that held something back.
 func (o *replayOwner) decisions(ctx context.Context, fn func(replaybench.Decided) error) error {
 	return o.Ledger.Records(ctx, func(e ledger.Entry) error {
 		l := e.Leaf
+		if l.Phase == action.After && l.Verdict != "" && l.Verdict != action.Allow {
+			return fn(replaybench.Decided{Action: l.Action, After: true, Verdict: l.Verdict, Rules: append(slices.Clone(l.Rules), l.Codes...)})
+		}
 		if l.Kind != action.KindIntent && l.Kind != action.KindDecision || l.Phase != action.Before {
 			return nil
 		}

@@ -26,6 +26,7 @@ type Case struct {
 	Verdict   action.Verdict `json:"verdict"` // "" if the door refused the call
 	Hint      string         `json:"hint"`
 	Rules     []string       `json:"rules"`
+	RulesTwo  []string       `json:"rules_of_gate_two,omitzero"`
 	Effect    action.Effect  `json:"effect,omitzero"`
 	Flow      *action.Flow   `json:"flow,omitzero"`
 }
@@ -33,7 +34,7 @@ type Case struct {
 // known is what the record holds of one decision.
 type known struct {
 	by         string
-	rules      []string
+	rules, two []string
 	input      *action.Query  // nil unless it was kept
 	unselected action.Verdict // decided again with every object the user's choice; "" where that changes nothing
 }
@@ -51,6 +52,12 @@ func (p *player) facts(ctx context.Context, plays []*played, keep, again bool) (
 	out := map[string]known{}
 	err := p.Decisions(ctx, func(d Decided) error {
 		c := calls[d.Action]
+		if d.After && c != nil {
+			k := out[d.Action]
+			k.two = d.Rules
+			out[d.Action] = k
+			return nil
+		}
 		if _, seen := out[d.Action]; seen || c == nil {
 			return nil
 		}
@@ -136,7 +143,7 @@ func (p *player) wrong(r *played, facts map[string]known, seen func(Case) error)
 		k := facts[c.id]
 		x := Case{Wrong: word, Suite: r.run.Suite, Run: r.run.ID, UserTask: r.run.UserTask, Injection: r.run.Injection, Attacked: r.run.Attack != "",
 			Solved: r.run.Utility, Prompt: r.run.Prompt, Call: i + 1, Server: p.servers[c.call.Tool], Tool: c.call.Tool, Arguments: c.call.Args,
-			Verdict: c.verdict, Hint: c.hint, Rules: k.rules}
+			Verdict: c.verdict, Hint: c.hint, Rules: k.rules, RulesTwo: k.two}
 		if k.input != nil {
 			x.Effect, x.Flow = k.input.Action.Effect, &k.input.Context.Flow
 		}

@@ -20,7 +20,8 @@ import (
 // Owner is a running owner with a data directory of its own, empty at first.
 type Owner struct {
 	Agents, People *Door
-	// Decisions calls fn with every decision of gate one on record, in order.
+	// Decisions calls fn with every decision of gate one on record, and those of gate two that held
+	// something back, in order.
 	Decisions func(ctx context.Context, fn func(Decided) error) error
 	// Redecide decides an input again, under the same policy.
 	Redecide func(ctx context.Context, q *action.Query) (action.Decision, error)
@@ -30,8 +31,9 @@ type Owner struct {
 	Close func() error
 }
 
-// Decided is one recorded decision.
+// Decided is one recorded decision. Of gate two only what was not let through is told, without its input.
 type Decided struct {
+	After   bool
 	Action  string
 	Input   *action.Query
 	Verdict action.Verdict
