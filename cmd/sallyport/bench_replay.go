@@ -26,7 +26,7 @@ type replayFlags struct {
 	dir, tenant, detector, holds, failures string
 	suites                                 []string
 	limit, workers                         int
-	closed, rows                           bool
+	closed, rows, adversary                bool
 }
 
 // replayReport is what bench replay prints.
@@ -94,6 +94,7 @@ An open loop counts a stopped call as a lost task and knows only the attacks tha
 	fl.IntVar(&f.limit, "limit", 0, "replay about so many runs of each suite, spread evenly; 0 means all")
 	fl.IntVar(&f.workers, "workers", 4, "runs at a time")
 	fl.BoolVar(&f.closed, "closed-loop", false, "an agent that does the user's task, obeys every injection and, once refused, tries again")
+	fl.BoolVar(&f.adversary, "adversary", false, "attacks that are hidden, moved and laundered in place of those recorded")
 	fl.BoolVar(&f.rows, "rows", true, "replay again without the user's request, and decide again without selection")
 	_ = cmd.MarkFlagRequired("data")
 	return cmd
@@ -105,6 +106,8 @@ func (f *replayFlags) check() error {
 		return usage("bench replay: --detector %q is neither on nor off", f.detector)
 	case !slices.Contains([]string{"deny", "approve"}, f.holds):
 		return usage("bench replay: --holds %q is neither deny nor approve", f.holds)
+	case f.adversary && (f.closed || f.holds != "deny" || f.failures != ""):
+		return usage("bench replay: --adversary goes with no --closed-loop, --holds or --failures")
 	case f.limit < 0 || f.workers < 1:
 		return usage("bench replay: limit is at least 0 and workers at least 1")
 	}
@@ -116,7 +119,11 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 	if err != nil {
 		return hinted{err, `the folder's format stands in "docs/how-to/measure-on-recorded-attacks.md"`}
 	}
-	if err := d.Only(f.suites, f.limit); err != nil {
+	limit := f.limit
+	if f.adversary {
+		limit = 0 // it counts attacks that succeeded, not runs
+	}
+	if err := d.Only(f.suites, limit); err != nil {
 		return err
 	}
 	for _, n := range d.Notes {
@@ -133,6 +140,9 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 			return nil, err
 		}
 		return o.bench(), nil
+	}
+	if f.adversary {
+		return a.replayAdversary(ctx, f, d, start)
 	}
 	if err := a.replayAll(ctx, f, d, start, &out); err != nil {
 		return fmt.Errorf("bench: %w", err)

@@ -146,6 +146,7 @@ func (s *sessionOf) end(ctx context.Context) error {
 			return err
 		}
 	}
+	s.open = nil
 	return nil
 }
 
