@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/gateway/llm"
 	"github.com/sallyport/sallyport/identity"
 )
 
@@ -22,13 +23,19 @@ var operatorScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, ac
 // bearer proves callers of the TCP listeners by their token.
 type bearer struct{ tokens *identity.Tokens }
 
-// Authenticate reads one Authorization header.
+// Authenticate reads one Authorization header or, where clients of a model's API send it, one x-api-key.
 func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
-	h := r.Header.Values("Authorization")
-	if len(h) != 1 || len(h[0]) < 7 || !strings.EqualFold(h[0][:7], "Bearer ") {
+	secret := ""
+	h, key := r.Header.Values("Authorization"), r.Header.Values("X-Api-Key")
+	switch {
+	case len(h) == 0 && len(key) == 1 && strings.HasPrefix(r.URL.Path, llm.Prefix):
+		secret = key[0]
+	case len(h) == 1 && len(h[0]) > 7 && strings.EqualFold(h[0][:7], "Bearer "):
+		secret = h[0][7:]
+	default:
 		return nil, gateway.ErrUnauthenticated
 	}
-	p, err := b.tokens.Authenticate(ctx, h[0][7:])
+	p, err := b.tokens.Authenticate(ctx, secret)
 	if err != nil {
 		return nil, gateway.ErrUnauthenticated
 	}

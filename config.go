@@ -34,6 +34,7 @@ type Config struct {
 	AuthZEN  AuthZENConfig  `yaml:"authzen"`
 	Egress   EgressConfig   `yaml:"egress"`
 	Monitor  MonitorConfig  `yaml:"monitor"`
+	LLM      LLMConfig      `yaml:"llm"`
 }
 
 // GatewayConfig configures the doors for agents.
@@ -196,6 +197,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.Detect.check(); err != nil {
+		return err
+	}
+	if err := c.LLM.check(); err != nil {
 		return err
 	}
 	for _, f := range c.Flow.Servers {

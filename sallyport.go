@@ -57,6 +57,7 @@ type Sallyport struct {
 	records *tenantRecords
 	mcpHTTP *mcp.HTTP
 	hooks   []gateway.Route
+	llm     []gateway.Route
 	lock    *os.File
 	closers []func() error
 	alarms  chan string // from the policy; recorded by Run
@@ -153,6 +154,10 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.mcpHTTP, err = mcp.NewHTTP(mcp.HTTPConfig{Gate: s.MCP, Upstream: s.httpUpstream, Separation: separationOf})
+			return err
+		},
+		func() (err error) {
+			s.llm, err = s.llmRoutes()
 			return err
 		},
 		func() (err error) {

@@ -245,6 +245,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 		return nil, err
 	}
 	routes = append(routes, foreign...)
+	routes = append(routes, s.llm...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())

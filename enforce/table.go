@@ -101,6 +101,7 @@ func (x *entry) admission() Admission {
 	case action.StatusIntended, action.StatusDone, action.StatusFailed:
 		a.Verdict, a.Arguments = action.Allow, x.bytes
 		a.Rewritten = x.bytes != nil && string(x.bytes) != string(x.att.Arguments)
+		a.Whole = obliged(&x.decision, action.ObligeScan)
 	case action.StatusUnknown:
 		a.Verdict, a.Hint = action.Deny, "Whether this call was executed is not known. Do not repeat it."
 	default:

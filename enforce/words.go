@@ -45,6 +45,7 @@ type Admission struct {
 	Hint      string
 	Arguments []byte // for allow: the bytes that must be executed
 	Rewritten bool   // Arguments differ from what was sent, and are canonical
+	Whole     bool   // policy obliges to scan: nothing of the result may go out before all of it is judged
 	Ticket    string // for ask: under which people find it
 	Expires   time.Time
 	Channel   action.Rank // for ask: the weakest channel that can satisfy it

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sallyport/sallyport/gateway/authzen"
 	"github.com/sallyport/sallyport/gateway/hook"
+	"github.com/sallyport/sallyport/gateway/llm"
 )
 
 // document loads docs/api/agents.yaml. For the tests its answers are closed, so that a member that
@@ -56,9 +57,14 @@ func TestOpenAPINamesExactlyOurRoutes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	up := llm.Upstream{URL: "https://models.example"}
+	models, err := llm.Routes(llm.Config{Enforcer: struct{ llm.Enforcer }{}, OpenAI: up, Anthropic: up})
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := []string{"GET /healthz", "GET /readyz"}
-	for _, r := range slices.Concat(own, hooks, evaluations) {
-		want = append(want, r.Pattern)
+	for _, r := range slices.Concat(own, hooks, evaluations, models) {
+		want = append(want, strings.Replace(r.Pattern, "...}", "}", 1))
 	}
 	var got []string
 	for path, item := range doc.Paths.Map() {
