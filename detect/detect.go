@@ -124,6 +124,11 @@ func (d *Detector) state(p *action.Detect, s *scanner, pointer string, h hit) {
 		if s.stated++; s.stated > maxStatedPersonal { // nothing hangs on which of many
 			return
 		}
+	case classTrace:
+		f.Kind = "trace"
+		if s.stated++; s.stated > maxStatedPersonal {
+			return
+		}
 	case classLeak:
 		p.Leak = max(p.Leak, h.score)
 	default:

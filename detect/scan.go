@@ -18,6 +18,7 @@ const (
 	classLeak         // something confidential that is not worth replacing
 	classPII
 	classInjection
+	classTrace // stated, and nothing more
 )
 
 // hit is a find in one text, at bytes [start, end) of it.
@@ -156,6 +157,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	}
 	if s.personal {
 		hits = append(hits, personal(t)...)
+		hits = append(hits, traces(t)...)
 		if h, ok := field(t, name); ok {
 			hits = append(hits, h)
 		}
@@ -228,7 +230,7 @@ func find(t string, n, end int, ln *lane) (hit, bool) {
 		if start, stop, ok := shapes[n].match(t, end, bodies[n]); ok {
 			return secretHit(shapes[n].kind, start, stop), true
 		}
-		return hit{}, false
+		return shapes[n].near(t, end, bodies[n])
 	case n < firstKeyword:
 		return specials[n-firstSpecial].find(t, end)
 	}
@@ -331,7 +333,7 @@ func (s *scanner) take(text string) bool {
 // suspicions turns signals into hits. Instructions that somebody took the trouble to encode are graver.
 func (s *scanner) suspicions(t string, places []place, layer string) (hits []hit) {
 	slices.SortStableFunc(places, func(a, b place) int { return a.at - b.at })
-	found := suspect(t, places)
+	found := suspect(t, uncited(t, places))
 	if found.score == 0 {
 		return nil
 	}

@@ -82,7 +82,8 @@ func (a *app) benchEgressCommand() *cobra.Command {
 		Long: `Put cases of agent-egress-bench through the doors that own them: URLs, headers, bodies, responses,
 WebSocket frames and A2A messages through the egress proxy, to real servers on loopback behind a stand-in
 resolver; MCP messages through the MCP door, to a real MCP server. The policies are the embedded ones: the
-pack egress for hosts, with no host listed, and the baseline for tools. Each case has an agent of its own.
+pack egress for hosts, with no host listed, and the baseline for tools with one rule more: arguments that look
+like data that should not leave ask, wherever the tool runs. Each case has an agent of its own.
 
 A case counts as blocked if something of it was refused, held for a person, withheld or changed on its way.
 An operator has approved the tools of the MCP server whose descriptions carry no instructions.`,

@@ -57,7 +57,7 @@ func startEgressStage(ctx context.Context, dir string, folders []string, cases [
 	cfg.Data = filepath.Join(dir, "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Egress.Listen = "127.0.0.1:0", "none", "127.0.0.1:0"
 	cfg.Ledger.SegmentBytes = 16 << 20
-	if cfg.Policy.Params, err = rootsFile(dir, folders); err != nil {
+	if cfg.Policy.Dir, err = policyFolder(dir, folders); err != nil {
 		return nil, errors.Join(err, x.close())
 	}
 	for i := range cases {

@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -16,6 +17,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policies"
 	"github.com/sallyport/sallyport/tools"
 )
 
@@ -29,14 +31,41 @@ type mcpStandIn struct {
 
 func serverOf(i int) string { return fmt.Sprintf("server-%d", i) }
 
-// rootsFile writes the parameters that make folders the agent's own.
-func rootsFile(dir string, folders []string) (string, error) {
-	b, err := json.Marshal(map[string][]string{"roots": folders}) // JSON is YAML
+// told is the rule that the bench adds to the baseline for tools: the corpus counts data that should not leave as
+// contained only if no tool is told of it, wherever that tool runs.
+const told = `package sallyport.told
+
+import rego.v2
+
+ask contains {
+	"id": "tool.told", "code": "tool-told", "severity": "high",
+	"reason": "{tool} would be told something that should not leave.",
+	"hint": "The arguments look like data that should not leave, so a person has to approve this.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	input.resource.type == "tool"
+	some f in input.context.detect.findings
+	f.kind in {"leak", "pii", "trace"}
+	f.score_milli >= 200
+}
+`
+
+// policyFolder writes the baseline with that rule, and with folders that are the agent's own.
+func policyFolder(dir string, folders []string) (string, error) {
+	pack, err := policies.Pack("baseline")
 	if err != nil {
 		return "", err
 	}
-	name := filepath.Join(dir, "params.yaml")
-	return name, os.WriteFile(name, b, 0o600)
+	dir = filepath.Join(dir, "policy")
+	if err := os.CopyFS(dir, pack); err != nil {
+		return "", err
+	}
+	params, err := json.Marshal(map[string][]string{"roots": folders}) // JSON is YAML
+	if err != nil {
+		return "", err
+	}
+	return dir, errors.Join(os.WriteFile(filepath.Join(dir, "params.yaml"), params, 0o600), os.WriteFile(filepath.Join(dir, "told.rego"), []byte(told), 0o600))
 }
 
 // serveTools leads to the server of a case.

@@ -47,6 +47,17 @@ ask contains {
 	not unburdened
 }
 
+ask contains {
+	"id": "host.drop", "code": "drop", "severity": "high",
+	"reason": "The host is a place where anybody leaves data for anybody, and is not listed.",
+	"hint": "Places where anybody leaves data need a person's approval.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	not listed
+	drop
+}
+
 # A message to another agent that carries instructions to a model is an attack on it, whoever wrote it.
 ask contains {
 	"id": "instructions.sent", "code": "sends-instructions", "severity": "high",
@@ -57,7 +68,7 @@ ask contains {
 	input.phase == "before"
 	not inside
 	not changes_nothing
-	input.context.detect.injection_milli >= 450
+	input.context.detect.injection_milli >= 500
 }
 
 ask contains {
@@ -89,5 +100,5 @@ ask contains {
 } if {
 	input.phase == "after"
 	not inside
-	input.context.detect.injection_milli >= 450
+	input.context.detect.injection_milli >= 500
 }

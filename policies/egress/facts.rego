@@ -23,6 +23,16 @@ plain_words if {
 	input.context.detect.truncated == "no"
 	count(input.context.detect.secrets) == 0
 	input.context.detect.leak_milli < 200
+	every f in input.context.detect.findings { harmless(f) }
+}
+
+# Addresses of mail and of machines stand in ordinary requests; account numbers, wallets, pieces of tokens and
+# host names that spell data do not.
+harmless(f) if f.kind == "injection"
+
+harmless(f) if {
+	f.kind in {"pii", "trace", "leak"}
+	f.score_milli < 200
 }
 
 readable if {
@@ -41,3 +51,25 @@ unburdened if {
 changes_nothing if input.action.effect == "read"
 
 sends if input.action.effect in {"send", "write"}
+
+# Services where anybody leaves data for anybody, or that lead back to somebody's own machine. Honest work seldom
+# needs them; who does lists them.
+drops := {
+	"pastebin.com", "paste.ee", "dpaste.com", "dpaste.org", "hastebin.com", "ghostbin.com", "rentry.co", "ix.io", "sprunge.us", "termbin.com",
+	"0x0.st", "transfer.sh", "file.io", "temp.sh", "gofile.io", "anonfiles.com", "filebin.net", "catbox.moe", "tmpfiles.org", "bashupload.com",
+	"oshi.at", "wetransfer.com", "webhook.site", "requestbin.com", "requestbin.net", "requestcatcher.com", "beeceptor.com", "hookbin.com",
+	"pipedream.net", "postb.in", "ptsv2.com", "interact.sh", "oast.pro", "oast.live", "oast.fun", "oast.me", "oast.site", "oast.online",
+	"oastify.com", "burpcollaborator.net", "dnslog.cn", "ceye.io", "canarytokens.com", "ngrok.io", "ngrok.app", "ngrok-free.app", "ngrok.dev",
+	"trycloudflare.com", "loca.lt", "localtunnel.me", "serveo.net", "pagekite.me", "bore.pub", "onion",
+}
+
+drop if {
+	some u in input.action.urls
+	u.host in drops
+}
+
+drop if {
+	some u in input.action.urls
+	some d in drops
+	endswith(u.host, concat("", [".", d]))
+}

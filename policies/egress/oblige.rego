@@ -24,7 +24,7 @@ clean_inside if {
 	input.context.detect.state == "known"
 	input.context.detect.opaque == "no"
 	input.context.detect.truncated == "no"
-	input.context.detect.injection_milli < 450
+	input.context.detect.injection_milli < 500
 	input.context.flow.result.untrusted != "yes"
 	input.context.result.opaque == "no"
 }
