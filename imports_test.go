@@ -53,7 +53,7 @@ var onlyIn = map[string][]string{
 	"github.com/cedar-policy/cedar-go": {"policy/cedar"},
 	"modernc.org/sqlite":               {"store/sqlite", "index"},
 	"database/sql":                     {"store/sqlite", "index"},
-	"github.com/jackc/pgx":             {"store/postgres"},
+	"github.com/jackc/pgx":             {"store/postgres", "gateway/postgres"}, // the second speaks the wire protocol on both sides
 	"github.com/nats-io":               {"store/nats"},
 	"github.com/google/go-tpm":         {"attest"},
 }
