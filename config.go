@@ -30,6 +30,7 @@ type Config struct {
 	Tools    ToolsConfig    `yaml:"tools"`
 	Identity IdentityConfig `yaml:"identity"`
 	Flow     FlowConfig     `yaml:"flow"`
+	Postgres PostgresConfig `yaml:"postgres"`
 	Detect   DetectConfig   `yaml:"detect"`
 	AuthZEN  AuthZENConfig  `yaml:"authzen"`
 	Egress   EgressConfig   `yaml:"egress"`
@@ -132,7 +133,7 @@ type Origin map[string]string
 // DefaultConfig returns the configuration that an empty file gives.
 func DefaultConfig() Config {
 	return Config{Version: 1, Data: defaultData(), Gateway: GatewayConfig{Listen: DefaultListen}, Admin: AdminConfig{Listen: DefaultListenAdmin},
-		Egress: EgressConfig{Listen: "none"}}
+		Egress: EgressConfig{Listen: "none"}, Postgres: PostgresConfig{Listen: DefaultListenPostgres}}
 }
 
 func defaultData() string {
@@ -207,7 +208,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check())
+	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

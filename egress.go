@@ -156,7 +156,8 @@ func (s *Sallyport) openEgressPolicy() (err error) {
 	return err
 }
 
-// byResource asks the policy of the proxy about hosts, and the policy in force about everything else.
+// byResource asks the policy of the proxy about hosts, that of the databases about them, and the policy in force
+// about everything else.
 type byResource struct{ s *Sallyport }
 
 // Decide answers q.
@@ -169,6 +170,9 @@ var _ enforce.Decider = byResource{}
 func (s *Sallyport) policyFor(q *action.Query) *policy.PDP {
 	if q != nil && q.Resource.Type == "host" {
 		return s.egressPolicy
+	}
+	if q != nil && s.databaseQuery(q) {
+		return s.databasePolicy
 	}
 	return s.Policy
 }

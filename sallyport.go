@@ -51,8 +51,9 @@ type Sallyport struct {
 	MCP      *mcp.Gate
 	Egress   *egress.Proxy
 
-	egressPolicy *policy.PDP
-	world        World
+	egressPolicy   *policy.PDP
+	databasePolicy *policy.PDP // nil without databases
+	world          World
 
 	records *tenantRecords
 	mcpHTTP *mcp.HTTP
@@ -131,6 +132,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openMonitor,
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
 		s.openEgressPolicy,
+		s.openDatabasePolicy,
 		func() (err error) {
 			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
 				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending})
@@ -243,7 +245,11 @@ func first(steps ...func() error) error {
 
 // recordStart puts the policy in force and this build on record.
 func (s *Sallyport) recordStart(ctx context.Context) error {
-	for _, b := range []action.Bundle{s.Policy.Active().Bundle(), s.egressPolicy.Active().Bundle()} {
+	bundles := []action.Bundle{s.Policy.Active().Bundle(), s.egressPolicy.Active().Bundle()}
+	if s.databasePolicy != nil {
+		bundles = append(bundles, s.databasePolicy.Active().Bundle())
+	}
+	for _, b := range bundles {
 		if b.Name == "egress" && (s.Config.Egress.Listen == "" || s.Config.Egress.Listen == "none") {
 			continue // it decides on nothing
 		}

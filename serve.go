@@ -26,7 +26,9 @@ type Listeners struct {
 	Agents net.Listener // nil: agents reach us over the socket only
 	People net.Listener // nil: people reach us over the socket only
 	Socket net.Listener // the unix socket of thin clients
-	Egress net.Listener // nil: there is no egress proxy
+
+	Postgres net.Listener // nil: no database is configured
+	Egress   net.Listener // nil: there is no egress proxy
 
 	active atomic.Int64 // requests and relays under way
 	last   atomic.Int64 // unix nanoseconds of the last one
@@ -46,6 +48,10 @@ func (s *Sallyport) Listen() (*Listeners, error) {
 	if l.Egress, err = listen(cmp.Or(s.Config.Egress.Listen, "none")); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("address of the egress proxy: %w", err)
+	}
+	if l.Postgres, err = s.listenPostgres(); err != nil {
+		l.Close()
+		return nil, fmt.Errorf("databases' address: %w", err)
 	}
 	if l.Socket, err = listenSocket(SocketPath(s.Config.Data)); err != nil {
 		l.Close()
@@ -82,7 +88,7 @@ func listenSocket(path string) (net.Listener, error) {
 
 // Close closes what is open.
 func (l *Listeners) Close() {
-	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress} {
+	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress, l.Postgres} {
 		if x != nil {
 			_ = x.Close()
 		}
@@ -163,8 +169,12 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	socket.Handle("GET /healthz", socketAgents)
 	socket.Handle("GET /readyz", socketAgents)
 
+	databases, err := s.postgresDoor()
+	if err != nil {
+		return err
+	}
 	l.last.Store(time.Now().UnixNano())
-	errs := make(chan error, 4)
+	errs := make(chan error, 5)
 	var servers []*http.Server
 	serve := func(ln net.Listener, h http.Handler) {
 		if ln == nil {
@@ -181,6 +191,10 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	serve(&gateway.PeerListener{Listener: l.Socket, Allow: s.admits}, socket)
 	proxied, cut := context.WithCancel(ctx)
 	defer cut()
+	var wg sync.WaitGroup
+	if l.Postgres != nil {
+		wg.Go(func() { errs <- databases.Serve(proxied, &countedListener{l.Postgres, l}) })
+	}
 	gone := make(chan struct{}) // closed when the proxy has let go of everything
 	go func() {
 		defer close(gone)
@@ -195,6 +209,7 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	}
 	cut()
 	<-gone
+	wg.Wait()
 	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
 	for _, srv := range servers {

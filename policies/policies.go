@@ -13,10 +13,11 @@ import (
 //go:embed baseline/*.rego baseline/*.yaml baseline/*.md baseline/tests
 //go:embed cedar-example/*.cedar cedar-example/*.yaml cedar-example/*.md cedar-example/tests
 //go:embed egress/*.rego egress/*.yaml egress/*.md egress/tests
+//go:embed sql/*.rego sql/*.yaml sql/*.md sql/tests
 var packs embed.FS
 
 // Names lists the packs.
-func Names() []string { return []string{"baseline", "cedar-example", "egress"} }
+func Names() []string { return []string{"baseline", "cedar-example", "egress", "sql"} }
 
 // Pack returns the files of the named pack.
 func Pack(name string) (fs.FS, error) {

@@ -23,7 +23,7 @@ var packFiles embed.FS
 type pack struct {
 	Name        string              `yaml:"name"`
 	Description string              `yaml:"description"`
-	Transport   Transport           `yaml:"transport"` // stdio or host
+	Transport   Transport           `yaml:"transport"` // stdio, host or api
 	Tools       map[string]packTool `yaml:"tools"`
 }
 
@@ -72,7 +72,7 @@ func readPack(data []byte) (*pack, error) {
 	if err := dec.Decode(new(any)); err != io.EOF {
 		return nil, fmt.Errorf("more than one document")
 	}
-	if !validName(p.Name) || (p.Transport != Stdio && p.Transport != Host) || len(p.Tools) == 0 {
+	if !validName(p.Name) || (p.Transport != Stdio && p.Transport != Host && p.Transport != API) || len(p.Tools) == 0 {
 		return nil, fmt.Errorf("name %q, transport %q, %d tools", p.Name, p.Transport, len(p.Tools))
 	}
 	for name, t := range p.Tools {

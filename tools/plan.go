@@ -46,6 +46,9 @@ func (p *pack) plan(pin *Pin, d *Definition) *plan {
 	t := p.Tools[d.Name]
 	pl := &plan{effect: t.Effect, source: action.EffectDeclared, reversible: t.Reversible, idempotent: t.Idempotent,
 		zone: pin.Zone, pack: p.Name, class: infer(d), declared: t.Arguments, dialect: dialectOf(pin.Server, d)}
+	if d := dialectOf(p.Name, &Definition{}); d != "" {
+		pl.dialect = d // what the pack was written for
+	}
 	if pl.reversible == "" {
 		pl.reversible = "unknown"
 	}

@@ -272,6 +272,7 @@ func (s *session) simple(ctx context.Context, text string) error {
 		return s.deallocate(ctx, reading.Deallocate)
 	}
 	refused, err := s.act(ctx, "query", queryArgs{SQL: text, Params: []any{}}, func(g *gate) error {
+		g.sql = text
 		if err := s.narrow(reading); err != nil {
 			return err
 		}

@@ -53,6 +53,10 @@ type Params struct {
 	Recipients        []string `yaml:"recipients" json:"recipients"` // addresses that count as inside
 	Commands          []string `yaml:"commands" json:"commands"`     // "program" or "program verb" that may run unasked
 	RequireSeparation bool     `yaml:"require_separation" json:"require_separation"`
+	DatabasesRead     []string `yaml:"databases_read" json:"databases_read"`   // on which statements that only read pass
+	DatabasesWrite    []string `yaml:"databases_write" json:"databases_write"` // on which rows may be changed
+	DatabasesAsk      []string `yaml:"databases_ask" json:"databases_ask"`     // on which changes ask a person
+	TablesHidden      []string `yaml:"tables_hidden" json:"tables_hidden"`     // that no statement may name
 }
 
 // ReadManifest reads and checks a manifest.

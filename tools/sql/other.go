@@ -215,3 +215,17 @@ func set(words string) map[string]bool {
 	}
 	return m
 }
+
+// deallocate lets go of a prepared statement, which changes no data.
+func deallocate(s Statement, t []token) Statement {
+	if len(t) == 3 && t[1].is("prepare") {
+		t = t[1:]
+	}
+	if len(t) != 2 || t[1].kind != word && t[1].kind != quoted {
+		return unknown(s.Verb, "what it lets go of is not plain")
+	}
+	if s.Name = t[1].text; t[1].is("all") {
+		s.Name = "ALL"
+	}
+	return control(s)
+}

@@ -48,6 +48,7 @@ type Statement struct {
 	Tables    []string      // read and written, "schema.name" as written, sorted; all of them where Known
 	Functions []string      // called, sorted
 	Known     bool          // every word was understood: Tables is complete and Writes is yes or no
+	Name      string        // of the prepared statement that DEALLOCATE lets go of; "ALL" for all
 	Control   bool          // steers a transaction or a harmless setting, touches no data
 	Why       string        // what was not understood, or what makes it more than a read; "" for a plain read
 }
@@ -126,6 +127,8 @@ func statement(d Dialect, t []token) Statement {
 		return setting(d, s, t)
 	case "show":
 		return shown(d, s, t)
+	case "deallocate":
+		return deallocate(s, t)
 	case "begin", "start", "commit", "end", "rollback", "abort", "savepoint", "release":
 		return transaction(s, t)
 	}
