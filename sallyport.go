@@ -117,7 +117,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) {
-			s.Detect, err = detect.New(s.detectConfig())
+			s.Detect, err = s.detector()
 			return err
 		},
 		func() (err error) {

@@ -18,6 +18,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/detect/learn"
@@ -33,14 +34,23 @@ type Config struct {
 	// Deaf leaves instructions in arguments and results unnoticed: their score is 0 then, as if none stood
 	// there. Secrets, personal data and the descriptions of tools are looked at all the same.
 	Deaf bool
+	// Canaries says that Fingerprint's key lasts: then canaries are looked for. Without it, whether one is
+	// there stays unknown.
+	Canaries bool
+	// Signatures of confirmed attacks (ReadSignatures); at most 4,096.
+	Signatures []Signature
+	Now        func() time.Time // decides which signatures have expired; nil means time.Now
 }
 
 // Detector is the Informer that states action.Detect. It keeps no state and is safe for concurrent use.
 type Detector struct {
-	print func(label string, parts ...[]byte) string
-	max   int
-	deaf  bool
-	model *learn.Model // nil if deaf
+	print    func(label string, parts ...[]byte) string
+	max      int
+	deaf     bool
+	model    *learn.Model // nil if deaf
+	signed   *signatures  // nil if deaf or if there are none
+	now      func() time.Time
+	canaries bool
 }
 
 //go:embed model.bin
@@ -61,8 +71,19 @@ func New(c Config) (*Detector, error) {
 	if err != nil {
 		return nil, err
 	}
+	if d.now = c.Now; d.now == nil {
+		d.now = time.Now
+	}
+	d.canaries = c.Canaries
+	signed, err := newSignatures(c.Signatures)
+	if err != nil {
+		return nil, err
+	}
 	if !d.deaf {
 		d.model = m
+		if len(c.Signatures) > 0 {
+			d.signed = signed
+		}
 	}
 	return d, nil
 }
@@ -79,17 +100,23 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 			return p, nil
 		}
 	}
-	p, err := d.look(ctx, content)
+	p, err := d.look(ctx, content, q.Subject.Tenant)
 	if q.Phase == action.After && r.Opaque == action.Yes {
 		p.Opaque = action.Yes
 	}
 	return p, err
 }
 
-// look scans one JSON value.
-func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, error) {
+// look scans one JSON value of a tenant.
+func (d *Detector) look(ctx context.Context, content []byte, tenant string) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, room: 4*len(content) + minDecodeRoom}
+	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, signed: d.signed, room: 4*len(content) + minDecodeRoom}
+	if s.signed != nil {
+		s.now = d.now()
+	}
+	if d.canaries && tenant != "" {
+		s.canary = canary{detector: d, tenant: tenant}
+	}
 	opaque, err := walk(content, func(sp spot) {
 		if ctx.Err() != nil {
 			return
@@ -103,6 +130,9 @@ func (d *Detector) look(ctx context.Context, content []byte) (action.Detect, err
 	}
 	if err != nil {
 		return action.UnknownDetect(), err
+	}
+	if s.canary.detector != nil && p.Canary != action.Yes && !s.canary.short && !s.truncated {
+		p.Canary = action.No
 	}
 	p.Injection = s.worst
 	p.Opaque, p.Truncated = action.TriOf(opaque || s.opaque), action.TriOf(s.truncated)
@@ -119,6 +149,8 @@ func (d *Detector) state(p *action.Detect, s *scanner, pointer string, h hit) {
 	switch h.class {
 	case classInjection:
 		f.Kind = "injection"
+	case classCanary:
+		f.Kind, p.Canary, p.Leak = "canary", action.Yes, action.MaxMilli
 	case classPII:
 		f.Kind = "pii"
 		if s.stated++; s.stated > maxStatedPersonal { // nothing hangs on which of many

@@ -452,7 +452,7 @@ func TestDeafDetectorStillSeesSecrets(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		p, err := d.look(context.Background(), said)
+		p, err := d.look(context.Background(), said, "default")
 		if err != nil {
 			t.Fatal(err)
 		}

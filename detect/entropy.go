@@ -86,7 +86,6 @@ type mix struct {
 	lower, upper, digit, other int
 	turns                      int // changes between letters and digits
 	runs                       int // longest run of letters
-	vowels                     int
 }
 
 func mixOf(s string) (m mix) {
@@ -110,9 +109,6 @@ func mixOf(s string) (m mix) {
 		if class == 'l' {
 			run++
 			m.runs = max(m.runs, run)
-			if strings.IndexByte("aeiouAEIOU", c) >= 0 {
-				m.vowels++
-			}
 		} else {
 			run = 0
 		}

@@ -6,6 +6,7 @@ import (
 	"hash/maphash"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/detect/learn"
 )
@@ -18,6 +19,7 @@ const (
 	classLeak         // something confidential that is not worth replacing
 	classPII
 	classInjection
+	classCanary
 	classTrace // stated, and nothing more
 )
 
@@ -68,6 +70,9 @@ type scanner struct {
 	model     *learn.Model         // look for them by what was learnt; nil for not
 	room      int                  // bytes that may still be decoded
 	path      [maxDepth + 1]uint64 // hashes of the texts that the one at hand was decoded from
+	canary    canary
+	signed    *signatures // of confirmed attacks; nil for none
+	now       time.Time   // decides which of them are valid
 	opaque    bool
 	truncated bool
 	worst     int // the highest injection score so far
@@ -174,6 +179,12 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	var read learn.Reader
 	g := look(t, s.model, &read)
 	hits = append(hits, s.judged(read.Best, layer)...)
+	if s.signed != nil {
+		if h, ok := s.signed.find(t, s.now); ok {
+			h.layer, s.worst = layer, max(s.worst, h.score)
+			hits = append(hits, h)
+		}
+	}
 	if depth < maxDepth {
 		if v := unescape(t); v != nil && s.take(v.text) {
 			more := s.layer(v.text, name, join(layer, v.layer), depth+1)
@@ -269,7 +280,9 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 				line = i + 1
 			}
 		} else if run >= 0 {
-			if i-run >= minEncoded && depth < maxDepth {
+			if i-run >= minEncoded && s.canary.in(t[run:i]) {
+				hits = append(hits, hit{class: classCanary, kind: "a planted canary", start: run, end: i, score: 1000})
+			} else if i-run >= minEncoded && depth < maxDepth {
 				hits = append(hits, s.encoded(t, run, i, depth, layer)...)
 			}
 			run = -1
@@ -362,7 +375,7 @@ func tidy(hits []hit) []hit {
 	out := hits[:0]
 	for _, h := range hits {
 		n := len(out)
-		if h.class != classInjection && n > 0 && out[n-1].class != classInjection && h.start < out[n-1].end {
+		if h.class < classInjection && n > 0 && out[n-1].class < classInjection && h.start < out[n-1].end {
 			last := &out[n-1]
 			if h.class != last.class { // what is personal gives way, and never widens a secret
 				if h.class == classSecret {
