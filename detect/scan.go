@@ -66,6 +66,7 @@ var (
 type scanner struct {
 	secrets   bool                 // look for secrets, and for the numbers of cards and accounts
 	personal  bool                 // look for other personal data
+	formless  bool                 // of the secrets, without those that have an issuer's form
 	injection bool                 // look for instructions by their structure
 	model     *learn.Model         // look for them by what was learnt; nil for not
 	room      int                  // bytes that may still be decoded
@@ -145,7 +146,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 			places = append(places, place{stems[n-firstStem], at})
 			return
 		}
-		if !s.secrets {
+		if !s.secrets || s.formless && n < firstSpecial && shapes[n].kind != prefixed {
 			return
 		}
 		// Findings are bounded. What is only replaced is not: a secret must not hide behind others.

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/detect"
-	"github.com/sallyport/sallyport/internal/atomicfile"
 )
 
 func (a *app) detectCommand() *cobra.Command {
@@ -67,7 +66,7 @@ signature, so the file may be shared. It counts until it expires; nobody adds to
 			if err != nil {
 				return err
 			}
-			if err := atomicfile.Write(file, append(b, '\n'), 0o644); err != nil {
+			if err := replaceFile(file, append(b, '\n'), 0o644); err != nil {
 				return err
 			}
 			return a.print(map[string]any{"id": id, "signatures": len(kept) + 1, "file": file}, func(w io.Writer) {

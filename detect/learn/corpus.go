@@ -15,14 +15,14 @@ import (
 	"strings"
 )
 
-// generatedTexts is how many texts of the grammar a model is trained on.
-const generatedTexts = 8000
+// GeneratedTexts is how many texts of the grammar a model is trained on.
+const GeneratedTexts = 8000
 
 // Corpus returns what a model is trained on: generated text, and under data ("" for none) every prompt set
 // and every clean recorded tool output, in a fixed order. Recorded attacks are left out: they share one
 // wrapper text, and a model that knows it would look better than it is.
 func Corpus(data string) ([]Sample, error) {
-	out := Generated(generatedTexts, 1)
+	out := Generated(GeneratedTexts, 1)
 	if data == "" {
 		return out, nil
 	}
