@@ -56,7 +56,7 @@ func (b *bench) secretKinds(ctx context.Context, formless bool) *KindsBench {
 			c = &count{}
 			by[r.Rule] = c
 		}
-		s := scanner{secrets: true, formless: formless, room: 4*len(r.Text) + minDecodeRoom}
+		s := scanner{secrets: true, formless: formless, room: roomFor(len(r.Text))}
 		found := slices.ContainsFunc(s.text(r.Text, ""), func(h hit) bool { return h.class == classSecret })
 		switch {
 		case r.Label != 1:
@@ -104,7 +104,7 @@ func (b *bench) personal(ctx context.Context) {
 		for _, x := range r.Spans {
 			want[labels[x.Type]] = true
 		}
-		s := scanner{secrets: true, personal: true, room: 4*len(r.Text) + minDecodeRoom}
+		s := scanner{secrets: true, personal: true, room: roomFor(len(r.Text))}
 		for _, h := range s.text(r.Text, "") {
 			if h.class == classPII {
 				got[h.kind] = true
@@ -178,7 +178,7 @@ func count(r *Rate, hit bool) {
 }
 
 func (b *bench) poisoned(text string) bool {
-	s := scanner{injection: true, room: 4*len(text) + minDecodeRoom}
+	s := scanner{injection: true, room: roomFor(len(text))}
 	s.text(text, "")
 	return s.worst >= poisonedAt
 }

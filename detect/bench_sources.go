@@ -107,7 +107,7 @@ func (v *variant) score(text string) float64 {
 	if v.rebuff != nil {
 		return float64(v.rebuff.score(text))
 	}
-	s := scanner{injection: v.structure, model: v.model, signed: v.signed, now: benchTime, room: 4*len(text) + minDecodeRoom}
+	s := scanner{injection: v.structure, model: v.model, signed: v.signed, now: benchTime, room: roomFor(len(text))}
 	s.text(text, "")
 	return float64(s.worst)
 }
@@ -127,8 +127,8 @@ func (b *bench) scores(samples []learn.Sample, v variant) (out scored) {
 }
 
 // layers measures each of Rebuff's four layers on all sources together: without it, and by itself. The
-// signatures are those of every other attack of a source; what the row of all layers finds of the other
-// half is what counts. The texts of canaries are made here.
+// signatures are those of every other attack of a source, without what also stands in a benign text, as
+// somebody who signs by hand would leave it out; the rows are of the other half. Canaries are planted here.
 func (b *bench) layers(ctx context.Context) {
 	all := b.samples()
 	if len(all) == 0 {
@@ -136,11 +136,16 @@ func (b *bench) layers(ctx context.Context) {
 	}
 	var list []Signature
 	var test []learn.Sample
-	odd := map[string]int{}
+	odd, harmless := map[string]int{}, map[uint32]bool{}
+	for _, s := range all {
+		if !s.Attack {
+			triples(s.Text, func(h uint32, _, _ int) { harmless[h] = true })
+		}
+	}
 	for i, s := range all {
 		if s.Attack {
 			if odd[s.Source]++; odd[s.Source]%2 == 1 {
-				if sig, err := Sign("bench-"+strconv.Itoa(i), s.Text, "bench", benchTime.Add(time.Hour)); err == nil && len(list) < maxSignatures {
+				if sig, err := sign("bench-"+strconv.Itoa(i), s.Text, "bench", benchTime.Add(time.Hour), harmless); err == nil && len(list) < maxSignatures {
 					list = append(list, sig)
 				}
 				continue
@@ -199,7 +204,7 @@ func (b *bench) canaryRows(test []learn.Sample) []LayerRow {
 		}
 		hidden := [4]string{name, backwards(name), rotate(name), name[:16] + "\u200b" + name[16:]}[i%4]
 		for _, text := range [2]string{t.Text + " " + hidden, t.Text} {
-			s := scanner{canary: canary{detector: d, tenant: "bench"}, room: 4*len(text) + minDecodeRoom}
+			s := scanner{canary: canary{detector: d, tenant: "bench"}, room: roomFor(len(text))}
 			hit := slices.ContainsFunc(s.text(text, ""), func(h hit) bool { return h.class == classCanary })
 			size += len(text)
 			if text != t.Text {

@@ -110,7 +110,7 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 // look scans one JSON value of a tenant.
 func (d *Detector) look(ctx context.Context, content []byte, tenant string) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, signed: d.signed, room: 4*len(content) + minDecodeRoom}
+	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, signed: d.signed, room: roomFor(len(content))}
 	if s.signed != nil {
 		s.now = d.now()
 	}
@@ -187,7 +187,7 @@ const poisonedAt = 500
 // Poisoned reports whether the description of a tool carries instructions that do not belong there. It is
 // unknown for a text that is too large to look through.
 func (d *Detector) Poisoned(text string) action.Tri {
-	s := scanner{injection: true, room: 4*len(text) + minDecodeRoom}
+	s := scanner{injection: true, room: roomFor(len(text))}
 	if len(text) > 1<<20 {
 		return action.TriUnknown
 	}

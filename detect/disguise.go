@@ -89,12 +89,18 @@ type turned struct {
 
 func whole(start, end int) (int, int) { return start, end }
 
+// enough reports whether n words that are known turned around give reason to turn the text: some happen to
+// be.
+func enough(n int, g guise) bool {
+	return n >= 2 && n*8 >= g.words-g.known || n >= 6 && n*20 >= g.words-g.known
+}
+
 // disguised returns the readings of t that its words give reason to try.
 func disguised(t string, g guise) (out []turned) {
-	if g.rotated >= 2 && g.rotated*12 >= g.words-g.known {
+	if enough(g.rotated, g) {
 		out = append(out, turned{rotate(t), "rot13", whole, false})
 	}
-	if g.reversed >= 2 && g.reversed*12 >= g.words-g.known {
+	if enough(g.reversed, g) {
 		out = append(out, turned{backwards(t), "reversed", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 		out = append(out, turned{eachBackwards(t), "reversed", whole, false})
 	}
@@ -211,7 +217,10 @@ func read1337(word []byte, letters int) int {
 		w := string(try[k][:len(word)])
 		if is := lookup(learn.Hash(w)); len(w) > 1 && is&isKnown != 0 || len(w) > 2 && is != 0 {
 			copy(word, w)
-			return 1
+			if len(w) > 3 || len(w) == 3 && letters > 0 { // 15 is not "is"
+				return 1
+			}
+			return 0
 		}
 	}
 	if letters > 0 {

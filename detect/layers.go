@@ -210,26 +210,57 @@ func letter(n rune) rune {
 	return 'a' + n - 26
 }
 
-// unescape undoes percent, \uXXXX, \xXX and numeric HTML escapes, or returns nil if there are none.
+// unescape undoes percent, \uXXXX, \xXX and numeric HTML escapes, and the plus signs of forms. What it
+// returns holds only the words in which something was undone, each with its place; nil if there are none.
 func unescape(text string) *view {
-	n := strings.Count(text, "%") + strings.Count(text, "\\u") + strings.Count(text, "\\x") + strings.Count(text, "&#")
-	plus := strings.Count(text, "+")
-	if n < 1 && plus < 3 {
+	if strings.IndexByte(text, '%') < 0 && strings.IndexByte(text, '\\') < 0 && strings.IndexByte(text, '+') < 0 && strings.IndexByte(text, '&') < 0 {
 		return nil
 	}
-	v := &view{layer: "escaped", at: make([]int32, 0, len(text))}
-	b := make([]byte, 0, len(text))
-	found := 0
+	v := &view{layer: "escaped"}
+	var b []byte
 	for i := 0; i < len(text); {
-		r, size := escape(text[i:])
-		start := len(b)
+		start, signs := i, 0
+		for ; i < len(text) && text[i] > ' '; i++ {
+			switch text[i] {
+			case '%', '\\', '&':
+				signs += 3
+			case '+':
+				signs++
+			}
+		}
+		if signs >= 3 {
+			b = v.undo(text, start, i, b)
+		}
+		for i < len(text) && text[i] <= ' ' {
+			i++
+		}
+	}
+	if len(b) == 0 || !utf8.Valid(b) {
+		return nil
+	}
+	v.text = string(b)
+	return v
+}
+
+// undo appends text[start:end] without its escapes to b, if it has any.
+func (v *view) undo(text string, start, end int, b []byte) []byte {
+	before, found := len(b), 0
+	if before > 0 { // the words of one line stay together
+		sep := byte('\n')
+		if last := int(v.at[before-1]); start-last < 16 && strings.IndexByte(text[last:start], '\n') < 0 {
+			sep = ' '
+		}
+		b, v.at = append(b, sep), append(v.at, int32(start))
+	}
+	for i := start; i < end; {
+		r, size := escape(text[i:end])
+		n := len(b)
 		switch {
-		case size == 0 && text[i] == '+' && i > 0 && spaces(text[i-1]) && (i+1 == len(text) || spaces(text[i+1])):
+		case size == 0 && text[i] == '+' && i > start && spaces(text[i-1]) && (i+1 == end || spaces(text[i+1])):
 			b, size = append(b, ' '), 1 // a form's space
 			found++
 		case size == 0:
-			b = append(b, text[i])
-			size = 1
+			b, size = append(b, text[i]), 1
 		case r < 0: // a byte of a percent escape
 			b = append(b, byte(-r-1))
 			found++
@@ -237,16 +268,15 @@ func unescape(text string) *view {
 			b = utf8.AppendRune(b, r)
 			found++
 		}
-		for range len(b) - start {
+		for range len(b) - n {
 			v.at = append(v.at, int32(i))
 		}
 		i += size
 	}
-	if found < 1 || !utf8.Valid(b) {
-		return nil
+	if found == 0 {
+		b, v.at = b[:before], v.at[:before]
 	}
-	v.text = string(b)
-	return v
+	return b
 }
 
 // spaces reports whether a plus beside c can stand for a space.

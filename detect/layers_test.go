@@ -127,7 +127,7 @@ func plants(n int) (out []string) {
 }
 
 func caught(text string) bool {
-	s := scanner{injection: true, room: 4*len(text) + minDecodeRoom}
+	s := scanner{injection: true, room: roomFor(len(text))}
 	s.text(text, "")
 	return s.worst >= 500
 }

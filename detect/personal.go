@@ -195,6 +195,9 @@ func (n *numeral) what(t string) (hit, bool) {
 	if len(d) < 7 || len(d) > 18 {
 		return hit{}, false
 	}
+	if n.groups[0] == 4 && n.tail == 0 && (n.sep == '-' || n.sep == '*') && (d[0] == 1 && d[1] == 9 || d[0] == 2 && d[1] == 0) && d[4] < 2 {
+		return hit{}, false // a date
+	}
 	before := strings.ToLower(t[max(0, n.start-48):n.start])
 	national := personalHit("national-id", n.start, n.end, scoreNational)
 	if n.tail != 0 {

@@ -52,15 +52,18 @@ var (
 		}
 		return all, stems
 	}()
-	prefilter     = newMatcher(literals)
-	firstSpecial  = len(shapes)
-	firstKeyword  = firstSpecial + len(specials)
-	firstStem     = firstKeyword + len(keywords)
-	maxPlaces     = 512
-	maxHits       = 256
-	maxLayerHits  = 64
-	minDecodeRoom = 64 << 10
+	prefilter    = newMatcher(literals)
+	firstSpecial = len(shapes)
+	firstKeyword = firstSpecial + len(specials)
+	firstStem    = firstKeyword + len(keywords)
+	maxPlaces    = 512
+	maxHits      = 256
+	maxLayerHits = 64
 )
+
+// roomFor is how much may be decoded from n bytes: enough for a short text to be turned around and around,
+// and for a long one to be decoded as it can only shrink.
+func roomFor(n int) int { return min(16*n+4<<10, 4*n+64<<10) }
 
 // scanner goes through the texts of one value. It is not safe for concurrent use.
 type scanner struct {

@@ -25,7 +25,7 @@ type replacement struct {
 
 // find returns the secrets in v by pointer. It errs if it could not look everywhere.
 func (d *Detector) find(v []byte) (map[string][]replacement, error) {
-	s := scanner{secrets: true, room: 4*len(v) + minDecodeRoom}
+	s := scanner{secrets: true, room: roomFor(len(v))}
 	out := map[string][]replacement{}
 	_, err := walk(v, func(sp spot) {
 		for _, h := range s.text(sp.text, sp.name) {

@@ -53,8 +53,17 @@ func triples(text string, fn func(h uint32, start, end int)) (words int) {
 
 // Sign returns the signature of an attack that reviewer confirmed, valid until expires.
 func Sign(id, attack, reviewer string, expires time.Time) (Signature, error) {
+	return sign(id, attack, reviewer, expires, nil)
+}
+
+// sign leaves out the triples of known, which stand in harmless text too.
+func sign(id, attack, reviewer string, expires time.Time, known map[uint32]bool) (Signature, error) {
 	var all []uint32
-	words := triples(attack, func(h uint32, _, _ int) { all = append(all, h) })
+	words := triples(attack, func(h uint32, _, _ int) {
+		if !known[h] {
+			all = append(all, h)
+		}
+	})
 	slices.Sort(all)
 	all = slices.Compact(all)
 	if len(all) < minSketch || words > maxSignWords || id == "" || reviewer == "" {
