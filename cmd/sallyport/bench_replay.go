@@ -25,7 +25,7 @@ import (
 type replayFlags struct {
 	dir, tenant, detector, holds, failures string
 	suites                                 []string
-	limit, workers                         int
+	limit, workers, copies                 int
 	closed, rows, adversary                bool
 }
 
@@ -56,7 +56,7 @@ type replayRow struct {
 	replaybench.Figures
 }
 
-const replayNote = "Recorded runs of real agents, replayed in an open loop: a stopped call counts as a lost task, although an agent might " +
+const replayNote = "Recorded runs, replayed in an open loop: a stopped call counts as a lost task, although an agent might " +
 	"have found another way, and the attacks are fixed. Rates are shares of calls and runs on record, not of live completions."
 
 const replayClosedNote = "An agent without a model: it does the calls that solve the user's task, obeys at once whatever the first output tells " +
@@ -96,6 +96,7 @@ An open loop counts a stopped call as a lost task and knows only the attacks tha
 	fl.BoolVar(&f.closed, "closed-loop", false, "an agent that does the user's task, obeys every injection and, once refused, tries again")
 	fl.BoolVar(&f.adversary, "adversary", false, "attacks that are hidden, moved and laundered in place of those recorded")
 	fl.BoolVar(&f.rows, "rows", true, "replay again without the user's request, and decide again without selection")
+	fl.IntVar(&f.copies, "tampered-copies", 200, "copies of a log that are damaged, each in one place, and verified")
 	_ = cmd.MarkFlagRequired("data")
 	return cmd
 }
@@ -108,8 +109,8 @@ func (f *replayFlags) check() error {
 		return usage("bench replay: --holds %q is neither deny nor approve", f.holds)
 	case f.adversary && (f.closed || f.holds != "deny" || f.failures != ""):
 		return usage("bench replay: --adversary goes with no --closed-loop, --holds or --failures")
-	case f.limit < 0 || f.workers < 1:
-		return usage("bench replay: limit is at least 0 and workers at least 1")
+	case f.limit < 0 || f.workers < 1 || f.copies < 1:
+		return usage("bench replay: limit is at least 0, workers and tampered-copies at least 1")
 	}
 	return nil
 }
@@ -173,8 +174,8 @@ func (a *app) replayAll(ctx context.Context, f *replayFlags, d *replaybench.Data
 		return err
 	}
 	out.Rows = append(out.Rows, replayRow{"user's request withheld", bare.Overall})
-	a.progress("tampering: %d copies of a record", tamperings)
-	t, err := tamper(ctx, d, f.detector)
+	a.progress("tampering: %d copies of a log", f.copies)
+	t, err := tamper(ctx, d, f.detector, f.copies)
 	if err != nil {
 		return err
 	}

@@ -79,9 +79,6 @@ func (t *replayArticle) text(w io.Writer) {
 		100*a.Recorded, 100*a.Proved, 100*a.Rederived, 100*a.Tampering, a.Copies, a.Entries, a.Whole)
 }
 
-// tamperings is how many copies of a log are damaged.
-const tamperings = 200
-
 // tampered says how many of them were found out.
 type tampered struct {
 	found   replaybench.Rate
@@ -91,7 +88,7 @@ type tampered struct {
 
 // tamper records a few runs, ends the owner, and damages copies of its log, each in one place. Each is
 // held against the key and the last checkpoint, as an auditor keeps them.
-func tamper(ctx context.Context, d *replaybench.Data, detector string) (t tampered, err error) {
+func tamper(ctx context.Context, d *replaybench.Data, detector string, copies int) (t tampered, err error) {
 	o, err := startReplayOwner(ctx, detector)
 	if err != nil {
 		return t, err
@@ -120,17 +117,17 @@ func tamper(ctx context.Context, d *replaybench.Data, detector string) (t tamper
 	if t.whole, err = check(o.dir); err != nil {
 		return t, err
 	}
-	return t, t.copies(filepath.Join(o.dir, "wal"), func() (bool, error) { return check(o.dir) })
+	return t, t.damage(filepath.Join(o.dir, "wal"), copies, func() (bool, error) { return check(o.dir) })
 }
 
-// copies damages the segments in wal again and again, each time in one place.
-func (t *tampered) copies(wal string, sound func() (bool, error)) error {
+// damage damages the segments in wal again and again, each time in one place.
+func (t *tampered) damage(wal string, copies int, sound func() (bool, error)) error {
 	segments, err := filepath.Glob(filepath.Join(wal, "*"))
 	if err != nil {
 		return err
 	}
 	random := rand.New(rand.NewPCG(1, 2))
-	for t.found.Of < tamperings {
+	for t.found.Of < copies {
 		if len(segments) == 0 {
 			return errors.New("the log holds nothing that could be damaged")
 		}
@@ -139,7 +136,7 @@ func (t *tampered) copies(wal string, sound func() (bool, error)) error {
 		if err != nil {
 			return err
 		}
-		now := damage(random, t.found.Of, was)
+		now := damaged(random, t.found.Of, was)
 		if now == nil {
 			segments = slices.Delete(segments, i, i+1) // nothing was written to it
 			continue
@@ -159,9 +156,9 @@ func (t *tampered) copies(wal string, sound func() (bool, error)) error {
 	return nil
 }
 
-// damage changes one place of a segment: a bit, bytes that are taken out, exchanged or cleared, or its end.
+// damaged changes one place of a segment: a bit, bytes that are taken out, exchanged or cleared, or its end.
 // Only what was written counts: the rest of a segment is empty space. It returns nil for an empty one.
-func damage(random *rand.Rand, kind int, b []byte) []byte {
+func damaged(random *rand.Rand, kind int, b []byte) []byte {
 	end := len(b)
 	for end > 0 && b[end-1] == 0 {
 		end--
