@@ -36,18 +36,19 @@ type profile struct {
 	Ref   [sketchBins]uint16 // Live when the reference was frozen
 	RefMs int64              // 0: not frozen yet
 
-	Gap, Bytes      ewma
-	GapSum, ByteSum float32 // CUSUM
-	DenySum         float32
-	Denials         float32 // share of refused actions, EWMA
-	Risk            float32 // bits, at RiskMs
-	RiskMs          int64
-	Day             int64   // of Today
-	Today           uint32  // actions learnt
-	PerDay          float32 // EWMA over days with actions
-	Drifted         uint32  // learned actions at the last alarm of drift
-	HistN, Halved   uint32
-	Adapt           float32 // natural logarithm of what the threshold is multiplied by
+	NewTool, NewDest ewma // share of first uses
+	Gap, Bytes       ewma
+	GapSum, ByteSum  float32 // CUSUM
+	DenySum          float32
+	Denials          float32 // share of refused actions, EWMA
+	Risk             float32 // bits, at RiskMs
+	RiskMs           int64
+	Day              int64   // of Today
+	Today            uint32  // actions learnt
+	PerDay           float32 // EWMA over days with actions
+	Drifted          uint32  // learned actions at the last alarm of drift
+	HistN, Halved    uint32
+	Adapt            float32 // natural logarithm of what the threshold is multiplied by
 }
 
 // ewma is an exponentially weighted mean with its variance.
@@ -190,6 +191,17 @@ func (p *profile) rank(score, tie float64) (pv, top float64) {
 		}
 	}
 	return (above + tie*(float64(p.Hist[at])+1)) / (float64(p.HistN) + 1), top
+}
+
+// upper is the score in bits that one in eight past actions reached.
+func (p *profile) upper() float64 {
+	above := uint32(0)
+	for i := histBins - 1; i >= 0; i-- {
+		if above += uint32(p.Hist[i]); above*8 > p.HistN {
+			return float64(i) / 2
+		}
+	}
+	return 0
 }
 
 // maxHist is the number of past scores that count; then all of them are halved.

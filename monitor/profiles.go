@@ -36,7 +36,9 @@ const (
 	perDay   = 200  // actions of a day that the budget assumes at least
 	margin   = 2.0  // bits above everything seen, from which on an action is unusual in any case
 	maxTools = 4096 // tools whose users are counted, in a group of peers
-	free     = 3.0  // bits of rarity that raise no risk: every eighth action is as rare
+	free     = 2.0  // bits that raise no risk; with a long past, more where every eighth of its actions has more
+	longPast = 500
+	riskUnit = 6.0 // bits that halve what is left of the risk's scale
 )
 
 // Profiles is the Reserver that states action.Monitor: how unusual an action is for its agent, by a
@@ -154,14 +156,15 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 	}
 	for s, off := range m.cfg.WithoutSignal {
 		if off {
-			v.total -= v.bits[s]
 			v.bits[s] = 0
 		}
 	}
-	v.p, v.risk, v.learned = 1, p.decayed(a.Ms), p.Learned
+	v.total = a.weigh(&v.usual)
+	v.p, v.learned = 1, p.Learned
 	if p.FirstMs > 0 {
 		v.days = days(a.Ms, p.FirstMs)
 	}
+	ordinary := free
 	if scale := p; p.HistN >= minHist || peers.HistN >= minHist {
 		if p.HistN < minHist {
 			scale = peers
@@ -170,11 +173,11 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 		v.p, top = scale.rank(v.total, a.Tie)
 		v.known = true
 		v.unusual = v.p <= m.threshold(p) || v.total > top+margin
-		v.risk += max(0, -math.Log2(max(v.p, 1.0/maxHist))-free)
-		if v.total > top {
-			v.risk += min(v.total-top, maxBits) / 2
+		if scale == p && p.HistN >= longPast {
+			ordinary = max(free, p.upper())
 		}
 	}
+	v.risk = p.decayed(a.Ms) + max(0, v.total-ordinary)
 	if g != nil {
 		v.using, v.peers = g.tools[a.Tool], g.agents
 		if p.Key == a.Agent {
@@ -268,7 +271,7 @@ func (m *Profiles) Inform(_ context.Context, q *action.Query) (action.Part, erro
 // part puts v into facts and words.
 func (m *Profiles) part(q *action.Query, v *verdict, ms int64) action.Monitor {
 	p := action.Monitor{State: action.StateKnown, Learning: action.TriOf(v.learned < warmUp+minHist), FirstTool: v.first, FirstDest: v.dest,
-		P: milli(v.p), Risk: milli(1 - math.Exp2(-v.risk/4))}
+		P: milli(v.p), Risk: milli(1 - math.Exp2(-v.risk/riskUnit))}
 	if !v.known { // there is nothing to compare with: the numbers are the worst, the first uses are known
 		p.State, p.Risk, p.P = action.StateUnknown, action.MaxMilli, 0
 	}

@@ -253,17 +253,19 @@ func (r *Rules) completed(t *trail, a *act) (done uint64) {
 }
 
 func (r *rule) completed(t *trail, a *act) bool {
-	last := r.steps[len(r.steps)-1]
-	if a.Matches&last.bit == 0 {
-		return false
-	}
 	if r.anyOrder {
+		part := false
 		for i := range r.steps {
+			part = part || a.Matches&r.steps[i].bit != 0
 			if !r.enough(t, a, &r.steps[i]) {
 				return false
 			}
 		}
-		return true
+		return part
+	}
+	last := r.steps[len(r.steps)-1]
+	if a.Matches&last.bit == 0 {
+		return false
 	}
 	// Going back in time, each event serves the latest step that still wants one.
 	at, need, from := len(r.steps)-1, last.count-1, t.Next

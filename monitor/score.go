@@ -28,16 +28,29 @@ func (s Signal) String() string {
 	return [signals]string{"tool", "sequence", "destination", "class", "origin", "volume", "denials"}[s]
 }
 
+// What a bit of each signal counts, for an action that changes nothing and for one that acts, and the bits
+// that a signal may say at most: what is odd but says little about harm may not drown the others. Chosen
+// on recorded runs (sallyport bench monitor).
+var (
+	weights = [2][signals]float64{
+		{SignalTool: 0.25, SignalSequence: 0.125, SignalDestination: 1.5, SignalClass: 0.125, SignalOrigin: 0.5, SignalVolume: 1, SignalDenials: 1},
+		{SignalTool: 1, SignalSequence: 0.125, SignalDestination: 1.5, SignalClass: 0.125, SignalOrigin: 1.5, SignalVolume: 1, SignalDenials: 1},
+	}
+	maxBits = [signals]float64{SignalTool: 12, SignalSequence: 8, SignalDestination: 12, SignalClass: 8, SignalOrigin: 12,
+		SignalVolume: 10, SignalDenials: 10}
+)
+
 const (
 	maxSteers = 12
 	maxDests  = 8
-	maxBits   = 16.0 // of one signal
 )
 
 // steer is one argument that steers an action: where it goes, what is run, which object.
 type steer struct {
 	Exact, Kind uint64 // context: the tool's argument; its sink at any tool
 	Origin      uint64
+	Trusted     bool
+	Prior       float64 // how likely the origin is where nobody has done anything yet
 }
 
 // act is what an action looks like to a profile: fingerprints and numbers, no text.
@@ -49,9 +62,10 @@ type act struct {
 
 	Tool, Effect, Class uint64
 	Dests               [maxDests]uint64
+	Vouched             [maxDests]bool
 	Steers              [maxSteers]steer
 	Ndests, Nsteers     uint8
-	Typed               bool
+	Typed, Acts         bool
 	Matches             uint64 // selections of the rules, by bit
 }
 
@@ -72,34 +86,72 @@ func (k hashKey) look(q *action.Query) (a act) {
 	a.Ms, a.Bytes = q.Context.Time.UnixMilli, q.Action.Bytes
 	a.Tool = k.text("tool", q.Resource.Server, q.Resource.Name)
 	a.Effect = k.text("effect", string(q.Action.Effect))
+	a.Acts = q.Action.Effect.SideEffect()
 	a.Typed = q.Action.Typed == action.StateKnown
-	if f := &q.Context.Flow; f.State == action.StateKnown {
+	f := &q.Context.Flow
+	if f.State == action.StateKnown {
 		a.Class = k.text("class", string(f.Session.Untrusted), string(f.Session.Secrecy))
 		for i := range f.Arguments {
-			v := &f.Arguments[i]
-			if v.Sink == action.SinkNone {
-				continue
-			}
-			if int(a.Nsteers) < maxSteers {
-				a.Steers[a.Nsteers] = steer{k.text("steers", q.Resource.Server, q.Resource.Name, string(v.Sink)),
-					k.text("steers", string(v.Sink)), k.text("origin", string(v.Origin), string(v.Selection))}
-				a.Nsteers++
-			}
+			k.steer(&a, q, &f.Arguments[i])
 		}
 	}
 	for i := range q.Action.Recipients {
 		r := &q.Action.Recipients[i]
-		a.dest(k.folded("to", r.Kind, r.Value))
+		a.dest(k.folded("to", r.Kind, r.Value), vouched(f, r.Pointer))
 	}
 	for i := range q.Action.URLs {
-		a.dest(k.text("host", q.Action.URLs[i].Host, q.Action.URLs[i].Account))
+		u := &q.Action.URLs[i]
+		a.dest(k.text("host", u.Host, u.Account), vouched(f, u.Pointer))
 	}
 	return a
 }
 
-func (a *act) dest(h uint64) {
+// steer notes an argument that steers the action. Who vouches for a value counts, if anybody does: that it
+// stands in strangers' text as well says little.
+func (k hashKey) steer(a *act, q *action.Query, v *action.Value) {
+	if v.Sink == action.SinkNone || int(a.Nsteers) >= maxSteers {
+		return
+	}
+	s := steer{Prior: 1.0 / 3, Trusted: trusted(v), Origin: k.text("origin", string(v.Origin))}
+	kind := "looks"
+	if q.Action.Effect.SideEffect() && (v.Sink == action.SinkDestination || v.Sink == action.SinkCommand || v.Sink == action.SinkCredential) {
+		kind = "acts"
+		if s.Prior = 1.0 / 12; v.Origin == action.OriginUntrusted {
+			s.Prior = 1.0 / 50
+		}
+	}
+	if s.Trusted {
+		s.Origin = k.text("origin", "vouched")
+	}
+	s.Exact = k.text("steers", q.Resource.Server, q.Resource.Name, string(v.Sink))
+	s.Kind = k.text("steers", kind, string(v.Sink))
+	a.Steers[a.Nsteers] = s
+	a.Nsteers++
+}
+
+// trusted reports whether the user, the organisation or an approved definition vouches for a value.
+func trusted(v *action.Value) bool {
+	for _, o := range v.Origins {
+		if o == action.OriginUser || o == action.OriginTenant || o == action.OriginSchema || o == action.OriginNamed {
+			return true
+		}
+	}
+	return false
+}
+
+// vouched is trusted of the argument at a pointer.
+func vouched(f *action.Flow, pointer string) bool {
+	for i := range f.Arguments {
+		if f.Arguments[i].Pointer == pointer {
+			return trusted(&f.Arguments[i])
+		}
+	}
+	return false
+}
+
+func (a *act) dest(h uint64, vouched bool) {
 	if int(a.Ndests) < maxDests {
-		a.Dests[a.Ndests] = h
+		a.Dests[a.Ndests], a.Vouched[a.Ndests] = h, vouched
 		a.Ndests++
 	}
 }
@@ -146,11 +198,35 @@ func (p *profile) share(k hashKey, where, context, symbol uint64, general float6
 	return (c + general) / (n + 1)
 }
 
+// likely is share with a prior that eight observations outweigh.
+func (p *profile) likely(k hashKey, where, context, symbol uint64, general float64) float64 {
+	n := p.count(k.words(where, context))
+	c := min(p.count(k.words(where, context, symbol)), n)
+	return (c + 8*general) / (n + 8)
+}
+
 // noted counts symbol in its context.
 func (p *profile) noted(k hashKey, where, context, symbol uint64) {
 	p.add(k.words(where, context))
 	p.add(k.words(where, context, symbol))
 }
+
+// weigh sums the bits of the signals up. A first use counts in full, whatever the action does.
+func (a *act) weigh(u *usual) (sum float64) {
+	w := &weights[0]
+	if a.Acts {
+		w = &weights[1]
+	}
+	for s, b := range u.bits {
+		sum += w[s] * b
+	}
+	if u.first == action.Yes {
+		sum += (firstUse - w[SignalTool]) * u.bits[SignalTool]
+	}
+	return sum
+}
+
+const firstUse = 1.0
 
 // usual is what an agent's own history and that of its peers say about one action.
 type usual struct {
@@ -166,21 +242,6 @@ type usual struct {
 // allocates nothing and changes nothing.
 func (k hashKey) score(p, peers *profile, a *act, prev [2]uint64) (u usual) {
 	const floor = 1.0 / 64
-	byPeers := peers.share(k, inTool, 0, a.Tool, floor)
-	p0 := p.share(k, inTool, 0, a.Tool, byPeers)
-	p1 := p.share(k, inPair, prev[0], a.Tool, p0)
-	p2 := p.share(k, inTriple, k.words(prev[0], prev[1]), a.Tool, p1)
-	u.set(SignalTool, surprise(p0))
-	u.set(SignalSequence, surprise(p2)-surprise(p0))
-
-	general := peers.share(k, inEffectClass, a.Effect, a.Class, floor)
-	u.set(SignalClass, surprise(p.share(k, inClass, a.Tool, a.Class, p.share(k, inEffectClass, a.Effect, a.Class, general))))
-	for i := range a.Steers[:a.Nsteers] {
-		s := &a.Steers[i]
-		general := p.share(k, inSink, s.Kind, s.Origin, peers.share(k, inSink, s.Kind, s.Origin, 1.0/8))
-		u.set(SignalOrigin, surprise(p.share(k, inSteer, s.Exact, s.Origin, general)))
-	}
-
 	u.first, u.dest = action.Yes, action.TriUnknown
 	if u.toolM = p.since(a.Tool); u.toolM != 0 {
 		u.first = action.No
@@ -188,29 +249,46 @@ func (k hashKey) score(p, peers *profile, a *act, prev [2]uint64) (u usual) {
 	if a.Typed {
 		u.dest = action.No
 	}
+	if u.first == action.Yes {
+		u.set(SignalTool, p.NewTool.novelty())
+	} else {
+		p0 := p.share(k, inTool, 0, a.Tool, floor)
+		p1 := p.share(k, inPair, prev[0], a.Tool, p0)
+		p2 := p.share(k, inTriple, k.words(prev[0], prev[1]), a.Tool, p1)
+		u.set(SignalTool, surprise(p0))
+		u.set(SignalSequence, surprise(p2)-surprise(p0))
+	}
+	general := peers.share(k, inEffectClass, a.Effect, a.Class, floor)
+	u.set(SignalClass, surprise(p.share(k, inClass, a.Tool, a.Class, p.share(k, inEffectClass, a.Effect, a.Class, general))))
+	for i := range a.Steers[:a.Nsteers] {
+		if s := &a.Steers[i]; !s.Trusted {
+			general := p.likely(k, inSink, s.Kind, s.Origin, peers.likely(k, inSink, s.Kind, s.Origin, s.Prior))
+			u.set(SignalOrigin, surprise(p.likely(k, inSteer, s.Exact, s.Origin, general)))
+		}
+	}
 	for i, d := range a.Dests[:a.Ndests] {
-		k.reaches(p, a, d, i == 0, &u)
+		k.reaches(p, a, d, i, &u)
 	}
 	k.flows(p, a, &u)
-	for _, b := range u.bits {
-		u.total += b
-	}
 	return u
 }
 
-// reaches adds what is known of one destination.
-func (k hashKey) reaches(p *profile, a *act, d uint64, first bool, u *usual) {
-	anywhere := p.share(k, inNewDest, 0, 1, 0.5)
-	here := p.share(k, inNewDest, a.Tool, 1, anywhere)
+// reaches adds what is known of destination i. A new one that somebody vouches for is a quarter as odd.
+func (k hashKey) reaches(p *profile, a *act, d uint64, i int, u *usual) {
+	here := p.likely(k, inNewDest, a.Tool, 1, math.Exp2(-p.NewDest.novelty()))
 	since := p.since(d)
+	bits := surprise(here)
+	if a.Vouched[i] {
+		bits /= 4
+	}
 	switch {
 	case since == 0:
-		u.set(SignalDestination, surprise(here))
+		u.set(SignalDestination, bits)
 		u.dest, u.destM = action.Yes, 0
 	case p.since(k.words(inDest, a.Tool, d)) == 0:
-		u.set(SignalDestination, surprise(here)/2)
+		u.set(SignalDestination, bits/2)
 	}
-	if since != 0 && u.dest != action.Yes && (first || since > u.destM) {
+	if since != 0 && u.dest != action.Yes && (i == 0 || since > u.destM) {
 		u.destM = since
 	}
 }
@@ -230,12 +308,14 @@ func (p *profile) next(a *act) (gap, size float32) {
 	if p.LastMs != 0 {
 		gap = max(0, gap-p.Gap.z(log2(a.Ms-p.LastMs))-allowance)
 	}
-	return min(gap, 2*maxBits), min(max(0, size+p.Bytes.z(log2(a.Bytes))-allowance), 2*maxBits)
+	return min(gap, 32), min(max(0, size+p.Bytes.z(log2(a.Bytes))-allowance), 32)
 }
 
 func log2(n int64) float32 { return float32(math.Log2(float64(max(n, 0)) + 1)) }
 
-func (u *usual) set(s Signal, bits float64) { u.bits[s] = max(u.bits[s], min(max(bits, 0), maxBits)) }
+func (u *usual) set(s Signal, bits float64) {
+	u.bits[s] = max(u.bits[s], min(max(bits, 0), maxBits[s]))
+}
 
 func surprise(p float64) float64 { return -math.Log2(max(p, 1e-9)) }
 
@@ -257,12 +337,10 @@ func (k hashKey) learn(p, peers *profile, a *act, prev [2]uint64, score float64)
 	for i := range a.Steers[:a.Nsteers] {
 		p.noted(k, inSteer, a.Steers[i].Exact, a.Steers[i].Origin)
 	}
+	p.NewTool.add(one(p.since(a.Tool) == 0))
 	for _, d := range a.Dests[:a.Ndests] {
-		fresh := uint64(0)
-		if p.since(d) == 0 {
-			fresh = 1
-		}
-		p.noted(k, inNewDest, 0, fresh)
+		fresh := uint64(one(p.since(d) == 0))
+		p.NewDest.add(float32(fresh))
 		p.noted(k, inNewDest, a.Tool, fresh)
 		p.see(d, a.Ms)
 		p.see(k.words(inDest, a.Tool, d), a.Ms)
@@ -285,12 +363,26 @@ func (k hashKey) learn(p, peers *profile, a *act, prev [2]uint64, score float64)
 	p.sketch(a.Tool)
 }
 
+func one(yes bool) float32 {
+	if yes {
+		return 1
+	}
+	return 0
+}
+
+// novelty is how surprising one more first use is, given how frequent they were of late; without a past,
+// one in sixteen.
+func (e *ewma) novelty() float64 {
+	n := float64(min(e.N, 4096))
+	return surprise((float64(e.Mean)*n + 0.5) / (n + 8))
+}
+
 // refuse counts whether an action was refused: a CUSUM of the log likelihood that refusals became three
 // times as frequent.
 func (p *profile) refuse(refused bool) {
 	usual := min(max(p.Denials, 0.01), 0.3)
 	if refused {
-		p.DenySum = min(p.DenySum+float32(math.Log2(3)), 2*maxBits)
+		p.DenySum = min(p.DenySum+float32(math.Log2(3)), 32)
 		p.Denials += 0.02 * (1 - p.Denials)
 		return
 	}
