@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -179,7 +180,7 @@ func alertIn(e ledger.Entry) (a monitor.Alert, ok bool) {
 }
 
 // restoreAlert feeds an alert record of an earlier process to the grouping.
-func (s *Sallyport) restoreAlert(e ledger.Entry) {
+func (s *Sallyport) restoreAlert(e ledger.Entry, fresh bool) {
 	if e.Leaf.Subject == "" {
 		if a, ok := alertIn(e); ok {
 			s.Alarms.Recorded(a)
@@ -189,7 +190,15 @@ func (s *Sallyport) restoreAlert(e ledger.Entry) {
 	detail, err := e.Open(action.PartDetail)
 	var v verdictOnAlert
 	if err == nil && action.Read(detail, &v, action.Limits{}) == nil && v.Wrong {
-		s.Alarms.Wrong(v.Alert, e.Leaf.TimeMs)
+		s.calledWrong(v.Alert, e.Leaf.TimeMs, fresh)
+	}
+}
+
+// calledWrong silences an alert's kind; of one of drift it renews the reference.
+func (s *Sallyport) calledWrong(a monitor.Alert, ms int64, fresh bool) {
+	s.Alarms.Wrong(a, ms)
+	if fresh && slices.Contains(a.Alerts, monitor.Drift) {
+		s.Profiles.Refreeze(a.Tenant, a.Agent, ms)
 	}
 }
 
@@ -296,7 +305,7 @@ func (a alerts) Acknowledge(ctx context.Context, index uint64, by string, wrong 
 		return err
 	}
 	if wrong {
-		a.Alarms.Wrong(al, now)
+		a.calledWrong(al, now, true)
 	}
 	return nil
 }

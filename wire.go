@@ -173,7 +173,7 @@ func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[s
 	l := e.Leaf
 	switch l.Kind {
 	case action.KindAlert:
-		s.restoreAlert(e)
+		s.restoreAlert(e, fresh)
 	case action.KindIntent:
 		q, err := recordedInput(e, action.PartInputBefore)
 		if err != nil || q == nil {

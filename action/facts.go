@@ -149,7 +149,7 @@ type Monitor struct {
 	DestAgeD  int64    `json:"destination_age_days"`
 	PeerShare int      `json:"peer_share_milli"` // of peers that use the tool; 0 when unknown
 	Reasons   []string `json:"reasons"`
-	Alerts    []string `json:"alerts"` // ids of correlation rules that fired
+	Alerts    []string `json:"alerts"` // ids of chains that the action completes; "unusual"; "drift"
 }
 
 func (f Monitor) isPart() {}

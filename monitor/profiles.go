@@ -130,6 +130,8 @@ type verdict struct {
 	using   int64 // of them, using the tool
 	reached int
 	chains  uint64 // rules that a completes, by number
+	drift   float64
+	refMs   int64
 }
 
 // judge needs mu. At the first gate it looks for chains, and closes what matches left open in a. It changes
@@ -172,12 +174,15 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 		var top float64
 		v.p, top = scale.rank(v.total, a.Tie)
 		v.known = true
-		v.unusual = v.p <= m.threshold(p) || v.total > top+margin
+		v.unusual = scale == p && (v.p <= m.threshold(p) || v.total > top+margin) // one that still learns is new to everything
 		if scale == p && p.HistN >= longPast {
 			ordinary = max(free, p.upper())
 		}
 	}
 	v.risk = p.decayed(a.Ms) + max(0, v.total-ordinary)
+	if p.RefMs != 0 {
+		v.drift, v.refMs = p.drift(), p.RefMs
+	}
 	if g != nil {
 		v.using, v.peers = g.tools[a.Tool], g.agents
 		if p.Key == a.Agent {
@@ -285,6 +290,9 @@ func (m *Profiles) part(q *action.Query, v *verdict, ms int64) action.Monitor {
 		p.PeerShare = int(v.using * action.MaxMilli / v.peers)
 	}
 	p.Alerts = m.cfg.Rules.names(v.chains)
+	if v.drift > maxDrift {
+		p.Alerts = append(p.Alerts, Drift)
+	}
 	if v.unusual {
 		p.Alerts = append(p.Alerts, Unusual)
 	}
@@ -358,8 +366,24 @@ func (m *Profiles) Settle(_ context.Context, q *action.Query, s action.Status) {
 	}
 }
 
-// freezeAt is the number of learned actions at which a profile's reference is frozen.
-const freezeAt = 500
+// What the live profile does of late is held against a reference that is frozen after freezeAt learned
+// actions: whoever changes an agent's ways slowly enough to be learnt is seen all the same. The reference
+// stands in the sealed snapshot, and the signed log gives it again. Above maxDrift, a share of calls, it is
+// an alarm.
+const (
+	freezeAt = 500
+	maxDrift = 0.5
+)
+
+// Refreeze takes what an agent does of late as its reference: a person has called an alarm of drift wrong.
+func (m *Profiles) Refreeze(tenant, agent string, ms int64) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if e, ok := m.agents[m.latest[m.key.text("agent", tenant, agent)]]; ok {
+		p := e.Value.(*profile)
+		p.Ref, p.RefMs = p.Live, ms
+	}
+}
 
 // worry raises the risk of a's agent by how unusual a was, and by extra bits.
 func (m *Profiles) worry(a *act, extra float64) verdict {

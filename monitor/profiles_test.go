@@ -295,3 +295,25 @@ func BenchmarkScore(b *testing.B) {
 func TestProfilesConform(t *testing.T) {
 	enforcetest.TestInformer(t, profiles(t, ProfilesConfig{}), call("a", "mail/send", "bob@example.org", start))
 }
+
+func TestDriftIsSeenAlthoughItIsLearnt(t *testing.T) {
+	m := profiles(t, ProfilesConfig{})
+	r, at := rand.New(rand.NewPCG(1, 2)), int64(start)
+	routine(t, m, r, "clerk", 900, &at)
+	drifted := func(n int) (at0 int) {
+		for i := range n {
+			at += 180_000
+			if slices.Contains(do(t, m, call("clerk", fmt.Sprint("bank/", i%4), "", at)).Alerts, Drift) {
+				return i
+			}
+		}
+		return -1
+	}
+	if n := drifted(1500); n < 100 {
+		t.Errorf("drift was seen after %d other calls", n)
+	}
+	m.Refreeze("default", "clerk", at) // a person called it wrong
+	if n := drifted(100); n >= 0 {
+		t.Errorf("drift from the new reference after %d calls", n)
+	}
+}

@@ -43,6 +43,9 @@ type step struct {
 // Unusual is the alert id of an action that is unusual for its agent; the others are those of rules.
 const Unusual = "unusual"
 
+// Drift is the alert id of an agent whose tools of late differ from those of its reference.
+const Drift = "drift"
+
 // trailEvents is the number of actions of a session that rules look back over.
 const trailEvents = 64
 

@@ -4,6 +4,7 @@ package monitor
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -17,6 +18,9 @@ func (m *Profiles) reasons(q *action.Query, v *verdict) (out []string) {
 	tool := action.Clip(q.Resource.ID, 128)
 	for _, id := range m.cfg.Rules.names(v.chains) {
 		say("%s: %s", id, m.cfg.Rules.Title(id))
+	}
+	if v.drift > maxDrift {
+		say("drift: %.0f %% of its calls of late differ from its reference of %s", 100*v.drift, time.UnixMilli(v.refMs).UTC().Format(time.DateOnly))
 	}
 	if v.first == action.Yes {
 		say("first use of %s by this agent, after %d actions in %d days; %d of %d peers use it", tool, v.learned, v.days, v.using, v.peers)
