@@ -4,6 +4,7 @@ package replaybench
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -73,51 +74,65 @@ type suiteResult struct {
 	audit       Audit
 }
 
-func replaySuite(ctx context.Context, d *Data, suite string, start Start, opt Options, seen func(Case) error) (s *suiteResult, err error) {
-	o, err := start(ctx)
-	if err != nil {
-		return nil, err
-	}
-	defer func() {
-		if cerr := o.Close(); err == nil {
-			err = cerr
+// chunk is how many runs share an owner: what an owner keeps of agents, tokens and records is bounded.
+const chunk = 2000
+
+func replaySuite(ctx context.Context, d *Data, suite string, start Start, opt Options, seen func(Case) error) (*suiteResult, error) {
+	s := &suiteResult{audit: Audit{Whole: true}}
+	for from, more := 0, true; more; from += chunk {
+		var err error
+		if more, err = s.chunk(ctx, &player{data: d, opt: opt}, suite, from, start, seen); err != nil {
+			return nil, err
 		}
-	}()
-	p := &player{Owner: o, data: d, opt: opt}
-	s = &suiteResult{audit: Audit{Whole: true}}
-	if p.servers, s.records, err = o.register(ctx, d.Tools[suite], d.Tenant[suite]); err != nil {
-		return nil, err
+	}
+	return s, nil
+}
+
+// chunk plays the runs from from on, as many as share an owner, and reports whether there are more.
+func (s *suiteResult) chunk(ctx context.Context, p *player, suite string, from int, start Start, seen func(Case) error) (more bool, err error) {
+	if p.Owner, err = start(ctx); err != nil {
+		return false, err
+	}
+	defer func() { err = errors.Join(err, p.Close()) }()
+	if p.servers, s.records, err = p.register(ctx, p.data.Tools[suite], p.data.Tenant[suite]); err != nil {
+		return false, err
 	}
 	jobs := p.jobs(suite)
+	p.from, p.total = from, len(jobs)
+	jobs = jobs[from:min(from+chunk, len(jobs))]
 	plays, err := p.all(ctx, suite, jobs)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
-	facts, err := p.facts(ctx, plays, seen != nil, opt.Unselected)
+	facts, err := p.facts(ctx, plays, seen != nil, p.opt.Unselected)
 	if err != nil {
-		return nil, err
+		return false, err
 	}
 	for _, r := range plays {
 		s.tally.count(r, asPlayed(r, facts))
-		if opt.Unselected {
-			s.free.count(r, unselected(r, facts, opt.Approve))
+		if p.opt.Unselected {
+			s.free.count(r, unselected(r, facts, p.opt.Approve))
 		}
 		if seen == nil {
 			continue
 		}
 		if err := p.wrong(r, facts, seen); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	if opt.Quiet > 0 {
+	if p.opt.Quiet > 0 && from == 0 {
 		if s.tally.took, err = p.quietly(ctx, jobs); err != nil {
-			return nil, err
+			return false, err
 		}
 	}
-	if opt.Audit {
-		s.audit, err = o.Audit(ctx, ranOf(plays))
+	if p.opt.Audit {
+		a, err := p.Audit(ctx, ranOf(plays))
+		if err != nil {
+			return false, err
+		}
+		s.audit.merge(&a)
 	}
-	return s, err
+	return from+chunk < p.total, nil
 }
 
 // ranOf is every action of the runs, with whether it was executed.
@@ -197,7 +212,7 @@ func (p *player) all(ctx context.Context, suite string, jobs []job) ([]*played, 
 				mu.Lock()
 				done++
 				if p.opt.Progress != nil {
-					p.opt.Progress(suite, done, len(jobs))
+					p.opt.Progress(suite, p.from+done, max(p.total, len(jobs)))
 				}
 				mu.Unlock()
 			}

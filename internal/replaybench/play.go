@@ -80,6 +80,8 @@ type player struct {
 	data    *Data
 	opt     Options
 	servers map[string]string // of tools
+	from    int               // runs of the suite that were played before
+	total   int               // runs of the suite
 }
 
 // run plays a recorded run.
