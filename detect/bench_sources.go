@@ -72,8 +72,7 @@ func (b *bench) sources(ctx context.Context) {
 		b.opt.Progress("source " + source)
 		in := learn.Generated(learn.GeneratedTexts, 1)
 		for _, s := range all {
-			// Outputs share a wrapper across sources; what is learnt of it would not be learnt elsewhere.
-			if s.Source != source && !(s.Attack && !b.isPrompt(s.Source)) {
+			if s.Source != source && b.isPrompt(s.Source) { // as in learn.Corpus
 				in = append(in, s)
 			}
 		}

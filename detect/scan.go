@@ -135,6 +135,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		places = append(places, place{sigHidden, 0})
 	}
 	ln := lane{work: 8*len(t) + 64<<10}
+	var shown structure
 	prefilter.each(t, func(l uint16, end int) {
 		n := int(l)
 		if n >= firstStem {
@@ -143,7 +144,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 				return
 			}
 			if len(places) == maxPlaces { // weigh what there is; what comes next may belong to the last of it
-				hits = append(hits, s.suspicions(t, places, layer)...)
+				hits = append(hits, s.suspicions(t, places, layer, &shown)...)
 				places = append(places[:0], places[maxPlaces-64:]...)
 			}
 			places = append(places, place{stems[n-firstStem], at})
@@ -178,11 +179,11 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		}
 	}
 	if len(places) > 0 {
-		hits = append(hits, s.suspicions(t, places, layer)...)
+		hits = append(hits, s.suspicions(t, places, layer, &shown)...)
 	}
 	var read learn.Reader
 	g := look(t, s.model, &read)
-	hits = append(hits, s.judged(read.Best, layer)...)
+	hits = append(hits, s.judged(read.Best, shown, layer)...)
 	if s.signed != nil {
 		if h, ok := s.signed.find(t, s.now); ok {
 			h.layer, s.worst = layer, max(s.worst, h.score)
@@ -202,17 +203,24 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	return tidy(hits)
 }
 
-// statedFrom is the score from which what the model says is worth a finding.
-const statedFrom = 400
+// statedFrom is the score from which what the model says is worth a finding, and together that from which
+// it and the structure of the same text count as independent.
+const (
+	statedFrom = 400
+	together   = 250
+)
 
 // judged turns the model's highest window into a hit.
-func (s *scanner) judged(p learn.Peak, layer string) []hit {
+func (s *scanner) judged(p learn.Peak, shown structure, layer string) []hit {
 	if s.model == nil || p.To == 0 {
 		return nil
 	}
 	score := s.model.Milli(p.Score)
 	if layer != "plain" && score >= statedFrom {
 		score = min(1000, score+100)
+	}
+	if shown.score >= together && score >= together && shown.at > p.From-reach/2 && shown.at < p.To+reach/2 {
+		s.worst = max(s.worst, 1000-(1000-shown.score)*(1000-score)/1000)
 	}
 	if s.worst = max(s.worst, score); score < statedFrom {
 		return nil
@@ -347,8 +355,11 @@ func (s *scanner) take(text string) bool {
 	return true
 }
 
+// structure is the most that the structure of a text tells, and where.
+type structure struct{ score, at int }
+
 // suspicions turns signals into hits. Instructions that somebody took the trouble to encode are graver.
-func (s *scanner) suspicions(t string, places []place, layer string) (hits []hit) {
+func (s *scanner) suspicions(t string, places []place, layer string, shown *structure) (hits []hit) {
 	slices.SortStableFunc(places, func(a, b place) int { return a.at - b.at })
 	found := suspect(t, uncited(t, places))
 	if found.score == 0 {
@@ -358,6 +369,9 @@ func (s *scanner) suspicions(t string, places []place, layer string) (hits []hit
 		found.score = min(1000, found.score+200)
 	}
 	s.worst = max(s.worst, found.score)
+	if found.score > shown.score {
+		*shown = structure{found.score, found.reasons[0].at}
+	}
 	for _, r := range found.reasons {
 		end := min(len(t), r.at+64)
 		hits = append(hits, hit{class: classInjection, kind: r.text, layer: layer, start: r.at, end: end, score: r.score})

@@ -18,9 +18,9 @@ import (
 // GeneratedTexts is how many texts of the grammar a model is trained on.
 const GeneratedTexts = 8000
 
-// Corpus returns what a model is trained on: generated text, and under data ("" for none) every prompt set
-// and every clean recorded tool output, in a fixed order. Recorded attacks are left out: they share one
-// wrapper text, and a model that knows it would look better than it is.
+// Corpus returns what a model is trained on: generated text, and under data ("" for none) every prompt set,
+// in a fixed order. Recorded tool outputs are left out: their attacks share one wrapper text, and a model
+// that knows it would look better than it is; and some that are labelled clean hold leftovers of it.
 func Corpus(data string) ([]Sample, error) {
 	out := Generated(GeneratedTexts, 1)
 	if data == "" {
@@ -30,9 +30,7 @@ func Corpus(data string) ([]Sample, error) {
 		if err != nil || e.IsDir() {
 			return err
 		}
-		source := filepath.Base(filepath.Dir(path))
-		switch strings.TrimSuffix(e.Name(), ".gz") {
-		case "prompts.jsonl":
+		if strings.TrimSuffix(e.Name(), ".gz") == "prompts.jsonl" {
 			return Lines(path, func(b []byte) error {
 				var r struct {
 					Set, Text string
@@ -42,22 +40,6 @@ func Corpus(data string) ([]Sample, error) {
 					return err
 				}
 				out = append(out, Sample{Source: r.Set, Text: r.Text, Attack: r.Label == 1})
-				return nil
-			})
-		case "contents.jsonl":
-			return Lines(path, func(b []byte) error {
-				var r struct {
-					Injected bool
-					Text     string
-				}
-				if err := json.Unmarshal(b, &r); err != nil {
-					return err
-				}
-				if !r.Injected {
-					// Attacks in real tool outputs are long texts with few orders in them.
-					attack := Attacks(1, uint64(len(out)))[0]
-					out = append(out, Sample{Source: source, Text: r.Text}, Sample{Source: source, Text: Plant(r.Text, attack, len(out)%3), Attack: true})
-				}
 				return nil
 			})
 		}
