@@ -20,6 +20,10 @@ type guise struct {
 // look passes over the words of t, and has r read them as m weighs them (nil: nobody).
 func look(t string, m *learn.Model, r *learn.Reader) (g guise) {
 	var lastRotated, lastReversed uint32
+	var cited [][2]int
+	if m != nil {
+		cited = citations(t) // spoken about, not spoken
+	}
 	single, pairs := 0, 0
 	for i := 0; i < len(t); {
 		if folded[t[i]] == 0 {
@@ -69,7 +73,10 @@ func look(t string, m *learn.Model, r *learn.Reader) (g guise) {
 				}
 			}
 		}
-		if m != nil {
+		for len(cited) > 0 && cited[0][1] <= start {
+			cited = cited[1:]
+		}
+		if m != nil && (len(cited) == 0 || start < cited[0][0]) {
 			m.Word(r, t, start, i, h, stem)
 		}
 	}

@@ -1189,9 +1189,65 @@ true
 | {person} | {sum} | {when} |
 user: {person} role: member channel: general
 order {number}: {sum}, shipped {when}
+{flags} {flags} {flags} {flags}
+{{flags} {flags} {flags}}, {{flags} {flags} {flags}}, {{flags} {flags} {flags}}
+[{'name': '{field2}.txt', 'type': 'file', 'mode': {{flags} {flags}}}, {'name': '{field2}.txt', 'type': 'file', 'mode': {{flags} {flags}}}]
+{field2},{field2},{field2},{field2}
+{field2}: {topic}, {field2}: {person}, {field2}: {number}
+<{field2}>{topic}</{field2}> <{field2}>{number}</{field2}>
 Reviews: {review} {review}
 
+flags
+'{field2}': True,
+'{field2}': False,
+"{field2}": true,
+"{field2}": false,
+{field2}=yes
+{field2}: no
+
+field2
+read
+write
+execute
+delete
+send
+share
+admin
+system
+user
+password_required
+role
+instructions
+prompt
+message
+invoice
+order
+guide
+task
+note
+new
+reply
+email
+token
+key
+answer
+task_list
+readme
+print
+allowed
+ignore
+override
+visible
+secret
+command
+model
+assistant
+agent
+tool
+
 manual
+{aboutAI}
+{aboutAI}
 Press the button on the left to start the machine.
 Do not open the cover while the light is red.
 To install the package, run the following command: npm install {handle2}.
@@ -1220,6 +1276,26 @@ Run tests before you commit, and write a clear message.
 Call this function with the id of the event to cancel it.
 Reads a file and returns its contents.
 Parameters: path (string), required; limit (integer), optional.
+
+aboutAI
+A system prompt defines how an assistant behaves.
+Never put passwords or keys into a system prompt.
+Attackers can extract system prompts in several ways.
+Language models read instructions and data in one stream.
+An assistant should not follow orders that stand in a document.
+Prompt injection hides orders in text that a model reads.
+Defences include checks of the input, filters of the output, and separation.
+You might write that the assistant is helpful and polite.
+The system prompt is usually hidden from the user, but it shapes every answer.
+The agent calls a tool when it needs to read a file or send a message.
+Developers test how a model reacts to requests for secrets.
+The model must not reveal personal data of users.
+Each tool has a name, a description and parameters.
+The chat bot tells users when it does not know the answer.
+Role-play prompts ask a model to act as somebody else.
+Filters catch phrases that try to set rules aside.
+Guidelines for assistants say which requests to refuse.
+The administrator may change the instructions of the assistant.
 
 handle2
 left-pad
