@@ -70,12 +70,17 @@ func (b *bench) sources(ctx context.Context) {
 			return
 		}
 		b.opt.Progress("source " + source)
-		in := learn.Generated(learn.GeneratedTexts, 1)
+		in, outputs := learn.Generated(learn.GeneratedTexts, 1), []learn.Sample(nil)
 		for _, s := range all {
-			if s.Source != source && b.isPrompt(s.Source) { // as in learn.Corpus
+			switch {
+			case s.Source == source:
+			case b.isPrompt(s.Source):
 				in = append(in, s)
+			default:
+				outputs = append(outputs, s)
 			}
 		}
+		in = append(in, learn.Outputs(outputs, in)...)
 		shipped, out := b.scores(by[source], variant{model: b.model, structure: true}), b.scores(by[source], variant{model: learn.Train(in), structure: true})
 		b.res.Sources[source] = SourceBench{
 			Attacks: len(shipped.attacks), Benign: len(shipped.benign),

@@ -21,6 +21,24 @@ import (
 // The test is skipped where it is not there.
 func corpus(t testing.TB, name string) io.Reader {
 	t.Helper()
+	root := corpusRoot(t)
+	f, err := os.Open(filepath.Join(root, name))
+	if err != nil {
+		t.Skipf("no development data: %s is not there (set SALLYPORT_DATA)", name)
+	}
+	t.Cleanup(func() { f.Close() })
+	if !strings.HasSuffix(name, ".gz") {
+		return f
+	}
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return z
+}
+
+func corpusRoot(t testing.TB) string {
+	t.Helper()
 	root := os.Getenv("SALLYPORT_DATA")
 	if root == "" {
 		dir, err := os.Getwd()
@@ -35,19 +53,7 @@ func corpus(t testing.TB, name string) io.Reader {
 		}
 		root = filepath.Join(filepath.Dir(dir), "shared", "data")
 	}
-	f, err := os.Open(filepath.Join(root, name))
-	if err != nil {
-		t.Skipf("no development data: %s is not there (set SALLYPORT_DATA)", name)
-	}
-	t.Cleanup(func() { f.Close() })
-	if !strings.HasSuffix(name, ".gz") {
-		return f
-	}
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return z
+	return root
 }
 
 func rows[T any](t testing.TB, name string) (out []T) {

@@ -674,6 +674,13 @@ my wallet
 the new supplier
 iban GB29
 
+count
+two
+12
+100
+a dozen
+three
+
 thing
 hotel
 laptop
