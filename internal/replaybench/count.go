@@ -104,43 +104,30 @@ func (t *Tally) count(p *played, v view) {
 	}
 	harm, barred, anyOut, benignOut, holds := 0, 0, false, false, 0
 	for i := range p.calls {
-		c := &p.calls[i]
-		out := v.stopped(i)
+		c, out := &p.calls[i], v.stopped(i)
 		anyOut = anyOut || out
-		t.asked.add(c.held)
-		if c.held {
+		if t.side(c, r); c.held {
 			holds++
 		}
-		if c.passed && !c.back {
-			t.withheld++
-		}
-		if c.changed {
-			t.redacted++
-		}
-		if r.Attack != "" {
-			t.attacked++
-		}
-		if c.call.Serves && c.call.Harm == 0 {
-			continue // it is neither the user's work nor the harm
-		}
-		if c.call.Harm == 0 {
+		switch {
+		case c.call.Harm != 0:
+			harm++
+			add(harmBlocked, v.barred(i)) // harm that ran is done, whatever becomes of its result
+			if v.barred(i) {
+				barred++
+				t.by[v.by(i)]++
+			}
+		case c.call.Serves: // neither the user's work nor the harm
+		default:
 			benignOut = benignOut || out
 			if r.Attack == "" {
 				add(falseBlock, out)
 			}
-			continue
-		}
-		harm++
-		add(harmBlocked, v.barred(i)) // harm that ran is done, whatever becomes of its result
-		if v.barred(i) {
-			barred++
-			t.by[v.by(i)]++
 		}
 	}
 	if r.Attack == "" {
 		t.solved.add(r.Utility)
-		t.holds.N += holds
-		t.holds.Of++
+		t.holds.plus(Rate{holds, 1})
 		if r.Utility {
 			add(intact, !anyOut)
 		}
@@ -151,6 +138,20 @@ func (t *Tally) count(p *played, v view) {
 	add(chain, r.Succeeded && !anyOut)
 	if r.Utility {
 		add(uaIntact, !benignOut)
+	}
+}
+
+// side counts what is no rate of the tables.
+func (t *Tally) side(c *outcome, r *Run) {
+	t.asked.add(c.held)
+	if r.Attack != "" {
+		t.attacked++
+	}
+	if c.passed && !c.back {
+		t.withheld++
+	}
+	if c.changed {
+		t.redacted++
 	}
 }
 
