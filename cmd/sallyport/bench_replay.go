@@ -24,6 +24,7 @@ import (
 // replayFlags are what bench replay is told.
 type replayFlags struct {
 	dir, tenant, detector, holds, failures string
+	policy                                 string
 	suites                                 []string
 	limit, workers, copies                 int
 	closed, rows, adversary                bool
@@ -33,6 +34,7 @@ type replayFlags struct {
 type replayReport struct {
 	Machine  machine `json:"machine"`
 	Detector string  `json:"detector"`
+	Policy   string  `json:"policy"` // "" is the embedded baseline
 	Holds    string  `json:"holds"`
 	Loop     string  `json:"loop"`
 	Note     string  `json:"note"`
@@ -89,6 +91,7 @@ An open loop counts a stopped call as a lost task and knows only the attacks tha
 	fl.StringVar(&f.tenant, "tenant", "", "file with the tenant's records in place of the folder's environments")
 	fl.StringVar(&f.detector, "detector", "off", "on: instructions found in text count; off: origins of values alone decide")
 	fl.StringVar(&f.holds, "holds", "deny", "deny: nobody answers what is asked; approve: a perfect approver does")
+	fl.StringVar(&f.policy, "policy", "", "folder of the bundle that decides (default: the embedded baseline)")
 	fl.StringVar(&f.failures, "failures", "", "write each call that was decided wrongly, with its facts and rules, to this file")
 	fl.StringSliceVar(&f.suites, "suite", nil, "replay these suites only")
 	fl.IntVar(&f.limit, "limit", 0, "replay about so many runs of each suite, spread evenly; 0 means all")
@@ -116,6 +119,12 @@ func (f *replayFlags) check() error {
 }
 
 func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
+	if f.policy != "" {
+		var err error
+		if f.policy, err = absolute(f.policy); err != nil {
+			return err
+		}
+	}
 	d, err := replaybench.Load(f.dir, f.tenant)
 	if err != nil {
 		return hinted{err, `the folder's format stands in "docs/how-to/measure-on-recorded-attacks.md"`}
@@ -130,13 +139,13 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 	for _, n := range d.Notes {
 		a.progress("replay: %s", n)
 	}
-	out := replayReport{Machine: thisMachine(), Detector: f.detector, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
+	out := replayReport{Machine: thisMachine(), Detector: f.detector, Policy: f.policy, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
 	if f.closed {
 		out.Loop, out.Note = "closed", replayClosedNote
 		out.Notes = append(out.Notes, d.ClosedNotes()...)
 	}
 	start := func(ctx context.Context) (*replaybench.Owner, error) {
-		o, err := startReplayOwner(ctx, f.detector)
+		o, err := startReplayOwner(ctx, f)
 		if err != nil {
 			return nil, err
 		}
@@ -175,7 +184,7 @@ func (a *app) replayAll(ctx context.Context, f *replayFlags, d *replaybench.Data
 	}
 	out.Rows = append(out.Rows, replayRow{"user's request withheld", bare.Overall})
 	a.progress("tampering: %d copies of a log", f.copies)
-	t, err := tamper(ctx, d, f.detector, f.copies)
+	t, err := tamper(ctx, d, f)
 	if err != nil {
 		return err
 	}

@@ -88,8 +88,8 @@ type tampered struct {
 
 // tamper records a few runs, ends the owner, and damages copies of its log, each in one place. Each is
 // held against the key and the last checkpoint, as an auditor keeps them.
-func tamper(ctx context.Context, d *replaybench.Data, detector string, copies int) (t tampered, err error) {
-	o, err := startReplayOwner(ctx, detector)
+func tamper(ctx context.Context, d *replaybench.Data, f *replayFlags) (t tampered, err error) {
+	o, err := startReplayOwner(ctx, f)
 	if err != nil {
 		return t, err
 	}
@@ -117,7 +117,7 @@ func tamper(ctx context.Context, d *replaybench.Data, detector string, copies in
 	if t.whole, err = check(o.dir); err != nil {
 		return t, err
 	}
-	return t, t.damage(filepath.Join(o.dir, "wal"), copies, func() (bool, error) { return check(o.dir) })
+	return t, t.damage(filepath.Join(o.dir, "wal"), f.copies, func() (bool, error) { return check(o.dir) })
 }
 
 // damage damages the segments in wal again and again, each time in one place.

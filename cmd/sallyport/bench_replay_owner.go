@@ -18,7 +18,7 @@ import (
 	"github.com/sallyport/sallyport/ledger"
 )
 
-// replayOwner is an owner with the embedded defaults over a temporary folder.
+// replayOwner is an owner over a temporary folder, with the embedded defaults but for what is measured.
 type replayOwner struct {
 	*sallyport.Sallyport
 	dir    string
@@ -28,7 +28,7 @@ type replayOwner struct {
 	ended  chan error // one from Run, one from Serve
 }
 
-func startReplayOwner(ctx context.Context, detector string) (*replayOwner, error) {
+func startReplayOwner(ctx context.Context, f *replayFlags) (*replayOwner, error) {
 	dir, err := os.MkdirTemp("", "sallyport-bench-")
 	if err != nil {
 		return nil, err
@@ -37,7 +37,7 @@ func startReplayOwner(ctx context.Context, detector string) (*replayOwner, error
 		agents: &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 64, DisableCompression: true}}}
 	cfg := sallyport.DefaultConfig()
 	cfg.Data, cfg.Gateway.Listen, cfg.Admin.Listen = dir, "127.0.0.1:0", "none"
-	cfg.Detect.Injection = detector
+	cfg.Detect.Injection, cfg.Policy.Dir = f.detector, f.policy
 	if o.Sallyport, err = sallyport.Open(ctx, cfg); err != nil {
 		return nil, errors.Join(err, os.RemoveAll(dir))
 	}

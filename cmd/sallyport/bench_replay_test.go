@@ -125,3 +125,38 @@ func TestBenchReplaySaysWhatIsMissing(t *testing.T) {
 		}
 	}
 }
+
+// openPolicy allows everything.
+func openPolicy(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{
+		"sallyport-bundle.yaml": "version: 1\nname: open\nsequence: 1\ndescription: Everything passes.\nowner: test\n",
+		"open.rego": "package sallyport.open\n\nimport rego.v2\n\n" +
+			`allow contains {"id": "all", "code": "all", "reason": "Everything."} if input.version == "agent.v1"` + "\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func TestBenchReplayFindsNothingStoppedWhereEverythingPasses(t *testing.T) {
+	var got replayReport
+	replayOf(t, &got, "--data", madeUp, "--policy", openPolicy(t), "--rows=false")
+	if o := &got.Overall; o.Strict != o.Ungoverned || o.Chain != o.Ungoverned || o.Harm != 0 || o.Intact != 1 || o.FalseBlock != 0 || o.UA != 1 || o.Holds != 0 {
+		t.Errorf("%+v", o)
+	}
+	replayOf(t, &got, "--data", madeUp, "--policy", openPolicy(t), "--rows=false", "--closed-loop")
+	if o := &got.Overall; o.Strict != 1 || o.Harm != 0 || o.Intact != 1 {
+		t.Errorf("closed loop: %+v", o)
+	}
+	var adversary adversaryReport
+	replayOf(t, &adversary, "--data", madeUp, "--policy", openPolicy(t), "--adversary", "--limit", "1", "--suite", "guesthouse")
+	for _, v := range adversary.Variants {
+		if v.Stopped != 0 || v.Missed != v.Runs || v.Runs > 0 && len(v.Examples) == 0 {
+			t.Errorf("%+v", v)
+		}
+	}
+}

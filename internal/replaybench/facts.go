@@ -88,7 +88,7 @@ func stoppedBy(q *action.Query) string {
 		v := &q.Context.Flow.Arguments[i]
 		switch v.Sink {
 		case action.SinkDestination, action.SinkCommand:
-			if !vouched(v.Origin) {
+			if !vouched(v.Origin) && !vouched(v.Selection) {
 				return "destination"
 			}
 		case action.SinkSelector:
