@@ -178,7 +178,7 @@ func count(r *Rate, hit bool) {
 }
 
 func (b *bench) poisoned(text string) bool {
-	s := scanner{injection: true, room: roomFor(len(text))}
+	s := scanner{injection: true, description: true, room: roomFor(len(text))}
 	s.text(text, "")
 	return s.worst >= poisonedAt
 }

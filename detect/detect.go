@@ -184,10 +184,10 @@ func (d *Detector) secret(pointer string, h hit) action.Secret {
 // model what to do; they have no reason to set rules aside, to conceal, or to hide text.
 const poisonedAt = 500
 
-// Poisoned reports whether the description of a tool carries instructions that do not belong there. It is
-// unknown for a text that is too large to look through.
+// Poisoned reports whether the description of a tool carries instructions that do not belong there, those
+// that bend the use of other tools included. It is unknown for a text that is too large to look through.
 func (d *Detector) Poisoned(text string) action.Tri {
-	s := scanner{injection: true, room: roomFor(len(text))}
+	s := scanner{injection: true, description: true, room: roomFor(len(text))}
 	if len(text) > 1<<20 {
 		return action.TriUnknown
 	}

@@ -30,6 +30,8 @@ const (
 	sigHidden           // text in characters that nobody sees
 	sigComment          // a comment or hidden style that holds text
 	sigSensitive        // files that hold credentials
+	sigOther            // other tools, spoken of
+	sigMust             // demands that leave no choice
 	signals
 )
 
@@ -63,9 +65,12 @@ var phrases = map[signal][]string{
 		"encode", "print", "output"},
 	sigPrivate: {"password", "api key", "api_key", "credential", "secret", "conversation", "chat history", "system prompt", "private key",
 		"ssh key", "access token", "environment variable", "all messages", "contact list", "session token", "its content", "contents of"},
-	sigTarget:    {"https://", "http://", "@"},
-	sigImage:     {"![", "<img"},
-	sigComment:   {"<!--", "display:none", "display: none", "visibility:hidden", "visibility: hidden", "font-size:0", "font-size: 0", "opacity:0", "color:white", "color: white", "color:#fff"},
+	sigTarget:  {"https://", "http://", "@"},
+	sigImage:   {"![", "<img"},
+	sigComment: {"<!--", "display:none", "display: none", "visibility:hidden", "visibility: hidden", "font-size:0", "font-size: 0", "opacity:0", "color:white", "color: white", "color:#fff"},
+	sigOther: {"other tool", "any tool", "every tool", "all tools", "another tool", "of the tool", "instead of the", "tools from", "other server", "another server",
+		"whenever you use", "when you use", "when using the", "whenever the", "before any call", "after any call", "every call", "calls to", "behavior of", "behaviour of"},
+	sigMust:      {"must", "always", "never", "you have to", "is required", "mandatory", "instead", "bcc", "change the recipient", "regardless", "supersede", "override", "takes precedence"},
 	sigSensitive: {"id_rsa", ".ssh/", ".env", "mcp.json", ".aws/", "/etc/passwd", ".npmrc", ".netrc", "credentials.json"},
 }
 
@@ -86,6 +91,8 @@ type pattern struct {
 	second signal // sigNone: first alone
 	within int    // bytes from first to second; before it as well if both
 	both   bool
+	// In the description of a tool only: elsewhere people do speak of other tools.
+	description bool
 }
 
 var patterns = []pattern{
@@ -103,6 +110,7 @@ var patterns = []pattern{
 	{reason: "text in invisible characters", score: 800, first: sigHidden},
 	{reason: "image whose URL carries data", score: 400, first: sigImage},
 	{reason: "hidden markup", score: 200, first: sigComment},
+	{reason: "bends the use of other tools", score: 500, first: sigOther, second: sigMust, within: 48, both: true, description: true},
 }
 
 // suspicion is what the signals of one text amount to.
@@ -119,10 +127,13 @@ type reason struct {
 
 // suspect weighs places, which are in order. Reasons within reach of each other count together, as if
 // independent; a text that only says "important" or "send" scores low.
-func suspect(text string, places []place) suspicion {
+func suspect(text string, places []place, description bool) suspicion {
 	var found []reason
 	for i := range patterns {
 		p := &patterns[i]
+		if p.description && !description {
+			continue
+		}
 		last := -reach
 		for j, x := range places {
 			if x.signal != p.first || x.at-last < reach/4 || !p.holds(text, places, j) {

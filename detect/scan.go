@@ -67,20 +67,21 @@ func roomFor(n int) int { return min(16*n+4<<10, 4*n+64<<10) }
 
 // scanner goes through the texts of one value. It is not safe for concurrent use.
 type scanner struct {
-	secrets   bool                 // look for secrets, and for the numbers of cards and accounts
-	personal  bool                 // look for other personal data
-	formless  bool                 // of the secrets, without those that have an issuer's form
-	injection bool                 // look for instructions by their structure
-	model     *learn.Model         // look for them by what was learnt; nil for not
-	room      int                  // bytes that may still be decoded
-	path      [maxDepth + 1]uint64 // hashes of the texts that the one at hand was decoded from
-	canary    canary
-	signed    *signatures // of confirmed attacks; nil for none
-	now       time.Time   // decides which of them are valid
-	opaque    bool
-	truncated bool
-	worst     int // the highest injection score so far
-	stated    int // findings of personal data that were stated
+	secrets     bool                 // look for secrets, and for the numbers of cards and accounts
+	personal    bool                 // look for other personal data
+	description bool                 // the text is a tool's description
+	formless    bool                 // of the secrets, without those that have an issuer's form
+	injection   bool                 // look for instructions by their structure
+	model       *learn.Model         // look for them by what was learnt; nil for not
+	room        int                  // bytes that may still be decoded
+	path        [maxDepth + 1]uint64 // hashes of the texts that the one at hand was decoded from
+	canary      canary
+	signed      *signatures // of confirmed attacks; nil for none
+	now         time.Time   // decides which of them are valid
+	opaque      bool
+	truncated   bool
+	worst       int // the highest injection score so far
+	stated      int // findings of personal data that were stated
 }
 
 // text returns what is found in t, in order of place. name is the member that holds it, or "".
@@ -361,7 +362,7 @@ type structure struct{ score, at int }
 // suspicions turns signals into hits. Instructions that somebody took the trouble to encode are graver.
 func (s *scanner) suspicions(t string, places []place, layer string, shown *structure) (hits []hit) {
 	slices.SortStableFunc(places, func(a, b place) int { return a.at - b.at })
-	found := suspect(t, uncited(t, places))
+	found := suspect(t, uncited(t, places), s.description)
 	if found.score == 0 {
 		return nil
 	}
