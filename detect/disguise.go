@@ -237,7 +237,8 @@ func read1337(word []byte, letters int) int {
 }
 
 // unspace joins characters (pairs: and pairs of them) that stand apart by one sign. With gaps, a wider gap
-// ends a word; without, and where no gap is wider, words are told by the lexicon.
+// ends a word; without, and where no gap is wider, words are told by the lexicon. What it returns holds only
+// what was joined, with its places; nil if that is nothing.
 func unspace(t string, pairs, gaps bool) *view {
 	v := &view{layer: "spaced"}
 	var b []byte
@@ -273,15 +274,18 @@ func unspace(t string, pairs, gaps bool) *view {
 		}
 		if n == 0 || count < 6 {
 			_, size := utf8.DecodeRuneInString(t[i:])
-			put(t[i:i+size], i)
 			i += size
 			continue
 		}
+		if len(b) > 0 {
+			put("\n", i)
+		}
 		i = joined(t, i, j, gaps, unit, put)
 	}
-	if v.text = string(b); v.text == t {
+	if len(b) < 6 {
 		return nil
 	}
+	v.text = string(b)
 	return v
 }
 
