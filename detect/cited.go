@@ -66,9 +66,8 @@ func follows(t string, spans [][2]int, i int) bool {
 	return false
 }
 
-// uncited drops the places of t that stand in citations.
-func uncited(t string, places []place) []place {
-	spans := citations(t)
+// uncited drops the places that stand in citations.
+func uncited(spans [][2]int, places []place) []place {
 	if len(spans) == 0 {
 		return places
 	}

@@ -17,13 +17,10 @@ type guise struct {
 	single, pairs     int // longest run of words of one letter, and of two
 }
 
-// look passes over the words of t, and has r read them as m weighs them (nil: nobody).
-func look(t string, m *learn.Model, r *learn.Reader) (g guise) {
+// look passes over the words of t, and has r read them as m weighs them (nil: nobody), but for those that
+// are cited: they are spoken about, not spoken.
+func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 	var lastRotated, lastReversed uint32
-	var cited [][2]int
-	if m != nil {
-		cited = citations(t) // spoken about, not spoken
-	}
 	single, pairs := 0, 0
 	for i := 0; i < len(t); {
 		if folded[t[i]] == 0 {
@@ -113,7 +110,7 @@ func disguised(t string, g guise) (out []turned) {
 	}
 	if g.rotated+g.reversed < 2 && g.words > 2 && g.known*4 < g.words && len(t) <= maxTurned { // both at once
 		b := backwards(rotate(t))
-		if r := look(b, nil, nil); r.known >= 3 && r.known*3 >= r.words {
+		if r := look(b, nil, nil, nil); r.known >= 3 && r.known*3 >= r.words {
 			out = append(out, turned{b, "reversed+rot13", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 		}
 	}
@@ -145,7 +142,7 @@ func twice(t string, g guise) (out []turned) {
 	}
 	back := func(s, e int) (int, int) { return len(t) - e, len(t) - s }
 	for _, c := range [3]turned{{rotate(t), "rot13", whole, false}, {backwards(t), "reversed", back, false}, {backwards(rotate(t)), "reversed+rot13", back, false}} {
-		if v := unescape(c.text); v != nil && look(v.text, nil, nil).known >= 3 {
+		if v := unescape(c.text); v != nil && look(v.text, nil, nil, nil).known >= 3 {
 			out = append(out, c)
 		} else if _, ok := unleet(c.text); ok {
 			c.prose = true

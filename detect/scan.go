@@ -183,7 +183,11 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		hits = append(hits, s.suspicions(t, places, layer, &shown)...)
 	}
 	var read learn.Reader
-	g := look(t, s.model, &read)
+	var cited [][2]int
+	if s.model != nil {
+		cited = shown.quotes(t)
+	}
+	g := look(t, s.model, &read, cited)
 	hits = append(hits, s.judged(read.Best, shown, layer)...)
 	if s.signed != nil {
 		if h, ok := s.signed.find(t, s.now); ok {
@@ -208,7 +212,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 // it and the structure of the same text count as independent.
 const (
 	statedFrom = 400
-	together   = 250
+	together   = 300
 )
 
 // judged turns the model's highest window into a hit.
@@ -357,12 +361,23 @@ func (s *scanner) take(text string) bool {
 }
 
 // structure is the most that the structure of a text tells, and where.
-type structure struct{ score, at int }
+type structure struct {
+	score, at int
+	cited     [][2]int // citations of the text, once asked for
+	asked     bool
+}
+
+func (s *structure) quotes(t string) [][2]int {
+	if !s.asked {
+		s.cited, s.asked = citations(t), true
+	}
+	return s.cited
+}
 
 // suspicions turns signals into hits. Instructions that somebody took the trouble to encode are graver.
 func (s *scanner) suspicions(t string, places []place, layer string, shown *structure) (hits []hit) {
 	slices.SortStableFunc(places, func(a, b place) int { return a.at - b.at })
-	found := suspect(t, uncited(t, places), s.description)
+	found := suspect(t, uncited(shown.quotes(t), places), s.description)
 	if found.score == 0 {
 		return nil
 	}
@@ -371,7 +386,7 @@ func (s *scanner) suspicions(t string, places []place, layer string, shown *stru
 	}
 	s.worst = max(s.worst, found.score)
 	if found.score > shown.score {
-		*shown = structure{found.score, found.reasons[0].at}
+		shown.score, shown.at = found.score, found.reasons[0].at
 	}
 	for _, r := range found.reasons {
 		end := min(len(t), r.at+64)
