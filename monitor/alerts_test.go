@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -231,10 +232,10 @@ func TestOutletsGoOnWhereTheyStopped(t *testing.T) {
 
 func TestOutletsGiveUpOnASlowAttempt(t *testing.T) {
 	hung := make(chan struct{})
-	first := true
+	var first atomic.Bool
+	first.Store(true)
 	s := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		if first {
-			first = false
+		if first.CompareAndSwap(true, false) {
 			<-hung
 		}
 	}))

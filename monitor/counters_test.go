@@ -312,3 +312,49 @@ func TestCountersConform(t *testing.T) {
 		return false
 	}, 50, 10)
 }
+
+func TestCountersPerRecipientStateTheHighest(t *testing.T) {
+	m := open(t, Config{Fresh: true, Counters: []Counter{{Name: "to_one", Key: PerRecipient, Window: Day, What: "amount:EUR"}}})
+	ctx := context.Background()
+	pay := func(id string, to ...string) *action.Query {
+		q := payment(id, "a", start, 10_00, "EUR")
+		for _, r := range to {
+			q.Action.Recipients = append(q.Action.Recipients, action.Recipient{Kind: "iban", Value: r})
+		}
+		return q
+	}
+	for i, to := range [][]string{{"X"}, {"x"}, {"y"}, {"x", "X"}, nil} { // the same payee twice in one call is one
+		q := pay(fmt.Sprint("p", i), to...)
+		inform(t, m, q)
+		if err := m.Reserve(ctx, q); err != nil {
+			t.Fatal(err)
+		}
+		m.Settle(ctx, q, action.StatusDone)
+	}
+	for name, c := range map[string]struct {
+		to   []string
+		want int64
+	}{
+		"a payee":                 {[]string{"x"}, 30_00},
+		"another":                 {[]string{"y"}, 10_00},
+		"both":                    {[]string{"y", "x"}, 30_00},
+		"a new one":               {[]string{"z"}, 0},
+		"one that nobody can see": {nil, 10_00},
+	} {
+		if got := inform(t, m, pay("probe", c.to...))["to_one"]; got.Value != c.want || got.State != action.StateKnown {
+			t.Errorf("%s: %+v, want %d", name, got, c.want)
+		}
+	}
+	own := pay("own", "x")
+	inform(t, m, own)
+	if err := m.Reserve(ctx, own); err != nil {
+		t.Fatal(err)
+	}
+	if got := inform(t, m, own)["to_one"]; got.Value != 30_00 {
+		t.Errorf("with its own booking: %+v", got)
+	}
+	m.Settle(ctx, own, action.StatusRefused)
+	if got := inform(t, m, pay("after", "x"))["to_one"]; got.Value != 30_00 {
+		t.Errorf("after it was given back: %+v", got)
+	}
+}
