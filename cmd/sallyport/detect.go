@@ -70,7 +70,11 @@ signature, so the file may be shared. It counts until it expires; nobody adds to
 				return err
 			}
 			return a.print(map[string]any{"id": id, "signatures": len(kept) + 1, "file": file}, func(w io.Writer) {
-				fmt.Fprintf(w, "%s: %d signatures\n", file, len(kept)+1)
+				plural := "s"
+				if len(kept) == 0 {
+					plural = ""
+				}
+				fmt.Fprintf(w, "%s: %d signature%s\n", file, len(kept)+1, plural)
 			})
 		},
 	}
