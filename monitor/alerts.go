@@ -47,13 +47,13 @@ func (a *Alert) group() string {
 func alertOf(q *action.Query) Alert {
 	m := &q.Context.Monitor
 	a := Alert{Alerts: slices.Clone(m.Alerts), Reasons: slices.Clone(m.Reasons), Risk: m.Risk, P: m.P, Tenant: q.Subject.Tenant,
-		Agent: q.Subject.ID, User: q.Subject.User.ID, Session: q.Context.Session.ID, Action: q.ID, Server: q.Resource.Server,
-		Tool: q.Resource.Name, Effect: q.Action.Effect, TimeMs: q.Context.Time.UnixMilli, Count: 1}
+		Agent: visible(q.Subject.ID, 256), User: visible(q.Subject.User.ID, 256), Session: q.Context.Session.ID, Action: q.ID,
+		Server: visible(q.Resource.Server, 256), Tool: visible(q.Resource.Name, 256), Effect: q.Action.Effect, TimeMs: q.Context.Time.UnixMilli, Count: 1}
 	why := "unusual for this agent"
 	if len(a.Reasons) > 0 {
 		why = a.Reasons[0]
 	}
-	a.Summary = fmt.Sprintf("agent %q, %s: %s", action.Clip(a.Agent, 64), action.Clip(q.Resource.ID, 128), why)
+	a.Summary = fmt.Sprintf("agent %q, %s: %s", action.Clip(a.Agent, 64), visible(q.Resource.ID, 128), why)
 	return a
 }
 

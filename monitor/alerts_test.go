@@ -118,6 +118,23 @@ func TestAlertRecordsCanBeReadBack(t *testing.T) {
 	}
 }
 
+func TestAlertsSteerNoTerminal(t *testing.T) {
+	m := profiles(t, ProfilesConfig{})
+	q := call("a", "srv/\x1b]0;gone\x07\u202epay\n", "", start)
+	p, _ := m.Inform(t.Context(), q)
+	p.Put(q)
+	q.Context.Monitor.Alerts = []string{Unusual}
+	a := alertOf(q)
+	for _, s := range append([]string{a.Summary, a.Tool}, a.Reasons...) {
+		if strings.ContainsAny(s, "\x1b\x07\u202e\n") {
+			t.Errorf("%q", s)
+		}
+	}
+	if !strings.Contains(a.Summary, "pay") || !strings.Contains(a.Reasons[0], "pay") {
+		t.Errorf("%+v", a)
+	}
+}
+
 // receiver is a server that can be down, slow or unwilling.
 type receiver struct {
 	*httptest.Server

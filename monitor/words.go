@@ -4,7 +4,9 @@ package monitor
 
 import (
 	"fmt"
+	"strings"
 	"time"
+	"unicode"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -15,7 +17,7 @@ const notable = 4.0
 // reasons says in words and numbers what is unusual about q, and what is usual.
 func (m *Profiles) reasons(q *action.Query, v *verdict) (out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
-	tool := action.Clip(q.Resource.ID, 128)
+	tool := visible(q.Resource.ID, 128)
 	for _, id := range m.cfg.Rules.names(v.chains) {
 		say("%s: %s", id, m.cfg.Rules.Title(id))
 	}
@@ -50,4 +52,15 @@ func (m *Profiles) reasons(q *action.Query, v *verdict) (out []string) {
 		say("in all %.1f bits; of its past actions %.1f %% were as unusual", v.total, 100*v.p)
 	}
 	return out
+}
+
+// visible is s as it may stand on a screen, cut to n bytes: names come from servers and agents, and what
+// steers a terminal or turns text around is replaced.
+func visible(s string, n int) string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, strings.ToValidUTF8(action.Clip(s, n), "\ufffd"))
 }
