@@ -232,8 +232,8 @@ func (s *Sallyport) loadProfiles() uint64 {
 	if err != nil {
 		return 0
 	}
-	n, err := s.Profiles.Load(b, s.seal)
-	if err != nil || n > s.Ledger.Checkpoint().Size {
+	n, err := s.Profiles.Load(b, s.Ledger.Checkpoint().Size, s.seal)
+	if err != nil {
 		return 0
 	}
 	return n

@@ -185,9 +185,13 @@ func TestSnapshotAndReplayGiveTheSameScore(t *testing.T) {
 		}
 	}
 	restored := open()
-	from, err := restored.Load(taken, seal)
+	from, err := restored.Load(taken, uint64(len(log)), seal)
 	if err != nil || from != 451 {
 		t.Fatal(from, err)
+	}
+	short := open()
+	if _, err := short.Load(taken, from-1, seal); err == nil || len(short.agents) != 0 {
+		t.Errorf("a snapshot of a longer log was taken: %v, %d profiles", err, len(short.agents))
 	}
 	replay(restored, from)
 	whole := open()
@@ -207,7 +211,7 @@ func TestSnapshotAndReplayGiveTheSameScore(t *testing.T) {
 	for i := range 200 { // any change is noticed
 		bad := bytes.Clone(taken)
 		bad[r.IntN(len(bad))] ^= 1 << (i % 8)
-		if _, err := open().Load(bad, seal); err == nil {
+		if _, err := open().Load(bad, 1<<40, seal); err == nil {
 			t.Fatal("a damaged snapshot was taken")
 		}
 	}
@@ -220,7 +224,7 @@ func FuzzSnapshot(f *testing.F) {
 	f.Add(m.Snapshot(func() uint64 { return 1 }, seal))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		n := profiles(t, ProfilesConfig{})
-		if _, err := n.Load(data, seal); err == nil { // ours by its seal: it must be usable
+		if _, err := n.Load(data, 1<<40, seal); err == nil { // ours by its seal: it must be usable
 			_, _ = n.Inform(context.Background(), call("a", "s/t", "x@example.org", start))
 		}
 	})

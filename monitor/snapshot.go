@@ -57,8 +57,9 @@ func (m *Profiles) Snapshot(size func() uint64, seal func(body []byte) string) [
 
 // Load puts a snapshot in the place of what the profiles know, and returns the number of ledger records
 // that it covers. It returns ErrSnapshot, and changes nothing, for one that cannot be used. What rules saw
-// in sessions is left out if the rules have changed.
-func (m *Profiles) Load(data []byte, seal func(body []byte) string) (size uint64, err error) {
+// in sessions is left out if the rules have changed. A snapshot that covers more than most records is of
+// another log, or of one that was put back.
+func (m *Profiles) Load(data []byte, most uint64, seal func(body []byte) string) (size uint64, err error) {
 	head, body, ok := bytes.Cut(data, []byte("\n"))
 	told, ours := bytes.CutPrefix(head, []byte(snapshotHead))
 	if !ok || !ours || subtle.ConstantTimeCompare(told, []byte(seal(body))) != 1 {
@@ -103,6 +104,9 @@ func (m *Profiles) Load(data []byte, seal func(body []byte) string) (size uint64
 	}
 	if r.err != nil || r.from.Len() != 0 {
 		return 0, fmt.Errorf("%w: it ends early or late", ErrSnapshot)
+	}
+	if h[0] > most {
+		return 0, fmt.Errorf("%w: it covers %d records of %d", ErrSnapshot, h[0], most)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

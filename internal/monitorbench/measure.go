@@ -81,7 +81,7 @@ func judged(ctx context.Context, d *replaybench.Data, all []*trace, without [mon
 				if t.suite != suite || t.task != task || !t.attack && !(t.honest && t.solved) || len(t.calls) == 0 {
 					continue
 				}
-				if _, err := m.Load(before, seal); err != nil {
+				if _, err := m.Load(before, 0, seal); err != nil {
 					return nil, err
 				}
 				s, err := judge(ctx, m, t)
