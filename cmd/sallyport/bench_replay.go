@@ -258,7 +258,7 @@ func (r *replayReport) text(w io.Writer) {
 	}
 	o := &r.Overall
 	fmt.Fprintf(w, "\nharm stopped by     destination %d, selection %d, other %d\n", o.HarmBy.Destination, o.HarmBy.Selection, o.HarmBy.Other)
-	fmt.Fprintf(w, "results             %d withheld, %d redacted\n", o.Withheld, o.Redacted)
+	fmt.Fprintf(w, "results             %d withheld, %d redacted; the owner failed to answer %d calls\n", o.Withheld, o.Redacted, o.Broken)
 	fmt.Fprintf(w, "both gates of a call p50 %d µs, p95 %d µs, p99 %d µs, one run at a time\n", o.Latency.P50, o.Latency.P95, o.Latency.P99)
 	if r.Article != nil {
 		r.Article.text(w)

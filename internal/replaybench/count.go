@@ -40,6 +40,7 @@ type Tally struct {
 	attacked int               // calls of attacked runs
 	withheld int               // results
 	redacted int               // results
+	broken   int               // calls that the owner failed to answer
 	by       map[string]int
 	took     []time.Duration
 }
@@ -153,6 +154,9 @@ func (t *Tally) side(c *outcome, r *Run) {
 	if c.changed {
 		t.redacted++
 	}
+	if c.broken {
+		t.broken++
+	}
 }
 
 // merge adds what u counted.
@@ -170,6 +174,7 @@ func (t *Tally) merge(u *Tally) {
 	t.attacked += u.attacked
 	t.withheld += u.withheld
 	t.redacted += u.redacted
+	t.broken += u.broken
 	maps.Copy(t.tasks, u.tasks)
 	for k, n := range u.by {
 		t.by[k] += n
@@ -210,7 +215,8 @@ type Figures struct {
 	HoldsCalls float64 `json:"holds_per_1000_calls"`
 	Withheld   int     `json:"results_withheld"`
 	Redacted   int     `json:"results_redacted"`
-	Latency    Latency `json:"latency_us"` // both gates of a call as the agent waits for them, one run at a time
+	Broken     int     `json:"calls_unanswered"` // that the owner failed to answer; they count as stopped
+	Latency    Latency `json:"latency_us"`       // both gates of a call as the agent waits for them, one run at a time
 
 	Intervals map[string][2]float64 `json:"intervals_95"`
 	Counts    map[string][2]int     `json:"counts"` // the numbers behind each rate
@@ -228,7 +234,7 @@ func (t *Tally) figures() Figures {
 	v := func(i int) float64 { return t.all[i].Value() }
 	f := Figures{Runs: t.runs, Attacked: t.all[ungoverned].Of, Benign: t.solved.Of, Ungoverned: v(ungoverned), Strict: v(strict), Chain: v(chain),
 		Harm: v(harmBlocked), Intact: v(intact), FalseBlock: v(falseBlock), UA: v(uaIntact), Holds: 100 * t.holds.Value(),
-		HoldsCalls: 1000 * t.asked.Value(), Withheld: t.withheld, Redacted: t.redacted, Latency: latency(t.took),
+		HoldsCalls: 1000 * t.asked.Value(), Withheld: t.withheld, Redacted: t.redacted, Broken: t.broken, Latency: latency(t.took),
 		HarmBy:    HarmBy{t.by["destination"], t.by["selection"], t.by["other"]},
 		Intervals: map[string][2]float64{}, Counts: map[string][2]int{}}
 	for i, name := range RateNames {

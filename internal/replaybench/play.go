@@ -68,6 +68,7 @@ type outcome struct {
 	held    bool           // somebody was asked
 	back    bool           // its result came back
 	changed bool           // what came back was redacted
+	broken  bool           // the owner failed to answer
 	hint    string
 	took    time.Duration // both gates, without waiting for people
 }
@@ -156,8 +157,12 @@ func (s *sessionOf) end(ctx context.Context) error {
 func (s *sessionOf) act(ctx context.Context, c *Call, reason string, result func() (text, failure string)) (outcome, error) {
 	s.calls++
 	o := outcome{call: c}
+	args := c.Args
+	if len(args) == 0 || args.Kind() == 'n' {
+		args = jsontext.Value("{}")
+	}
 	from := time.Now()
-	body := map[string]any{"session": s.id, "call_id": fmt.Sprintf("c%d", s.calls), "arguments": c.Args,
+	body := map[string]any{"session": s.id, "call_id": fmt.Sprintf("c%d", s.calls), "arguments": args,
 		"tool": map[string]string{"server": s.server(c.Tool), "name": c.Tool}}
 	if reason != "" {
 		body["reasoning"] = reason
@@ -166,9 +171,9 @@ func (s *sessionOf) act(ctx context.Context, c *Call, reason string, result func
 	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/actions", s.token, body, &d)
 	o.took = time.Since(from)
 	var no *refused
-	if errors.As(err, &no) && no.status < 500 {
-		o.hint = no.title
-		return o, nil // what the door refuses does not run
+	if errors.As(err, &no) {
+		o.hint, o.broken = no.title, no.status >= http.StatusInternalServerError
+		return o, nil // what the door refuses, or cannot answer, does not run
 	}
 	if err != nil {
 		return o, err
@@ -196,7 +201,7 @@ func (s *sessionOf) ask(ctx context.Context, d *decision, benign bool) error {
 	if err := s.approve(ctx, d.Approval.ID, benign); err != nil || !benign {
 		return err
 	}
-	_, err := s.Agents.call(ctx, http.MethodGet, "/v1/actions/"+url.PathEscape(d.ID)+"?wait=5s", s.token, nil, d)
+	_, err := s.Agents.call(ctx, http.MethodGet, "/v1/actions/"+url.PathEscape(d.ID)+"?wait=1s", s.token, nil, d)
 	return err
 }
 
@@ -216,6 +221,11 @@ func (s *sessionOf) report(ctx context.Context, o *outcome, d *decision, result 
 	_, err = s.Agents.call(ctx, http.MethodPost, "/v1/actions/"+url.PathEscape(d.ID)+"/outcome", s.token,
 		map[string]any{"status": status, "result": jsontext.Value(quoted)}, &rel)
 	o.took += time.Since(from)
+	var no *refused
+	if errors.As(err, &no) {
+		o.hint, o.broken = no.title, no.status >= http.StatusInternalServerError
+		return nil // what the door does not take does not come back
+	}
 	if err != nil {
 		return err
 	}
