@@ -164,6 +164,8 @@ func operator(text string, i int, k *keyword) (int, bool) {
 		switch {
 		case strings.HasPrefix(next, "value:"): // a list of named values
 			i += strings.Index(rest, "value:") + len("value:")
+		case strings.HasPrefix(next, "value=") || strings.HasPrefix(next, "Value="): // an element with two attributes
+			i += strings.Index(rest, "alue=") + len("alue=")
 		case len(rest) > 3 && strings.EqualFold(rest[:3], "is "):
 			i += 3
 		case strings.HasPrefix(rest, "string =") || strings.HasPrefix(rest, "string="):

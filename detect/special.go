@@ -11,6 +11,7 @@ var specials = []struct {
 	find    func(text string, end int) (hit, bool)
 }{
 	{"-----begin ", pemKey}, {"putty-user-key-file", puttyKey}, {"ey", jwt}, {"://", urlPassword}, {":a", botToken}, {"-us", listKey},
+	{" -u ", commandUser}, {" --user", commandUser}, {"kind: secret", clusterSecret},
 }
 
 func secretHit(kind string, start, end int) hit {
@@ -79,6 +80,9 @@ func urlPassword(text string, end int) (hit, bool) {
 		return hit{}, false
 	}
 	colon := strings.IndexByte(text[end:end+at], ':')
+	if m := mixOf(text[end : end+at]); colon < 0 && at >= 20 && m.digit >= 4 && m.turns >= 5 && m.other == 0 && plausible(text[end:end+at], 3) {
+		return secretHit("url-password", end, end+at), true // the key of a service that takes no user
+	}
 	if colon < 0 || at-colon < 4 {
 		return hit{}, false
 	}
