@@ -97,6 +97,7 @@ type Run struct {
 
 // Step is what the agent called at once.
 type Step struct {
+	Said  string `json:"-"` // by the user, before the calls
 	Calls []Call `json:"calls"`
 	Outs  []Out  `json:"outs"`
 }
@@ -142,6 +143,11 @@ func Load(dir, tenant string) (*Data, error) {
 		Tenant: map[string][]Record{}, Vectors: map[string]map[string]string{}}
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return nil, fmt.Errorf("replay: %q is no folder of recordings", dir)
+	}
+	if none(dir, "tools.jsonl") && none(dir, "traces.jsonl") {
+		if is, err := d.dialogues(dir); is || err != nil {
+			return d, errors.Join(err, d.settle())
+		}
 	}
 	err := errors.Join(
 		rows(dir, "tools.jsonl", true, d, func(t Tool) error {
@@ -260,7 +266,7 @@ func (d *Data) settle() error {
 		for i := range runs {
 			r := &runs[i]
 			t, ok := d.user(suite, r.UserTask, versions[r.Pipeline])
-			if r.Prompt = t.Prompt; !ok {
+			if r.Prompt = t.Prompt; !ok && r.Pipeline != "dialogue" {
 				missing++
 			}
 		}
@@ -377,6 +383,15 @@ func rows[T any](dir, name string, required bool, d *Data, fn func(T) error) err
 		return fmt.Errorf("replay: %s: more than %d bytes", path, int64(maxBytes))
 	}
 	return nil
+}
+
+// none reports whether a folder has no such file.
+func none(dir, name string) bool {
+	f, _, err := open(dir, name)
+	if err == nil {
+		_ = f.Close()
+	}
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func open(dir, name string) (*os.File, string, error) {

@@ -93,6 +93,9 @@ func (p *player) run(ctx context.Context, n int, r *Run) (*played, error) {
 	}
 	out := &played{run: r}
 	for _, step := range r.Steps {
+		if err := s.say(ctx, step.Said); err != nil {
+			return nil, err
+		}
 		for i := range step.Calls {
 			o, err := s.act(ctx, &step.Calls[i], "", func() (string, string) {
 				if i >= len(step.Outs) {
@@ -138,6 +141,16 @@ func (s *sessionOf) begin(ctx context.Context, prompt string) error {
 	}
 	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/sessions", s.token, body, &out)
 	s.id = out.ID
+	return err
+}
+
+// say tells what the user said in the middle of a session.
+func (s *sessionOf) say(ctx context.Context, text string) error {
+	if text == "" || s.opt.Withhold {
+		return nil
+	}
+	_, err := s.Agents.call(ctx, http.MethodPost, "/v1/sessions/"+url.PathEscape(s.id)+"/context", s.token,
+		map[string]string{"kind": "user_request", "text": text}, nil)
 	return err
 }
 

@@ -322,3 +322,21 @@ func FuzzLoadNeverPanics(f *testing.F) {
 		}
 	})
 }
+
+func TestDialoguesBecomeRuns(t *testing.T) {
+	d, err := Load(folder(t, map[string]string{"train.jsonl": `{"domain":"rail","task_id":3,"trial":0,"reward":1,"steps":[{"user":"Hello"},{"user":"I am Ann."},{"tool":"get_trip","args":{"id":"T1","n":2},"output":"{\"id\": \"T1\"}"},{"user":"Cancel it"},{"tool":"cancel_trip","args":{"id":"T1","why":null},"output":{"ok":true}}]}`,
+		"policy.jsonl": `{"text":"not a run"}`}), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := d.Runs["rail"][0]
+	if !r.Utility || r.UserTask != "3" || len(r.Steps) != 2 || r.Steps[0].Said != "Hello\nI am Ann.\n" || r.Steps[1].Said != "Cancel it\n" {
+		t.Errorf("%+v", r)
+	}
+	if got := d.Texts[r.Steps[0].Outs[0].Text].Text; got != `{"id": "T1"}` {
+		t.Errorf("output %q", got)
+	}
+	if got := string(d.Tools["rail"][0].Schema); got != `{"type":"object","properties":{"id":{"type":"string"},"n":{"type":"number"}}}` {
+		t.Error(got)
+	}
+}
