@@ -56,7 +56,7 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 		default:
 			single, pairs = 0, 0
 		}
-		if digit && letter || i < len(t) && (t[i] == '@' || t[i] == '$' || t[i] == '!') && i+1 < len(t) && isLetter(t[i+1]) {
+		if digit && letter || joins(t, i) {
 			g.mixed++
 		} else if k := lookup(h); k != 0 {
 			if k&isKnown != 0 {
@@ -81,6 +81,11 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 		r.End(len(t))
 	}
 	return g
+}
+
+// joins reports whether the sign at t[i:] stands within a word.
+func joins(t string, i int) bool {
+	return i+1 < len(t) && (t[i] == '@' || t[i] == '$' || t[i] == '!') && isLetter(t[i+1])
 }
 
 // turned is a text that was disguised, as it reads. back maps a span of it to the text below.

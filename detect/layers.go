@@ -42,23 +42,7 @@ func (v *view) span(start, end, n int) (int, int) {
 // like Latin ones. It returns nil if there is nothing of the kind. The view's layer is empty if all of it
 // is what typesetting uses: spaces, joiners, selectors of emoji.
 func fold(text string) *view {
-	i := 0
-	for i < len(text) && text[i] < utf8.RuneSelf {
-		i++
-	}
-	if i == len(text) {
-		return nil
-	}
-	changed := false
-	for _, r := range text[i:] {
-		if r >= utf8.RuneSelf {
-			if _, is := plain(r); is != isItself {
-				changed = true
-				break
-			}
-		}
-	}
-	if !changed {
+	if !foldable(text) {
 		return nil
 	}
 	v := &view{at: make([]int32, 0, len(text))}
@@ -115,6 +99,22 @@ func fold(text string) *view {
 		v.layer = "folded"
 	}
 	return v
+}
+
+// foldable reports whether anything in text does not stand for itself.
+func foldable(text string) bool {
+	i := 0
+	for i < len(text) && text[i] < utf8.RuneSelf {
+		i++
+	}
+	for _, r := range text[i:] {
+		if r >= utf8.RuneSelf {
+			if _, is := plain(r); is != isItself {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // within reports whether the character at text[i:] stands between two letters.

@@ -182,13 +182,18 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 	if len(places) > 0 {
 		hits = append(hits, s.suspicions(t, places, layer, &shown)...)
 	}
+	return tidy(append(hits, s.deeper(t, name, layer, depth, &shown)...))
+}
+
+// deeper asks what was learnt of t, and scans what t hides.
+func (s *scanner) deeper(t, name, layer string, depth int, shown *structure) (hits []hit) {
 	var read learn.Reader
 	var cited [][2]int
 	if s.model != nil {
 		cited = shown.quotes(t)
 	}
 	g := look(t, s.model, &read, cited)
-	hits = append(hits, s.judged(read.Best, shown, layer)...)
+	hits = append(hits, s.judged(read.Best, *shown, layer)...)
 	if s.signed != nil {
 		if h, ok := s.signed.find(t, s.now); ok {
 			h.layer, s.worst = layer, max(s.worst, h.score)
@@ -205,7 +210,7 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		}
 		hits = append(hits, s.disguises(t, name, layer, depth, g)...)
 	}
-	return tidy(hits)
+	return hits
 }
 
 // statedFrom is the score from which what the model says is worth a finding, and together that from which

@@ -48,33 +48,16 @@ signature, so the file may be shared. It counts until it expires; nobody adds to
 			if err != nil {
 				return fmt.Errorf("%w: the text has fewer than eight different words in a row, or more than 2,000", err)
 			}
-			var list []detect.Signature
-			old, err := os.ReadFile(file)
-			if err == nil {
-				list, err = detect.ReadSignatures(old)
-			}
-			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return fmt.Errorf("%q: %w", file, err)
-			}
-			kept := list[:0]
-			for _, s := range list {
-				if s.ID != id && s.Expires.After(time.Now()) {
-					kept = append(kept, s)
-				}
-			}
-			b, err := detect.WriteSignatures(append(kept, sig))
+			n, err := addSignature(file, sig)
 			if err != nil {
 				return err
 			}
-			if err := replaceFile(file, append(b, '\n'), 0o644); err != nil {
-				return err
-			}
-			return a.print(map[string]any{"id": id, "signatures": len(kept) + 1, "file": file}, func(w io.Writer) {
+			return a.print(map[string]any{"id": id, "signatures": n, "file": file}, func(w io.Writer) {
 				plural := "s"
-				if len(kept) == 0 {
+				if n == 1 {
 					plural = ""
 				}
-				fmt.Fprintf(w, "%s: %d signature%s\n", file, len(kept)+1, plural)
+				fmt.Fprintf(w, "%s: %d signature%s\n", file, n, plural)
 			})
 		},
 	}
@@ -84,4 +67,29 @@ signature, so the file may be shared. It counts until it expires; nobody adds to
 	f.StringVar(&file, "file", "signatures.json", "file to add to")
 	f.DurationVar(&valid, "valid", 90*24*time.Hour, "how long it counts")
 	return cmd
+}
+
+// addSignature puts sig into a file in the place of one of its name, drops what has expired, and returns how
+// many there are.
+func addSignature(file string, sig detect.Signature) (int, error) {
+	var list []detect.Signature
+	old, err := os.ReadFile(file)
+	if err == nil {
+		list, err = detect.ReadSignatures(old)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("%q: %w", file, err)
+	}
+	kept := list[:0]
+	for _, s := range list {
+		if s.ID != sig.ID && s.Expires.After(time.Now()) {
+			kept = append(kept, s)
+		}
+	}
+	kept = append(kept, sig)
+	b, err := detect.WriteSignatures(kept)
+	if err != nil {
+		return 0, err
+	}
+	return len(kept), replaceFile(file, append(b, '\n'), 0o644)
 }
