@@ -59,15 +59,13 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 		if digit && letter || joins(t, i) {
 			g.mixed++
 		} else if k := lookup(h); k != 0 {
-			if k&isKnown != 0 {
+			switch {
+			case k&isKnown != 0:
 				g.known++
-			} else {
-				if k&isRotated != 0 && h != lastRotated {
-					g.rotated, lastRotated = g.rotated+1, h
-				}
-				if k&isReversed != 0 && h != lastReversed {
-					g.reversed, lastReversed = g.reversed+1, h
-				}
+			case k&isRotated != 0 && h != lastRotated:
+				g.rotated, lastRotated = g.rotated+1, h
+			case k&isReversed != 0 && h != lastReversed:
+				g.reversed, lastReversed = g.reversed+1, h
 			}
 		}
 		for len(cited) > 0 && cited[0][1] <= start {
