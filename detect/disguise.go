@@ -20,8 +20,7 @@ type guise struct {
 // look passes over the words of t, and has r read them as m weighs them (nil: nobody), but for those that
 // are cited: they are spoken about, not spoken.
 func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
-	var lastRotated, lastReversed uint32
-	single, pairs := 0, 0
+	lastRotated, lastReversed, single, pairs := uint32(0), uint32(0), 0, 0
 	for i := 0; i < len(t); {
 		if folded[t[i]] == 0 {
 			i++
