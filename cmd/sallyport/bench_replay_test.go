@@ -89,6 +89,9 @@ func TestBenchReplayPerfectApproverLosesNothing(t *testing.T) {
 }
 
 func TestBenchReplayAdversaryComparesWithTheRecording(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts an owner for each variant")
+	}
 	var got adversaryReport
 	replayOf(t, &got, "--data", madeUp, "--adversary", "--limit", "2", "--suite", "workshop")
 	if len(got.Variants) < 15 || got.Variants[0].Name != "as recorded" || got.Variants[0].Runs != 2 {
@@ -143,6 +146,9 @@ func openPolicy(t *testing.T) string {
 }
 
 func TestBenchReplayFindsNothingStoppedWhereEverythingPasses(t *testing.T) {
+	if testing.Short() {
+		t.Skip("starts an owner for each variant")
+	}
 	var got replayReport
 	replayOf(t, &got, "--data", madeUp, "--policy", openPolicy(t), "--rows=false")
 	if o := &got.Overall; o.Strict != o.Ungoverned || o.Chain != o.Ungoverned || o.Harm != 0 || o.Intact != 1 || o.FalseBlock != 0 || o.UA != 1 || o.Holds != 0 {
