@@ -29,6 +29,7 @@ type proxied struct {
 	*house
 	world *egresstest.World
 	addr  string // of the proxy
+	agent string
 	token string
 	seen  *seen
 }
@@ -109,8 +110,20 @@ func openProxied(t testing.TB, change func(*sallyport.Config)) *proxied {
 			t.Error(err)
 		}
 	})
-	x.token = x.issue("fetcher", action.ScopeAgent)
+	x.as("fetcher")
 	return x
+}
+
+// as goes on as another agent.
+func (x *proxied) as(name string) {
+	x.t.Helper()
+	x.agent = strings.Map(func(r rune) rune {
+		if r == ' ' || r == '\'' {
+			return '-'
+		}
+		return r
+	}, name)
+	x.token = x.issue(x.agent, action.ScopeAgent)
 }
 
 func (x *proxied) issue(agent string, scopes ...action.Scope) string {
@@ -128,7 +141,7 @@ func (x *proxied) issue(agent string, scopes ...action.Scope) string {
 // client returns a client behind the proxy that trusts what its agent's authority signs.
 func (x *proxied) client(h2 bool) *http.Client {
 	x.t.Helper()
-	pem, err := x.Egress.CA("default", "fetcher")
+	pem, err := x.Egress.CA("default", x.agent)
 	if err != nil {
 		x.t.Fatal(err)
 	}
