@@ -536,7 +536,9 @@ func TestEgressRefusesWhatTwoReadersFrameInTwoWays(t *testing.T) {
 			}
 			defer c.Close()
 			_ = c.SetDeadline(time.Now().Add(20 * time.Second))
-			go func() { _, _ = io.WriteString(c, raw+"GET http://smuggled.example.org/ HTTP/1.1\r\nHost: smuggled.example.org\r\n"+proof+"\r\n") }()
+			go func() {
+				_, _ = io.WriteString(c, raw+"GET http://smuggled.example.org/ HTTP/1.1\r\nHost: smuggled.example.org\r\n"+proof+"\r\n")
+			}()
 			res, err := http.ReadResponse(bufio.NewReader(c), nil)
 			if err != nil {
 				if !errors.Is(err, io.ErrUnexpectedEOF) && !strings.Contains(err.Error(), "reset") {
