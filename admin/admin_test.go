@@ -159,6 +159,8 @@ func TestBadRequestsChangeNothing(t *testing.T) {
 		{"an approval of no tool", "POST", "/v1/tools/x/approve", `{"name":"y","digest":"sha256:0"}`, 404, nil},
 		{"an approval of no digest", "POST", "/v1/tools/x/approve", `{"name":"y"}`, 422, nil},
 		{"a registration of nothing", "PUT", "/v1/tools/x", `{"tools":[]}`, 422, nil},
+		{"a zone that is none", "PUT", "/v1/tools/x", `{"zone":"here","tools":[{"name":"n"}]}`, 422, nil},
+		{"a kind that no pack describes", "PUT", "/v1/tools/x", `{"kind":"nothing","tools":[{"name":"n"}]}`, 422, nil},
 		{"a tool without a name", "PUT", "/v1/tools/x", `{"tools":[{"description":"d"}]}`, 422, nil},
 		{"a schema that is none", "PUT", "/v1/tools/x", `{"tools":[{"name":"n","input_schema":[]}]}`, 422, nil},
 		{"the same tool twice", "PUT", "/v1/tools/x", `{"tools":[{"name":"n","input_schema":{}},{"name":"n","input_schema":{}}]}`, 422, nil},

@@ -158,6 +158,7 @@ func TestOpenAPIHoldsForRealAnswers(t *testing.T) {
 		{"tokens", "admin", "GET", "/v1/tokens", "", 200, false},
 		{"a withdrawal", "admin", "DELETE", "/v1/tokens/" + spare.ID, "", 200, false},
 		{"a registration", "tool-admin", "PUT", "/v1/tools/bank", `{"tools":[{"name":"pay","description":"Pays","input_schema":{},"output":{},"annotations":{}}]}`, 200, false},
+		{"a registration with its zone", "tool-admin", "PUT", "/v1/tools/bank2", `{"zone":"inside","tools":[{"name":"pay","description":"Pays","input_schema":{}}]}`, 200, false},
 		{"a registration of nothing", "tool-admin", "PUT", "/v1/tools/bank", `{"tools":[]}`, 422, true},
 		{"an approved tool", "tool-admin", "POST", "/v1/tools/fs/approve", `{"name":"read","digest":"` + seen[0].Digest + `"}`, 200, false},
 		{"another digest", "tool-admin", "POST", "/v1/tools/fs/approve", `{"name":"read","digest":"sha256:0"}`, 412, false},

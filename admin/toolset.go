@@ -77,13 +77,18 @@ func (d *desk) registerTools(w http.ResponseWriter, r *http.Request, c *gateway.
 		return err
 	}
 	var body struct {
-		Tools []listing `json:"tools"`
+		Tools []listing   `json:"tools"`
+		Zone  action.Zone `json:"zone"` // where what the tools are told goes, as the caller vouches; "" leaves it unknown
+		Kind  string      `json:"kind"` // pack that describes them; "" for none
 	}
 	if err := gateway.ReadJSON(w, r, &body, maxToolsBytes); err != nil {
 		return err
 	}
 	if len(body.Tools) == 0 {
 		return gateway.Refuse(gateway.CodeInvalid, "tools is empty")
+	}
+	if body.Zone != "" && body.Zone != action.ZoneInside && body.Zone != action.ZoneOutside {
+		return gateway.Refuse(gateway.CodeInvalid, "zone must be inside or outside")
 	}
 	defs := make([]tools.Definition, 0, len(body.Tools))
 	for i := range body.Tools {
@@ -94,7 +99,7 @@ func (d *desk) registerTools(w http.ResponseWriter, r *http.Request, c *gateway.
 		defs = append(defs, def)
 	}
 	server := r.PathValue("server")
-	up := tools.Upstream{Tenant: c.Subject.Tenant, Server: server, Transport: tools.API}
+	up := tools.Upstream{Tenant: c.Subject.Tenant, Server: server, Transport: tools.API, Zone: body.Zone, Kind: body.Kind}
 	if taken(d.cfg.Tools.List(c.Subject.Tenant, server, "", 1)) {
 		return gateway.Refuse(gateway.CodeConflict, "the server lists its tools itself")
 	}
