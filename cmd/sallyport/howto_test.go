@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -19,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/sallyport/sallyport/examples/notes"
@@ -35,7 +37,7 @@ import (
 //	LANG file=F    is written to the file F
 //
 // and all others are only read. The addresses 127.0.0.1:7117 and :7118 stand for free ones,
-// https://mcp.example.com/mcp for a real remote MCP server, and /opt/sallyport for the root of the repository.
+// https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, and /opt/sallyport for the root of the repository.
 func TestHowToPagesDoWhatTheySay(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "git"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -109,7 +111,7 @@ func howtoPage(t *testing.T, page, bin string) {
 	}
 	agents, people := howtoAddress(t), howtoAddress(t)
 	text := strings.NewReplacer("127.0.0.1:7117", agents, "127.0.0.1:7118", people, "/opt/sallyport", repo,
-		"https://mcp.example.com/mcp", howtoRemote(t)).Replace(string(raw))
+		"https://mcp.example.com/mcp", howtoRemote(t), "https://api.openai.com/v1", howtoModel(t)).Replace(string(raw))
 
 	blocks := howtoBlocks(text)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
@@ -214,6 +216,29 @@ func howtoRemote(t *testing.T) string {
 		t.Fatal(err)
 	}
 	srv := httptest.NewServer(mcp.NewStreamableHTTPHandler(func(*http.Request) *mcp.Server { return server }, nil))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// howtoModel serves chat completions of a model that repeats what it reads, or calls the tool that it is told to.
+func howtoModel(t *testing.T) string {
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Messages []struct{ Content string }
+		}
+		body, err := io.ReadAll(r.Body)
+		if err != nil || json.Unmarshal(body, &in, json.MatchCaseInsensitiveNames(true)) != nil || len(in.Messages) == 0 || r.Header.Get("Authorization") != "Bearer sk-of-the-provider" {
+			http.Error(w, "no", http.StatusBadRequest)
+			return
+		}
+		said := in.Messages[len(in.Messages)-1].Content
+		message, finish := fmt.Sprintf(`"content":%q`, said), "stop"
+		if tool, ok := strings.CutPrefix(said, "call "); ok {
+			message, finish = fmt.Sprintf(`"content":null,"tool_calls":[{"id":"call_1","type":"function","function":{"name":%q,"arguments":"{}"}}]`, tool), "tool_calls"
+		}
+		w.Header().Set("Content-Type", "application/json")
+		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",%s},"finish_reason":%q}]}`, message, finish)
+	}))
 	t.Cleanup(srv.Close)
 	return srv.URL
 }
