@@ -28,7 +28,7 @@ func edit(data []byte, e edits) ([]byte, error) {
 	for {
 		before := int(dec.InputOffset())
 		kind := dec.PeekKind()
-		tok, err := dec.ReadToken()
+		_, err := dec.ReadToken()
 		if errors.Is(err, io.EOF) {
 			break
 		}
@@ -55,7 +55,6 @@ func edit(data []byte, e edits) ([]byte, error) {
 				}
 			}
 		}
-		_ = tok
 		out = append(append(out, data[last:start]...), value...)
 		last = int(dec.InputOffset())
 		done++
