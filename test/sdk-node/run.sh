@@ -14,6 +14,9 @@ sdk=$root/.cache/sdk-node/sdk
 rm -rf "$sdk"
 mkdir -p "$sdk"
 cp -R "$root/sdk/typescript/." "$sdk/"
+mkdir -p "$sdk/example" "$root/.cache/sdk-node/node_modules/@sallyport"
+cp "$root/examples/langchain-js/agent.mjs" "$sdk/example/"
+ln -sfn ../../sdk "$root/.cache/sdk-node/node_modules/@sallyport/sdk"
 cd "$sdk"
 PATH=$root/.cache/node/node_modules/node/bin:$PATH
 export PATH SALLYPORT_ROOT="$root" SALLYPORT_BIN="$root/.cache/bin/sallyport"
