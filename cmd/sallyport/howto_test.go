@@ -36,7 +36,7 @@ import (
 //	               anything within a line, and alone in a line for lines
 //	LANG file=F    is written to the file F
 //
-// and all others are only read. The addresses 127.0.0.1:7117 and :7118 stand for free ones,
+// and all others are only read. The addresses 127.0.0.1:7117, :7118 and :7119 stand for free ones,
 // https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, and /opt/sallyport for the root of the repository.
 func TestHowToPagesDoWhatTheySay(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "git"} {
@@ -110,7 +110,7 @@ func howtoPage(t *testing.T, page, bin string) {
 		t.Fatal(err)
 	}
 	agents, people := howtoAddress(t), howtoAddress(t)
-	text := strings.NewReplacer("127.0.0.1:7117", agents, "127.0.0.1:7118", people, "/opt/sallyport", repo,
+	text := strings.NewReplacer("127.0.0.1:7119", howtoAddress(t), "127.0.0.1:7117", agents, "127.0.0.1:7118", people, "/opt/sallyport", repo,
 		"https://mcp.example.com/mcp", howtoRemote(t), "https://api.openai.com/v1", howtoModel(t)).Replace(string(raw))
 
 	blocks := howtoBlocks(text)

@@ -69,7 +69,7 @@ func (a *app) up(ctx context.Context, cfg sallyport.Config, background bool) err
 	}
 	l, err := s.Listen()
 	if background && errors.Is(err, syscall.EADDRINUSE) {
-		s.Config.Gateway.Listen, s.Config.Admin.Listen = "none", "none"
+		s.Config.Gateway.Listen, s.Config.Admin.Listen, s.Config.Egress.Listen = "none", "none", "none"
 		fmt.Fprintln(a.err, "sallyport: the addresses are taken; serving the socket only")
 		l, err = s.Listen()
 	}
@@ -112,6 +112,7 @@ func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
 	addresses := struct {
 		Agents string `json:"agents"`
 		People string `json:"people"`
+		Egress string `json:"egress,omitzero"`
 		Socket string `json:"socket"`
 		Data   string `json:"data"`
 		Token  string `json:"admin_token_file"`
@@ -125,9 +126,12 @@ func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
 	if l.People != nil {
 		addresses.People = "http://" + l.People.Addr().String()
 	}
+	if l.Egress != nil {
+		addresses.Egress = "http://" + l.Egress.Addr().String()
+	}
 	_ = a.print(addresses, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is up\n", a.colour(w, bold, "sallyport"))
-		for _, row := range [][2]string{{"agents", addresses.Agents}, {"people", addresses.People}, {"socket", addresses.Socket},
+		for _, row := range [][2]string{{"agents", addresses.Agents}, {"people", addresses.People}, {"egress", addresses.Egress}, {"socket", addresses.Socket},
 			{"data", addresses.Data}, {"policy", addresses.Bundle}, {"ledger key", addresses.Vkey}} {
 			if row[1] != "" {
 				fmt.Fprintf(w, "  %-11s %s\n", row[0], row[1])

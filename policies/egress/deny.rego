@@ -35,8 +35,8 @@ deny contains {
 
 deny contains {
 	"id": "flow.secret", "code": "secret-outside", "severity": "critical", "always": true,
-	"reason": "The session has read secret data, and this reaches the outside.",
-	"hint": "This session has seen secret data, so nothing can be sent from it.",
+	"reason": "The request holds secret data, or its session has read some, and it reaches the outside.",
+	"hint": "Secret data does not leave, and this request or its session holds some. If it is a credential, remove it.",
 } if {
 	input.phase == "before"
 	not inside
