@@ -126,6 +126,15 @@ func (w *World) Dial(ctx context.Context, network string, to netip.AddrPort) (ne
 	return (&net.Dialer{}).DialContext(ctx, network, l.Addr().String())
 }
 
+// DialPort connects to the server behind a port without a note of it.
+func (w *World) DialPort(ctx context.Context, port string) (net.Conn, error) {
+	l := w.secure
+	if port == "80" {
+		l = w.plain
+	}
+	return (&net.Dialer{}).DialContext(ctx, "tcp", l.Addr().String())
+}
+
 func (w *World) authority() (err error) {
 	if w.key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
 		return err
