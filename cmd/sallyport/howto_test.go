@@ -59,8 +59,43 @@ func TestHowToPagesDoWhatTheySay(t *testing.T) {
 	}
 	for _, page := range pages {
 		name := strings.TrimSuffix(filepath.Base(page), ".md")
-		t.Run(name, func(t *testing.T) { howtoPage(t, page, bin) })
+		t.Run(name, func(t *testing.T) {
+			path := bin
+			if strings.Contains(name, "langchain") {
+				path = howtoPackages(t) + string(os.PathListSeparator) + bin
+			}
+			howtoPage(t, page, path)
+		})
 	}
+}
+
+// howtoPackages is a folder with pip, npm, npx, python and node that take what the tests of the SDKs have installed for
+// what a page installs.
+func howtoPackages(t *testing.T) string {
+	cache, err := filepath.Abs("../../.cache")
+	if err != nil {
+		t.Fatal(err)
+	}
+	venv, modules, node := filepath.Join(cache, "sdk-python/venv/bin"), filepath.Join(cache, "sdk-node/node_modules"), filepath.Join(cache, "node/node_modules")
+	server := filepath.Join(node, "@modelcontextprotocol/server-filesystem/dist/index.js")
+	for _, f := range []string{filepath.Join(venv, "python"), filepath.Join(modules, "@sallyport/sdk/dist/index.js"), server} {
+		if _, err := os.Stat(f); err != nil {
+			t.Skipf("%s is not installed; test/sdk-python and test/sdk-node do it", filepath.Base(f))
+		}
+	}
+	dir := t.TempDir()
+	for name, script := range map[string]string{
+		"pip":    "exit 0",
+		"npm":    "ln -sfn " + modules + " node_modules",
+		"npx":    "for last; do :; done; exec " + filepath.Join(node, "node/bin/node") + " " + server + " \"$last\"",
+		"node":   "exec " + filepath.Join(node, "node/bin/node") + " \"$@\"",
+		"python": "exec " + filepath.Join(venv, "python") + " \"$@\"",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("#!/bin/sh\n"+script+"\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
 }
 
 // A howtoBlock is one fenced block of a page.

@@ -4,7 +4,7 @@ import rego.v2
 
 allow contains {"id": "tool", "code": "listed", "reason": "The tool is on the list."} if {
 	input.phase == "before"
-	input.resource.name in {"read", "read_many", "leak", "inner", "review", "user_message", "answer"}
+	input.resource.name in {"read", "read_many", "leak", "inner", "review", "user_message", "answer", "thrice"}
 }
 
 allow contains {"id": "result", "code": "result", "reason": "The result may go back."} if {
@@ -14,6 +14,12 @@ allow contains {"id": "result", "code": "result", "reason": "The result may go b
 deny contains {"id": "send", "code": "sends", "reason": "Sends.", "hint": "Sending is not permitted here. Write a draft instead."} if {
 	input.phase == "before"
 	input.resource.name == "send"
+}
+
+deny contains {"id": "thrice", "code": "enough", "reason": "The session has made enough calls.", "hint": "This session has made enough calls. Go on without the tool."} if {
+	input.phase == "before"
+	input.resource.name == "thrice"
+	input.context.session.seq >= 3
 }
 
 ask contains {"id": "delete", "code": "deletes", "reason": "Deletes.", "hint": "Deleting needs a person's approval.", "approver": {"channel": "bearer"}} if {
