@@ -125,7 +125,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) {
-			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: c.declared})
+			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: c.declared, Tool: s.flowTool})
 			return err
 		},
 		func() error { s.records = s.newTenantRecords(); return nil },

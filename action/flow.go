@@ -13,7 +13,11 @@ type Flow struct {
 	Asked     Asked    `json:"asked"`     // whether the user's request asks for this effect
 	Tainted   Tri      `json:"tainted"`   // untrusted text was read before
 	Truncated Tri      `json:"index_truncated"`
-	Result    Labels   `json:"result"` // labels of what comes back (after), or is declared to (before)
+	Result    Labels   `json:"result"`     // labels of what comes back (after), or is declared to (before)
+	Request   Tri      `json:"request"`    // whether the user's request is known, told by somebody whom the model cannot reach
+	Class     string   `json:"tool_class"` // what kind of thing the tool does: "read", "fetch", "send", "spend", "book", "destroy", "admin", "write", "profile", "credential", "login", "confirm", "execute"; "" if nobody knows
+	Delegates Tri      `json:"delegates"`  // whether the request hands choices to a text: "do what stands on the list"
+	Scope     Asked    `json:"scope"`      // whether the request means a set as a whole ("all", "every", "the rest")
 }
 
 // Value is one argument value with everything known of its origin.
@@ -23,12 +27,15 @@ type Value struct {
 	Origin    Origin     `json:"origin"`  // the least trusted that applies
 	Origins   []Origin   `json:"origins"` // all of them, sorted
 	Selection Origin     `json:"selection"`
-	Grade     string     `json:"grade"` // link grade, "" when not computed
+	Grade     string     `json:"grade"` // how the value relates to the request, "" when not computed: "user", "own", "linked", "matched", "queried", "set", "named", "chain", "paid", "listed", "tenant", "none", "tainted", "text"
 	Sink      Sink       `json:"sink"`
 	Secrecy   Secrecy    `json:"secrecy"`
 	Owned     Tri        `json:"owned"` // belongs to the session's own user
 	Known     Tri        `json:"known_destination"`
 	Evidence  []Evidence `json:"evidence"`
+	Role      string     `json:"role"`      // what the argument is for, in the words of tool packs, or "attribute" of a known tool that says nothing of it; "" if nobody knows
+	Mentioned string     `json:"mentioned"` // "yes" if text that strangers may have written names the value too, or what its record is called; "no"; "" when not computed
+	Carries   []string   `json:"carries"`   // what content takes along: "secret_field" (a value that records keep as a password, card or passport number), "link" (a stranger's address)
 }
 
 // Evidence points at the source of an origin.
@@ -156,7 +163,7 @@ func (f Flow) Put(q *Query) { q.Context.Flow = f }
 // UnknownFlow is the flow part before anyone stated it.
 func UnknownFlow() Flow {
 	return Flow{State: StateUnknown, Session: UnknownLabels(), Asked: AskedUnknown, Tainted: TriUnknown,
-		Truncated: TriUnknown, Result: UnknownLabels()}
+		Truncated: TriUnknown, Result: UnknownLabels(), Request: TriUnknown, Delegates: TriUnknown, Scope: AskedUnknown}
 }
 
 // Path is one file-system path among the arguments.

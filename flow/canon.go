@@ -70,6 +70,9 @@ func token(t string) (kind, canon string) {
 	if i := strings.Index(low, "://"); i > 0 && i < 16 {
 		return "url", urlForm(t)
 	}
+	if host, _, ok := strings.Cut(low, "/"); ok && isHost(host) && !strings.HasPrefix(low, ".") {
+		return "url", urlForm("https://" + t)
+	}
 	if local, domain, ok := strings.Cut(low, "@"); ok && local != "" && isHost(domain) {
 		return "email", low
 	}
@@ -299,8 +302,12 @@ func words(text string) iter.Seq[[]byte] {
 const maxWord = 64
 
 // sink says what an argument controls: by what the tools column parsed at its pointer, else by name.
-func sink(q *action.Query, l leaf) action.Sink {
+func sink(q *action.Query, l leaf, role string) action.Sink {
 	a := &q.Action
+	switch role { // what is no place, whatever it looks like
+	case "content", "neutral", "code":
+		return action.SinkNone
+	}
 	for _, x := range a.Recipients {
 		if x.Pointer == l.pointer {
 			return action.SinkDestination
@@ -328,13 +335,36 @@ func sink(q *action.Query, l leaf) action.Sink {
 	}
 	for _, x := range a.Paths {
 		if x.Pointer == l.pointer {
-			if a.Effect.SideEffect() && x.Inside != action.Yes {
+			placeless := len(q.Context.Session.Roots) == 0 && q.Resource.Zone != action.ZoneInside // a name of the server's own
+			if a.Effect.SideEffect() && x.Inside != action.Yes && !placeless {
 				return action.SinkDestination
 			}
 			return action.SinkSelector
 		}
 	}
-	return sinkByName(l, a.Effect)
+	switch role {
+	case "":
+		return sinkByName(l, a.Effect)
+	case "attribute":
+		if kind, _ := classify(l); a.Effect.SideEffect() && (kind == "email" || kind == "url" || kind == "host" || kind == "iban" || kind == "phone") {
+			return action.SinkDestination
+		}
+		if by := sinkByName(l, a.Effect); by != action.SinkUnknown {
+			return by
+		}
+		return action.SinkSelector
+	case "recipient", "payee", "url":
+		return action.SinkDestination
+	case "command", "argv", "program", "sql":
+		return action.SinkCommand
+	case "flag":
+		return action.SinkFlag
+	case "amount", "currency":
+		return action.SinkAmount
+	case "credential":
+		return action.SinkCredential
+	}
+	return action.SinkSelector
 }
 
 func sinkByName(l leaf, e action.Effect) action.Sink {
@@ -360,8 +390,8 @@ func sinkByName(l leaf, e action.Effect) action.Sink {
 		return action.SinkCredential
 	case has("to recipient cc bcc email participant attendee member payee iban account host hostname url uri link endpoint webhook domain channel group grantee owner reviewer phone address destination target"):
 		return action.SinkDestination
-	case has("command cmd script code shell sql argv statement"):
-		return action.SinkCommand
+	case has("command cmd script shell sql argv"), has("code statement") && (e == action.EffectExecute || e == action.EffectUnknown):
+		return action.SinkCommand // elsewhere a code is a country's, a voucher's or an area's
 	case has("amount price sum total value quantity limit budget"):
 		return action.SinkAmount
 	case has("public force recursive recurring role permission visibility overwrite scope access mode"):

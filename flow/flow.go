@@ -28,6 +28,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"reflect"
+	"slices"
 	"sync"
 	"time"
 
@@ -50,6 +51,13 @@ type Config struct {
 	MaxSources  int // per session; 0 means 64
 	MaxIndex    int // hashes of untrusted values per session; 0 means 65,536
 	MaxRequest  int // bytes of the user's words per session; 0 means 64 KiB
+	MaxFields   int // fields of records per session; 0 means 32,768
+
+	// Tool states what is known of the tool that q calls; nil means nothing.
+	Tool func(q *action.Query) Tool
+	// Fields gives the declared class of an output field of a tool by its pattern, as Classify writes it;
+	// "" leaves it to the classifier. Nil declares nothing.
+	Fields func(server, tool, pointer string) Class
 }
 
 // Flow is the Reserver that states action.Flow. Its methods are safe for concurrent use.
@@ -76,6 +84,7 @@ func New(c Config) (*Flow, error) {
 	defaultTo(&c.MaxSources, 64)
 	defaultTo(&c.MaxIndex, 1<<16)
 	defaultTo(&c.MaxRequest, 64<<10)
+	defaultTo(&c.MaxFields, 1<<15)
 	return &Flow{cfg: c, seed: maphash.MakeSeed(), own: tenantRecords{byName: map[string]map[string]*shelf{}}, sessions: map[string]*list.Element{}, order: list.New()}, nil
 }
 
@@ -98,12 +107,12 @@ func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error)
 		return nil, err
 	}
 	defer s.mu.Unlock()
-	part := f.state(s, q)
+	part, asked := f.stated(s, q)
 	if q.Phase != action.After {
 		return part, f.refresh(ctx, s, q)
 	}
 	s.settled = combine(s.settled, part.Result)
-	s.read(f, q, part.Result)
+	s.read(f, q, part.Result, asked)
 	if err := f.save(ctx, s, q); err != nil {
 		return nil, err
 	}
@@ -114,14 +123,52 @@ func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error)
 
 // state needs s.mu.
 func (f *Flow) state(s *session, q *action.Query) action.Flow {
-	labels := s.labels(q.ID)
-	p := action.Flow{State: action.StateKnown, Session: labels, Sources: s.sourceList(q.ID), Asked: action.AskedUnknown,
-		Tainted: labels.Untrusted, Truncated: action.TriOf(s.truncated || s.unindexed), Result: f.result(q)}
-	var complete bool
-	if p.Arguments, complete = f.values(s, q, labels); !complete {
-		p.Truncated = action.Yes
-	}
+	p, _ := f.stated(s, q)
 	return p
+}
+
+func (f *Flow) stated(s *session, q *action.Query) (action.Flow, *asking) {
+	labels := s.labels(q.ID)
+	a, complete := f.values(s, q, labels)
+	p := action.Flow{State: action.StateKnown, Session: labels, Sources: s.sourceList(q.ID), Asked: s.asked(f, &a.tool, a.pays()), Delegates: action.TriUnknown,
+		Tainted: s.taint(q.ID, labels), Truncated: action.TriOf(s.truncated || s.unindexed || s.request.full || !complete), Result: f.result(q),
+		Request: action.TriOf(s.request.heard), Class: a.tool.Class, Scope: action.AskedUnknown, Arguments: a.out}
+	if s.request.heard {
+		p.Delegates = action.TriOf(s.request.does)
+		if p.Scope = action.AskedNo; s.request.all {
+			p.Scope = action.AskedYes
+		}
+	}
+	return p, a
+}
+
+// pays reports whether an argument names a payee.
+func (a *asking) pays() bool {
+	return slices.ContainsFunc(a.out, func(v action.Value) bool {
+		return v.Role == "payee" || a.tool.Class == "spend" && v.Sink == action.SinkDestination
+	})
+}
+
+// taint says whether the session read text that strangers may have written. Where the request is known,
+// numbers, names and short words of records are no text: they can carry no instruction.
+func (s *session) taint(except string, l action.Labels) action.Tri {
+	if !s.request.heard || s.prose || s.unindexed || s.truncated || l.Untrusted != action.Yes || s.inherited.Untrusted != action.No {
+		return l.Untrusted
+	}
+	for id, r := range s.open {
+		if id != except && r.labels.Untrusted != action.No {
+			return l.Untrusted
+		}
+	}
+	return action.No
+}
+
+// declaredFields are the declared classes of the output fields of q's tool.
+func (f *Flow) declaredFields(q *action.Query) func(pointer string) Class {
+	if f.cfg.Fields == nil {
+		return nil
+	}
+	return func(pointer string) Class { return f.cfg.Fields(q.Resource.Server, q.Resource.Name, pointer) }
 }
 
 // Reserve books the worst labels of q's result on its session, durably, if the facts that q holds still
@@ -218,7 +265,7 @@ func (f *Flow) Hear(ctx context.Context, id string, subject *action.Subject, sai
 		return // the words are missing: values then have no origin in the request
 	}
 	defer s.mu.Unlock()
-	s.hear(f, said.Text)
+	s.request.hear(f, f.cfg.MaxRequest, said.Text)
 }
 
 // Forget erases what was kept of a session's content: the user's words, the index and the sources. The
@@ -231,8 +278,7 @@ func (f *Flow) Forget(ctx context.Context, tenant, id string) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	s.words, s.request, s.heard = nil, nil, false
-	s.index, s.tools = map[uint64]uint16{}, nil
+	s.forget(f.cfg.MaxFields)
 	if !s.loaded {
 		var rec saved
 		if found, err := f.get(ctx, s.key, &rec); err != nil || !found {

@@ -38,7 +38,9 @@ type record struct {
 	created  bool  // made by an allowed call of this session
 	typed    []uint64
 	words    []uint64 // stems of labels and own fields that not most of the listing share
-	names    []uint64 // words of parties and counterparties
+	names    []uint64 // words of parties, counterparties and labels
+	senders  []uint64 // words of counterparties
+	titles   []uint64 // labels as a whole
 	labels   [][]uint64
 	extremes []extreme
 }
@@ -81,6 +83,7 @@ const (
 const (
 	maxPlaces      = 24 // of one value
 	maxRecordWords = 48
+	maxChildren    = 8
 	commonShare    = 60 // percent of a listing from which a word tells nothing apart
 )
 
@@ -108,9 +111,15 @@ func (s *shelf) put(f *Flow, src source, docs []*node, declare func(pointer stri
 	base := len(s.records)
 	number := int32(len(s.sources))
 	s.sources = append(s.sources, src)
+	children := make([]int, len(w.parents))
+	for _, p := range w.parents {
+		if p >= 0 {
+			children[p]++
+		}
+	}
 	for _, p := range w.parents {
 		r := record{source: number, parent: -1, created: created}
-		if p >= 0 {
+		if p >= 0 && children[p] <= maxChildren { // what holds many is a container, and says nothing of each
 			r.parent = int32(base + p)
 		}
 		s.records = append(s.records, r)
@@ -165,11 +174,26 @@ func (s *shelf) field(f *Flow, base int, x seen, money bool) {
 	if len(r.typed) < maxRecordWords && (kind != "number" || len(canon) >= 5) && kind != "flag" {
 		r.typed = append(r.typed, h)
 	}
-	stems := f.stemsOf(x.value.text, 24)
+	var stems []uint64 // an address speaks for nobody by the words in it, but for the name of its owner
+	switch kind {
+	case "url", "host", "path":
+	case "email":
+		local, _, _ := strings.Cut(canon, "@")
+		stems = f.stemsOf(local, 8)
+		if x.class == OwnRecord || x.class == Label {
+			r.names = room(r.names, stems)
+			return
+		}
+	default:
+		stems = f.stemsOf(x.value.text, 24)
+	}
 	switch x.class {
-	case Party, Counterparty:
+	case Party:
 		r.names = room(r.names, stems)
+	case Counterparty:
+		r.names, r.senders = room(r.names, stems), room(r.senders, stems)
 	case Label:
+		r.titles = room(r.titles, []uint64{f.hash("text", canon)})
 		r.names = room(r.names, stems)
 		if len(stems) > 0 && len(r.labels) < 4 {
 			r.labels = append(r.labels, stems)

@@ -37,11 +37,20 @@ type session struct {
 	expires   int64  // unix ms, as last written
 	saved     []byte // what the store holds
 
-	heard   bool
-	request map[uint64]struct{} // typed values of the user's request
-	words   []byte              // its words, " a b c "
-	index   map[uint64]uint16   // hashes of untrusted values, with the tool that brought them
-	tools   []string            // tool keys by number
+	prose     bool // text of some length that strangers may have written was read
+	request   request
+	shelf     *shelf             // records that tools returned
+	index     map[uint64]mention // fingerprints of untrusted values and words
+	tools     []string           // tool keys by number
+	told      map[uint64]bool    // stems of words of texts that the request hands choices to
+	mine      map[uint64]bool    // addresses and accounts of the user himself
+	mineNames map[uint64]bool    // words of his names
+}
+
+// forget drops everything that was kept of content.
+func (s *session) forget(limit int) {
+	s.request, s.shelf, s.index, s.tools = request{}, newShelf(limit), map[uint64]mention{}, nil
+	s.told, s.mine, s.mineNames = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
 }
 
 type reservation struct {
@@ -153,7 +162,8 @@ func (f *Flow) lookup(key string) (*session, error) {
 		}
 		e = prev
 	}
-	s := &session{key: key, open: map[string]reservation{}, index: map[uint64]uint16{}}
+	s := &session{key: key, open: map[string]reservation{}}
+	s.forget(f.cfg.MaxFields)
 	f.sessions[key] = f.order.PushFront(s)
 	return s, nil
 }

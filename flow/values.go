@@ -3,7 +3,6 @@
 package flow
 
 import (
-	"bytes"
 	"hash/maphash"
 	"slices"
 	"strings"
@@ -14,103 +13,408 @@ import (
 // maxLeaves bounds how many argument values are stated.
 const maxLeaves = 256
 
-// values states the origin of each leaf of q's arguments; complete is false if there were too many.
-func (f *Flow) values(s *session, q *action.Query, session action.Labels) (out []action.Value, complete bool) {
-	complete = leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
-		out = append(out, f.value(s, q, session, l))
-	})
-	slices.SortFunc(out, func(a, b action.Value) int { return strings.Compare(a.Pointer, b.Pointer) })
-	return out, complete
+// Tool is what the tools column knows of the tool of an action.
+type Tool struct {
+	Class string   // kind of verb, as action.Flow.Class
+	Words []string // of its name
+	Role  func(pointer, name string) string
 }
 
-// value states one leaf. Trust comes only from equality of the whole value with one of the request.
-func (f *Flow) value(s *session, q *action.Query, session action.Labels, l leaf) action.Value {
-	v := action.Value{Pointer: l.pointer, Sink: sink(q, l), Selection: action.OriginUnknown, Owned: action.TriUnknown,
-		Known: action.TriUnknown, Secrecy: session.Secrecy}
+// An asking is one action's arguments against one session. It needs the session's lock.
+type asking struct {
+	f       *Flow
+	s       *session
+	q       *action.Query
+	tool    Tool
+	session action.Labels
+	shelves []*shelf
+	out     []action.Value
+	valued  []valued // beside out, before it is sorted
+}
+
+func (f *Flow) tool(q *action.Query) Tool {
+	if f.cfg.Tool == nil {
+		return Tool{}
+	}
+	return f.cfg.Tool(q)
+}
+
+// values states the origin of each leaf of q's arguments; complete is false if there were too many.
+func (f *Flow) values(s *session, q *action.Query, session action.Labels) (a *asking, complete bool) {
+	a = &asking{f: f, s: s, q: q, tool: f.tool(q), session: session, shelves: s.shelves(f, q.Subject.Tenant)}
+	complete = leaves(q.Action.Arguments, maxLeaves, func(l leaf) { a.value(l) })
+	slices.SortFunc(a.out, func(a, b action.Value) int { return strings.Compare(a.Pointer, b.Pointer) })
+	return a, complete
+}
+
+// shelves are where records may be looked up: the session's own first.
+func (s *session) shelves(f *Flow, tenant string) []*shelf {
+	return append([]*shelf{s.shelf}, f.own.of(tenant)...)
+}
+
+// value states one leaf. Trust comes only from equality of the whole value with one of the request, or of
+// a record that the request leads to.
+func (a *asking) value(l leaf) {
+	s, f := a.s, a.f
+	v := action.Value{Pointer: l.pointer, Selection: action.OriginUnknown, Owned: action.TriUnknown,
+		Known: action.TriUnknown, Secrecy: a.session.Secrecy}
+	if a.tool.Role != nil {
+		if v.Role = a.tool.Role(l.pointer, l.name); v.Role == "" && a.tool.Class != "" {
+			v.Role = "attribute" // the tool is known, and of this argument it says nothing
+		}
+	}
+	v.Sink = sink(a.q, l, v.Role)
 	kind, canon := classify(l)
 	v.Kind = kind
-	if s.asked(f, kind, canon, v.Sink) {
+	asked := s.request.holds(f, kind, canon, v.Sink == action.SinkAmount)
+	if asked {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUser, Source: "request", Match: "exact"})
 		v.Secrecy = action.SecrecyInternal // the user said it; it holds nothing else
 	}
-	if tool, match := s.untrusted(f, kind, canon, l.text); match != "" {
-		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: tool, Match: match})
+	m, match := s.untrusted(f, kind, canon, l.text)
+	if a.ofTenant(f.key(kind, canon)) {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginTenant, Source: "records", Match: "exact"})
 	}
-	for _, d := range q.Context.Detect.Secrets {
-		if q.Phase == action.Before && d.Pointer == l.pointer {
+	if m.flags&(inNamed|inChain) != 0 {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginNamed, Source: s.toolName(m.tool), Match: match})
+	}
+	if match != "" {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: s.toolName(m.tool), Match: match})
+	}
+	for _, d := range a.q.Context.Detect.Secrets {
+		if a.q.Phase == action.Before && d.Pointer == l.pointer {
 			v.Secrecy = action.SecrecySecret
 		}
 	}
 	for _, e := range v.Evidence {
 		v.Origins = append(v.Origins, e.Origin)
 	}
+	a.judge(&v, l, kind, canon, m, match)
 	if len(v.Origins) == 0 {
 		v.Origins = []action.Origin{action.OriginUnseen}
-		if s.heard {
+		if s.request.heard {
 			v.Origins[0] = action.OriginAgent
 		}
 	}
 	v.Origin = v.Origins[len(v.Origins)-1] // user comes before untrusted
 	slices.Sort(v.Origins)
-	return v
+	a.out = append(a.out, v)
 }
 
-// asked reports whether the user's request holds exactly this value. Short numbers are no identities:
-// they count only as amounts.
-func (s *session) asked(f *Flow, kind, canon string, sink action.Sink) bool {
-	if !s.heard || canon == "" {
-		return false
-	}
-	switch kind {
-	case "flag":
-		return false
-	case "text":
-		return len(canon) >= 4 && len(canon) <= 256 && bytes.Contains(s.words, []byte(" "+canon+" "))
-	case "number":
-		if sink != action.SinkAmount && len(canon) < 5 {
-			return false
+// judge grades a value. Of several in one text, as in a list of recipients, the worst counts.
+func (a *asking) judge(v *action.Value, l leaf, kind, canon string, m mention, match string) {
+	if v.Sink == action.SinkFlag || v.Role == "flag" || v.Role == "selector" && l.kind == '"' {
+		if a.widens(l) {
+			v.Carries = []string{"widens"}
 		}
 	}
-	_, ok := s.request[f.hash(kind, canon)]
-	return ok
+	if kind == "flag" || canon == "" && len(l.text) <= maxText {
+		a.valued = append(a.valued, valued{text: l.text, grade: GradeUser, neutral: true})
+		return
+	}
+	grade := Grade("")
+	if v.Sink == action.SinkDestination && kind == "text" && strings.ContainsAny(l.text, ",;") {
+		for part := range strings.FieldsFuncSeq(l.text, func(r rune) bool { return r == ',' || r == ';' }) {
+			k, c := classify(leaf{kind: l.kind, text: part})
+			pm, pmatch := a.s.untrusted(a.f, k, c, part)
+			if g := a.grade(k, c, part, v.Role, pm, pmatch); grade == "" || gradeOrder[g] > gradeOrder[grade] {
+				grade = g
+			}
+		}
+	} else {
+		grade = a.grade(kind, canon, l.text, v.Role, m, match)
+	}
+	v.Grade = string(grade)
+	v.Mentioned = "no"
+	if m.flags&inText != 0 || a.described(kind, canon) {
+		v.Mentioned = "yes"
+	}
+	v.Selection = selection(grade, a.s.request.heard)
+	v.Owned = action.TriOf(grade == GradeOwn)
+	if v.Sink == action.SinkNone || v.Sink == action.SinkUnknown {
+		v.Carries = append(v.Carries, a.carries(l.text)...)
+	}
+	neutral := v.Role == "neutral" || v.Role == "amount" || v.Role == "currency" || v.Role == "flag" || v.Role == "code" ||
+		kind == "date" || kind == "number" && len(canon) < 5 && v.Sink != action.SinkSelector
+	a.valued = append(a.valued, valued{text: l.text, grade: grade, neutral: neutral,
+		points: v.Role == "url" || strings.HasPrefix(v.Role, "path") || kind == "url" || kind == "host" || kind == "path" || kind == "id" ||
+			kind == "text" && (v.Role == "selector" || v.Role == "recipient") && !searches(l.name) && !a.searching() &&
+				(a.s.request.named(a.f, canon) || a.s.request.does && gradeOrder[grade] <= gradeOrder[GradeChain])})
 }
+
+// searching reports whether the tool looks for things by their properties.
+func (a *asking) searching() bool {
+	return slices.ContainsFunc(a.tool.Words, func(w string) bool {
+		switch w {
+		case "search", "find", "query", "lookup", "filter", "browse", "list":
+			return true
+		}
+		return false
+	})
+}
+
+// searches reports whether an argument is looked for rather than named.
+func searches(name string) bool {
+	switch lastWord(name) {
+	case "query", "q", "search", "keyword", "keywords", "term", "terms", "filter", "pattern", "text":
+		return true
+	}
+	return false
+}
+
+func selection(g Grade, heard bool) action.Origin {
+	switch g {
+	case GradeUser, GradeOwn, GradeStrong, GradeMedium, GradeQuery, GradeSet:
+		return action.OriginUser
+	case GradePaid, GradeListed, GradeTenant:
+		return action.OriginTenant
+	case GradeNamed, GradeChain:
+		return action.OriginNamed
+	case GradeText, GradeTainted:
+		return action.OriginUntrusted
+	case GradeNone:
+		if heard {
+			return action.OriginAgent
+		}
+		return action.OriginUnseen
+	}
+	return action.OriginUnknown
+}
+
+// grade relates one typed value to the request: itself, through the records that hold it, through the
+// texts that name it, in this order.
+func (a *asking) grade(kind, canon, text, role string, m mention, match string) Grade {
+	s, f := a.s, a.f
+	if s.request.holds(f, kind, canon, role == "amount") {
+		return GradeUser
+	}
+	h := f.key(kind, canon)
+	if s.mine[h] {
+		return GradeOwn
+	}
+	g := s.recorded(a.shelves, h)
+	if kind == "path" { // a folder that a record or the request leads to holds what lies in it
+		for p := canon; g == "" || gradeOrder[g] > gradeOrder[GradeSet]; {
+			i := strings.LastIndexByte(p, '/')
+			if i <= 0 {
+				break
+			}
+			p = p[:i]
+			g = better(g, s.recorded(a.shelves, f.key("path", p)))
+		}
+	}
+	if m.flags&inNamed != 0 {
+		g = better(g, GradeNamed)
+		if kind == "email" && a.namesake(canon) || (kind == "url" || kind == "host") && a.hostSaid(canon) {
+			g = better(g, GradeMedium)
+		}
+	}
+	if m.flags&inChain != 0 {
+		g = better(g, GradeChain)
+	}
+	switch {
+	case g == GradeTainted, g == "" && m.flags&(inText|inField) != 0:
+		if m.flags&inField != 0 && m.flags&inText == 0 && g == "" && kind == "text" {
+			return GradeListed // part of what a field says
+		}
+		return GradeText
+	case g == "":
+		return GradeNone
+	}
+	return g
+}
+
+// namesake reports whether the local part of an address holds a name that the user said.
+func (a *asking) namesake(address string) bool {
+	local, _, _ := strings.Cut(address, "@")
+	for w := range words(local) {
+		if h := a.f.stemHash(w); len(w) >= 3 && h != 0 && a.s.request.names[h] {
+			return true
+		}
+	}
+	return false
+}
+
+// hostSaid reports whether the name of a host holds a word of the request.
+func (a *asking) hostSaid(canon string) bool {
+	host, _, _ := strings.Cut(plainURL(canon), "/")
+	if i := strings.LastIndexByte(host, '.'); i > 0 {
+		host = host[:i]
+	}
+	for w := range words(host) {
+		m := stem(string(w))
+		if h := a.f.stemHash(w); len(w) >= 4 && h != 0 && a.s.request.stems[h] && !pageWords[m] && !dull[m] && wishWords[m] == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// described reports whether text of strangers speaks of what a record with this value is called, so that
+// it may have chosen the record.
+func (a *asking) described(kind, canon string) bool {
+	h := a.f.key(kind, canon)
+	sh := a.s.shelf
+	foreign := inText | inNamed | inChain
+	if a.s.request.does {
+		foreign = inText // what the user handed the choice to may speak
+	}
+	for _, p := range sh.where[h] {
+		for _, label := range sh.records[p.record].labels {
+			theirs, said := 0, 0
+			for _, w := range label {
+				switch {
+				case a.s.request.stems[w]:
+					said++
+				case a.s.index[w].flags&foreign != 0:
+					theirs++
+				}
+			}
+			if said == 0 && theirs*100 >= len(label)*60 || said > 0 && theirs > 1 && theirs+said == len(label) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// widening are words that open a thing to more people, or give more rights over it.
+var widening = set(`public everyone anyone world owner admin administrator write writer editor edit maintain root full rw all`)
+
+// widens reports whether a switch or a choice opens more than the user worded.
+func (a *asking) widens(l leaf) bool {
+	if !a.s.request.heard {
+		return false
+	}
+	text := l.text
+	if l.kind == 't' {
+		text = l.name
+	}
+	n := 0
+	for w := range words(text) {
+		if n++; n > 3 {
+			return false
+		}
+		if widening[string(w)] && !a.s.request.said(string(w)) {
+			return len(text) < 40
+		}
+	}
+	return false
+}
+
+// carries says what content takes along.
+func (a *asking) carries(text string) (out []string) {
+	link := false
+	secret := a.isSecret("text", text)
+	tokens(text, func(kind, canon string) bool {
+		h := a.f.key(kind, canon)
+		if a.secretKey(h) && !a.s.request.typed[h] {
+			secret = true
+		}
+		if (kind == "url" || kind == "host") && !link {
+			m, match := a.s.untrusted(a.f, kind, canon, "")
+			g := a.grade(kind, canon, "", "url", m, match)
+			link = g == GradeText || g == GradeTainted
+		}
+		return !secret || !link
+	})
+	if link {
+		out = append(out, "link")
+	}
+	if !secret && a.hasSecrets() {
+		for w := range words(text) {
+			if h := a.f.hash("text", string(w)); a.secretKey(h) && len(w) >= 6 && !a.s.request.said(string(w)) {
+				secret = true
+				break
+			}
+		}
+	}
+	if secret {
+		out = append(out, "secret_field")
+	}
+	return out
+}
+
+func (a *asking) isSecret(_, text string) bool {
+	kind, canon := classify(leaf{kind: '"', text: text})
+	return canon != "" && a.secretKey(a.f.key(kind, canon)) && !a.s.request.holds(a.f, kind, canon, false)
+}
+
+// ofTenant reports whether the organisation's own records hold a value, in any field that is no prose.
+func (a *asking) ofTenant(h uint64) bool {
+	return slices.ContainsFunc(a.shelves[1:], func(sh *shelf) bool { return len(sh.where[h]) > 0 })
+}
+
+func (a *asking) secretKey(h uint64) bool {
+	for _, sh := range a.shelves {
+		if sh.secrets[h] {
+			return true
+		}
+	}
+	return false
+}
+
+func (a *asking) hasSecrets() bool {
+	return slices.ContainsFunc(a.shelves, func(sh *shelf) bool { return len(sh.secrets) > 0 })
+}
+
+// mention is where text or fields of untrusted results name a value.
+type mention struct {
+	tool  uint16
+	flags uint8
+}
+
+// The places of a mention.
+const (
+	inText  uint8 = 1 << iota // prose of strangers that the user did not point at
+	inField                   // a field of a record
+	inNamed                   // prose that the user pointed at
+	inChain                   // prose that something named or linked led to
+)
 
 // untrusted looks for the value in what strangers may have written: whole, else any typed value in it,
 // else all of a short text's words in a row.
-func (s *session) untrusted(f *Flow, kind, canon, text string) (tool, match string) {
+func (s *session) untrusted(f *Flow, kind, canon, text string) (m mention, match string) {
 	if len(s.index) == 0 || kind == "flag" {
-		return "", ""
+		return m, ""
 	}
-	if n, ok := s.index[f.hash(kind, canon)]; ok && !(kind == "number" && len(canon) < 5) {
-		return s.toolName(n), "exact"
+	short := func(kind, canon string) bool { return kind == "number" && len(canon) < 5 }
+	if !short(kind, canon) {
+		if m, ok := s.index[f.key(kind, canon)]; ok && canon != "" {
+			return m, "exact"
+		}
 	}
-	var hit uint16
 	found := false
 	tokens(text, func(kind, canon string) bool {
-		if !(kind == "number" && len(canon) < 5) {
-			hit, found = s.index[f.hash(kind, canon)]
+		if !short(kind, canon) {
+			m, found = s.index[f.key(kind, canon)]
 		}
 		return !found
 	})
 	if found {
-		return s.toolName(hit), "partial"
+		return m, "partial"
 	}
 	if kind != "text" || canon == "" || strings.Count(canon, " ") > 7 {
-		return "", ""
+		return mention{}, ""
 	}
 	all, last := true, uint64(0)
+	flags := ^uint8(0)
 	for w := range words(canon) {
 		h := f.word(w)
 		n, ok := s.index[h]
 		if last != 0 {
 			n, ok = s.index[pair(last, h)]
 		}
-		hit, all, last = n, all && ok, h
+		m.tool, all, last = n.tool, all && ok, h
+		flags &= n.flags
 	}
 	if all && last != 0 {
-		return s.toolName(hit), "exact"
+		if m.flags = flags; flags == 0 {
+			m.flags = inText
+		}
+		return m, "exact"
 	}
-	return "", ""
+	return mention{}, ""
 }
 
 func (s *session) toolName(n uint16) string {
@@ -136,92 +440,4 @@ func pair(a, b uint64) uint64 {
 	h ^= h >> 33
 	h *= 0xC4CEB9FE1A85EC53
 	return h ^ h>>33
-}
-
-// hear adds the user's words. What does not fit gives no trust.
-func (s *session) hear(f *Flow, text []byte) {
-	s.heard = true
-	if room := f.cfg.MaxRequest - len(s.words); len(text) > room {
-		text = []byte(action.Clip(string(text), max(room, 0)))
-	}
-	if s.request == nil {
-		s.request = map[uint64]struct{}{}
-		s.words = []byte{' '}
-	}
-	s.words = append(s.words, '\n', ' ') // no value spans two messages
-	tokens(string(text), func(kind, canon string) bool {
-		s.request[f.hash(kind, canon)] = struct{}{}
-		return true
-	})
-	for w := range words(string(text)) {
-		s.words = append(append(s.words, w...), ' ')
-	}
-}
-
-// read indexes the values of q's result that strangers may have written. A result that echoes the
-// action's own arguments is no source of them, unless the action only read.
-func (s *session) read(f *Flow, q *action.Query, l action.Labels) {
-	if l.Untrusted == action.No {
-		return
-	}
-	if q.Context.Result.Truncated == action.Yes || l.Opaque == action.Yes {
-		s.truncated = true
-	}
-	own := map[uint64]bool{}
-	if q.Action.Effect.SideEffect() {
-		leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
-			kind, canon := classify(l)
-			own[f.hash(kind, canon)] = true
-			tokens(l.text, func(kind, canon string) bool {
-				own[f.hash(kind, canon)] = true
-				return len(own) < 4096
-			})
-		})
-	}
-	tool := s.toolNumber(action.ToolKey(action.Clip(q.Resource.Server, 128), action.Clip(q.Resource.Name, 128)))
-	add := func(h uint64) {
-		if _, ok := s.index[h]; ok || own[h] {
-			return
-		}
-		if len(s.index) >= f.cfg.MaxIndex {
-			s.truncated = true
-			return
-		}
-		s.index[h] = tool
-	}
-	if !leaves(q.Context.Result.Content, 1<<16, func(l leaf) {
-		kind, canon := classify(l)
-		if kind == "flag" {
-			return
-		}
-		if canon != "" {
-			add(f.hash(kind, canon))
-		}
-		tokens(l.text, func(kind, canon string) bool {
-			add(f.hash(kind, canon))
-			return true
-		})
-		last := uint64(0)
-		for w := range words(l.text) {
-			h := f.word(w)
-			add(h)
-			if last != 0 {
-				add(pair(last, h))
-			}
-			last = h
-		}
-	}) {
-		s.truncated = true
-	}
-}
-
-func (s *session) toolNumber(key string) uint16 {
-	if i := slices.Index(s.tools, key); i >= 0 {
-		return uint16(i)
-	}
-	if len(s.tools) < 1024 {
-		s.tools = append(s.tools, key)
-		return uint16(len(s.tools) - 1)
-	}
-	return 1<<16 - 1
 }

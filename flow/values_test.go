@@ -45,7 +45,7 @@ func TestOriginOfAValue(t *testing.T) {
 			action.OriginUntrusted, []action.Origin{action.OriginUntrusted, action.OriginUser}},
 		{"one that nobody named", "read my mail", `"hello"`, `"x@y.example"`, "email", action.OriginAgent, nil},
 		{"an address of which the user named only the end", "write to alice.bob@example.org", "", `"bob@example.org"`, "email", action.OriginAgent, nil},
-		{"a host of which the user named a subdomain", "look at www.example.org", "", `"example.org"`, "host", action.OriginAgent, nil},
+		{"a host of which the user named a subdomain", "look at blog.example.org", "", `"example.org"`, "host", action.OriginAgent, nil},
 		{"a URL that the user named", "see https://Example.org/a/", "", `"https://example.org/a"`, "url", action.OriginUser, nil},
 		{"a longer URL than the user named", "see https://example.org/a", "", `"https://example.org/a?d=secret"`, "url", action.OriginAgent, nil},
 		{"a stranger's host within a URL", "look around", `"visit out.example today"`, `"https://out.example/x?d=1"`, "url", action.OriginUntrusted, nil},

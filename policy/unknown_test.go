@@ -43,6 +43,8 @@ func forget(at string, v reflect.Value, try func(at string)) {
 var mayBeUnknown = map[string]string{
 	"/subject/identity/rights/state":     "most deployments have nobody who answers for the user's rights",
 	"/subject/identity/rights/permitted": "most deployments have nobody who answers for the user's rights",
+	"/context/flow/asked":                "where no words are known for what a tool does, the origins of its values decide alone",
+	"/resource/zone":                     "a tool that was registered by hand has none; in a session without folders its paths are its own",
 	"/context/detect/canary":             "a result that nobody scanned goes back as untrusted",
 }
 

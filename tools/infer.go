@@ -23,6 +23,7 @@ const (
 	verbDestroy verb = "destroy"
 	verbAdmin   verb = "admin"
 	verbWrite   verb = "write"
+	verbProfile verb = "profile"    // changes what is recorded of a person or account
 	verbSecret  verb = "credential" // changes a password, key or secret
 	verbLogin   verb = "login"
 	verbConfirm verb = "confirm"
@@ -78,6 +79,7 @@ var (
 	orderedNouns    = set(`transfer transfers payment payments purchase purchases order orders booking bookings reservation reservations donation`)
 	credentialNouns = set(`password passwords passwd passphrase secret secrets credential credentials ssh pin apikey token tokens mfa 2fa`)
 	personNouns     = set(`user users member members participant participants collaborator collaborators admin admins owner owners role roles permission permissions access guest guests reviewer reviewers group groups acl policy policies`)
+	profileNouns    = set(`profile info information preferences settings bio details`)
 	cloneWords      = set(`download clone`)
 	fillers         = set(`the a an this that it tool function api please can will used use uses using to let lets allows allow helps mcp server simple new bulk batch multiple all async my and or`)
 )
@@ -192,6 +194,8 @@ func correct(v verb, at int, name []string, d *Definition) verb {
 		return verbDestroy
 	case v == verbWrite && has(personNouns) && (has(set("role roles permission permissions access acl policy")) || head == "change"):
 		return verbAdmin
+	case v == verbWrite && (head == "update" || head == "change" || head == "edit" || head == "set" || head == "modify") && has(profileNouns):
+		return verbProfile
 	case v == verbConfirm && !onlyCode(d):
 		return verbWrite
 	case head == "verify" && onlyCode(d):
@@ -263,7 +267,7 @@ func (v verb) effect() action.Effect {
 		return action.EffectDestroy
 	case verbAdmin, verbSecret, verbLogin:
 		return action.EffectAdmin
-	case verbWrite, verbConfirm:
+	case verbWrite, verbConfirm, verbProfile:
 		return action.EffectWrite
 	case verbExecute:
 		return action.EffectExecute

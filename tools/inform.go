@@ -202,21 +202,25 @@ func (c *call) leaf(dec *jsontext.Decoder, tok jsontext.Token, pattern []byte, n
 // role returns what an argument is for, and whether it was understood. Under a pack only declared
 // arguments are; what else is sent is read by its name, so that its facts show, but not relied on.
 func (c *call) role(pattern []byte, name string) (role, bool) {
-	if c.plan.declared != nil {
-		if ro, ok := c.plan.declared[string(pattern)]; ok {
+	return c.plan.role(string(pattern), name)
+}
+
+func (p *plan) role(pattern, name string) (role, bool) {
+	if p.declared != nil {
+		if ro, ok := p.declared[pattern]; ok {
 			return ro, true
 		}
-		return roleOf(name, c.plan.class), false
+		return roleOf(name, p.class), false
 	}
-	h := c.plan.hints[string(pattern)]
+	h := p.hints[pattern]
 	ro := h.role
 	if ro == roleNone {
-		ro = roleOf(name, c.plan.class)
+		ro = roleOf(name, p.class)
 	}
-	if c.plan.dialect != "" && statementNames[strings.ToLower(name)] {
+	if p.dialect != "" && statementNames[strings.ToLower(name)] {
 		ro = roleSQL
 	}
-	if ro == roleRecipient && c.plan.effect == action.EffectRead {
+	if ro == roleRecipient && p.effect == action.EffectRead {
 		ro = roleSelector // nobody receives anything: it says whose things are read
 	}
 	if ro == roleNone && h.closed {

@@ -19,6 +19,8 @@ type plan struct {
 	declared   map[string]role // by a pack; nil if the roles are inferred
 	hints      map[string]hint // of the schema, if they are inferred
 	dialect    sql.Dialect     // of a tool that takes statements; "" if it is not known to
+	named      []string        // words of the name
+	about      []string        // words of the description's first sentence
 }
 
 // entry computes the plan of a pin. Sources of the effect: a pack that speaks for the tool declares it; an
@@ -37,6 +39,7 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 	case pin.State == action.DefinitionApproved:
 		pl.source = action.EffectApproved
 	}
+	pl.named, pl.about = words(d.Name), words(firstSentence(d.Description))
 	pin.Effect, pin.Source, pin.Pack = pl.effect, pl.source, pl.pack
 	return &entry{pin: pin, plan: pl, at: action.Definition{State: pin.State, Digest: pin.Digest,
 		Upstream: pin.Upstream, Pack: pl.pack, Poisoned: pin.Poisoned}}
@@ -89,7 +92,7 @@ func unlisted(server, name string, zone action.Zone) *plan {
 	d := &Definition{Name: name}
 	v := infer(d)
 	return &plan{effect: v.effect(), source: action.EffectInferred, reversible: "unknown", idempotent: action.TriUnknown,
-		zone: zone, class: v, dialect: dialectOf(server, d)}
+		zone: zone, class: v, dialect: dialectOf(server, d), named: words(name)}
 }
 
 // runsCommands reports whether a call without a command is no call of this tool.

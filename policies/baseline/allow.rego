@@ -189,3 +189,5 @@ safe if writes_own_state
 safe if starts_agent
 
 safe if runs_safely
+
+safe if traced

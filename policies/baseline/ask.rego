@@ -12,6 +12,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	destroys
+	not traced
 }
 
 destroys if input.action.effect == "destroy"
@@ -30,6 +31,7 @@ ask contains {
 	input.phase == "before"
 	input.action.effect == "send"
 	not sends_safely
+	not traced
 }
 
 ask contains {
@@ -40,6 +42,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	input.action.effect == "spend"
+	not traced
 }
 
 ask contains {
@@ -50,6 +53,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	input.action.effect == "admin"
+	not traced
 }
 
 ask contains {
@@ -71,6 +75,7 @@ ask contains {
 	input.phase == "before"
 	guessed
 	not harmless_guess
+	not traced
 }
 
 ask contains {
@@ -83,6 +88,7 @@ ask contains {
 	some p in input.action.paths
 	p.access == "read"
 	outside(p)
+	not placeless
 }
 
 ask contains {
@@ -94,6 +100,7 @@ ask contains {
 	input.phase == "before"
 	input.action.effect in {"read", "execute"}
 	some_host_unlisted
+	not traced
 }
 
 ask contains {
@@ -104,6 +111,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	some_path_unsure
+	not placeless
 }
 
 # Inside the workspace, too, some files decide what runs later or who watches: hooks, the settings of the
@@ -149,6 +157,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	writes_elsewhere
+	not traced
 }
 
 writes_elsewhere if {
@@ -191,6 +200,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	untyped
+	not traced
 }
 
 untyped if {
@@ -206,6 +216,7 @@ ask contains {
 } if {
 	input.phase == "before"
 	told_outside
+	not traced
 }
 
 told_outside if {
@@ -262,6 +273,7 @@ ask contains {
 	input.phase == "before"
 	leaves
 	confidential
+	not traced
 }
 
 confidential if input.context.flow.session.secrecy == "confidential"

@@ -12,6 +12,7 @@ deny contains {
 	some p in input.action.paths
 	p.access != "read"
 	outside(p)
+	not placeless
 }
 
 deny contains {
@@ -62,6 +63,7 @@ deny contains {
 	input.phase == "before"
 	leaves
 	secret
+	not traced
 }
 
 secret if input.context.flow.session.secrecy == "secret"

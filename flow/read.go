@@ -1,0 +1,275 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package flow
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/action"
+)
+
+// read takes in what q brought back: the records of it, and the values and words that strangers may have
+// written. A result that echoes the action's own arguments is no source of them, unless the action only
+// read.
+func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
+	if q.Context.Result.Truncated == action.Yes || l.Opaque == action.Yes {
+		s.truncated = s.truncated || l.Untrusted != action.No
+	}
+	if q.Resource.Type == "message" {
+		return
+	}
+	in := intake{f: f, s: s, tool: s.toolNumber(action.ToolKey(action.Clip(q.Resource.Server, 128), action.Clip(q.Resource.Name, 128))),
+		untrusted: l.Untrusted != action.No}
+	effect := q.Action.Effect.SideEffect()
+	if effect {
+		in.own = ownValues(f, q)
+	}
+	naming := namingOf(a.valued)
+	switch in.flag = inText; naming {
+	case namedDirect:
+		in.flag = inNamed
+	case namedByText:
+		in.flag = inChain
+	}
+	if !effect && contentOf(q, a) {
+		in.all(q.Context.Result.Content)
+		return
+	}
+	if effect && len(q.Context.Result.Content) < 256 {
+		in.made(q.Context.Result.Content)
+	}
+	docs, loose := document(q.Context.Result.Content)
+	if docs == nil {
+		in.all(q.Context.Result.Content)
+		return
+	}
+	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words), query: s.queryOf(f, a.valued), named: naming, loose: loose}
+	if effect {
+		s.shelf.put(f, src, docs, nil, func(x seen) bool { return createdField(x) && !in.echo(x.value) }, true)
+		in.docs(docs, nil)
+		return
+	}
+	base := len(s.shelf.records)
+	s.shelf.put(f, src, docs, f.declaredFields(q), nil, false)
+	s.truncated = s.truncated || s.shelf.full
+	s.selfRecord(f, q, a, base)
+	in.docs(docs, func(rec int) uint8 {
+		if i := base + rec; i < len(s.shelf.records) && s.pointedAt(&s.shelf.records[i]) {
+			return inNamed
+		}
+		return in.flag
+	})
+}
+
+// nouns are the stems of a tool's name.
+func (f *Flow) nouns(words []string) (out []uint64) {
+	for _, w := range words {
+		if h := f.stemHash([]byte(w)); h != 0 {
+			out = append(out, h)
+		}
+	}
+	return out
+}
+
+// createdField reports whether a field identifies what a call of this session made.
+func createdField(x seen) bool {
+	switch lastWord(x.name) {
+	case "id", "ids", "uuid", "number", "slug", "key", "ref", "code":
+		return x.class != FreeText
+	}
+	return false
+}
+
+// ownValues are the values of an action's arguments.
+func ownValues(f *Flow, q *action.Query) map[uint64]bool {
+	own := map[uint64]bool{}
+	leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
+		kind, canon := classify(l)
+		own[f.key(kind, canon)] = true
+		tokens(l.text, func(kind, canon string) bool {
+			own[f.key(kind, canon)] = true
+			return len(own) < 4096
+		})
+	})
+	return own
+}
+
+// contentOf reports whether q brought back a page or a file as it is. Such a thing is never parsed: it may
+// look like any record.
+func contentOf(q *action.Query, a *asking) bool {
+	if a.tool.Class == "fetch" || q.Resource.Type == "resource" || q.Action.Effect == action.EffectExecute {
+		return true
+	}
+	if len(q.Action.URLs) > 0 {
+		return true
+	}
+	if len(q.Action.Paths) == 0 && !slices.ContainsFunc(a.out, func(v action.Value) bool { return strings.HasPrefix(v.Role, "path") || v.Kind == "url" }) {
+		return false
+	}
+	for _, w := range a.tool.Words {
+		switch w {
+		case "list", "ls", "dir", "directory", "folder", "tree", "stat", "info", "metadata", "find", "search", "glob", "listing":
+			return false
+		}
+	}
+	return true
+}
+
+// pointedAt reports whether the user named who sent a record, or gave its title in quotation marks.
+func (s *session) pointedAt(r *record) bool {
+	for _, h := range r.senders {
+		if s.request.names[h] && !s.mineNames[h] {
+			return true
+		}
+	}
+	return overlap(r.titles, s.request.quoted)
+}
+
+// selfRecord learns who the user is from the one record of a tool that is asked without arguments and
+// named for it.
+func (s *session) selfRecord(f *Flow, q *action.Query, a *asking, base int) {
+	if len(a.valued) > 0 || len(s.shelf.records)-base != 1 {
+		return
+	}
+	about := false
+	for _, w := range a.tool.Words {
+		switch w {
+		case "user", "me", "whoami", "profile", "account", "my", "self", "current":
+			about = true
+		}
+	}
+	if !about {
+		return
+	}
+	for h, places := range s.shelf.where {
+		for _, p := range places {
+			if int(p.record) >= base && p.class == Party {
+				s.mine[h] = true
+			}
+		}
+	}
+	for _, h := range s.shelf.records[base].names {
+		s.mineNames[h] = true
+	}
+}
+
+// intake indexes one result.
+type intake struct {
+	f         *Flow
+	s         *session
+	tool      uint16
+	flag      uint8 // of prose
+	untrusted bool
+	own       map[uint64]bool
+}
+
+// made takes the new ids and paths out of the short receipt of a call that was allowed: they name what this
+// session made itself.
+func (in *intake) made(content []byte) {
+	rec := &node{kind: 'm'}
+	leaves(content, 4, func(l leaf) {
+		tokens(l.text, func(kind, canon string) bool {
+			if (kind == "id" || kind == "path" || kind == "host" || kind == "number" && len(canon) >= 4) && !in.own[in.f.key(kind, canon)] {
+				rec.keys, rec.items = append(rec.keys, "id"), append(rec.items, &node{kind: 's', text: canon})
+			}
+			return len(rec.keys) < 4
+		})
+	})
+	if len(rec.keys) > 0 {
+		in.s.shelf.put(in.f, source{}, []*node{rec}, nil, nil, true)
+	}
+}
+
+func (in *intake) echo(v *node) bool {
+	kind, canon := classify(leaf{kind: leafKind(v), text: v.text})
+	return in.own[in.f.key(kind, canon)]
+}
+
+func (in *intake) add(h uint64, flag uint8) {
+	if in.own[h] {
+		return
+	}
+	s := in.s
+	m, ok := s.index[h]
+	if !ok {
+		if len(s.index) >= in.f.cfg.MaxIndex {
+			s.truncated = true
+			return
+		}
+		m.tool = in.tool
+	}
+	m.flags |= flag
+	s.index[h] = m
+}
+
+// all indexes every text of a result as prose.
+func (in *intake) all(content []byte) {
+	if !leaves(content, 1<<16, func(l leaf) { in.text(l, in.flag) }) {
+		in.s.truncated = true
+	}
+}
+
+// docs indexes the fields of records; flag says how prose of a record counts.
+func (in *intake) docs(docs []*node, flag func(record int) uint8) {
+	w := walker{emit: func(x seen) {
+		how := inField
+		if x.class == FreeText {
+			if how = in.flag; flag != nil {
+				how = flag(x.record)
+			}
+		}
+		in.text(leaf{kind: leafKind(x.value), text: x.value.text}, how)
+	}}
+	for _, d := range docs {
+		w.walk(d, "", "", -1)
+	}
+}
+
+// text indexes one value: whole, its typed parts, and its words with their neighbours.
+func (in *intake) text(l leaf, flag uint8) {
+	f, s := in.f, in.s
+	if !in.untrusted {
+		return
+	}
+	kind, canon := classify(l)
+	if kind == "flag" {
+		return
+	}
+	s.prose = s.prose || flag != inField && len(l.text) > 20
+	if canon != "" {
+		in.add(f.key(kind, canon), flag)
+	}
+	tokens(l.text, func(kind, canon string) bool {
+		in.add(f.key(kind, canon), flag)
+		return true
+	})
+	last := uint64(0)
+	for w := range words(l.text) {
+		h := f.word(w)
+		in.add(h, flag)
+		if last != 0 {
+			in.add(pair(last, h), flag)
+		}
+		last = h
+		if flag != inField {
+			if m := f.stemHash(w); m != 0 {
+				in.add(m, flag)
+				if flag != inText && s.request.does && len(s.told) < 4096 {
+					s.told[m] = true
+				}
+			}
+		}
+	}
+}
+
+func (s *session) toolNumber(key string) uint16 {
+	if i := slices.Index(s.tools, key); i >= 0 {
+		return uint16(i)
+	}
+	if len(s.tools) < 1024 {
+		s.tools = append(s.tools, key)
+		return uint16(len(s.tools) - 1)
+	}
+	return 1<<16 - 1
+}
