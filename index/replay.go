@@ -86,13 +86,50 @@ func Count(steps []Step) map[Answer]int {
 	return n
 }
 
-// again decides one step again. An error is one of reading, and ends the replay.
-func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (*Replayed, error) {
+// Recorded calls fn with every decision of a time on, the latest first, with the complete input and the
+// decision that were recorded with it, and counts the others by why they cannot be read. It changes and
+// records nothing. An error of fn ends it, as does a ledger with more than MaxReplay decisions.
+func (x *Index) Recorded(ctx context.Context, since int64, fn func(s *Step, q *action.Query, d action.Decision) error) (map[Answer]int, error) {
+	if x.c.Payload == nil || fn == nil {
+		return nil, errors.New("index: recorded decisions need payloads and something that reads them")
+	}
+	not, n := map[Answer]int{}, 0
+	for cursor := ""; ; {
+		p, err := x.Records(ctx, Filter{Since: since}, MaxLimit, cursor)
+		if err != nil {
+			return nil, err
+		}
+		for i := range p.Items {
+			s := &p.Items[i]
+			if s.Verdict == "" {
+				continue
+			}
+			if n++; n > MaxReplay {
+				return nil, fmt.Errorf("%w: more than %d decisions since then", ErrQuery, MaxReplay)
+			}
+			r := &Replayed{}
+			q, err := x.reopen(ctx, s, r)
+			if err != nil {
+				return nil, err
+			}
+			if q == nil {
+				not[r.Answer]++
+			} else if err := fn(s, q, r.Recorded); err != nil {
+				return nil, err
+			}
+		}
+		if cursor = p.Next; cursor == "" {
+			return not, nil
+		}
+	}
+}
+
+// reopen reads what was recorded with a step. Without a query r says why there is none.
+func (x *Index) reopen(ctx context.Context, s *Step, r *Replayed) (*action.Query, error) {
 	part := action.PartInputBefore
 	if s.Phase == action.After {
 		part = action.PartInputAfter
 	}
-	r := &Replayed{}
 	input, answer, err := x.payload(ctx, s.Index, part)
 	if err != nil {
 		return nil, err
@@ -104,19 +141,29 @@ func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Cont
 	switch {
 	case answer == Erased || answer2 == Erased:
 		r.Answer = Erased
-		return r, nil
+		return nil, nil
 	case answer != "" || answer2 != "":
 		r.Answer = Unrecorded
-		return r, nil
+		return nil, nil
 	}
 	if err := json.Unmarshal(explanation, &r.Recorded); err != nil {
 		r.Answer, r.Problem = NoEngine, "the recorded explanation cannot be read"
-		return r, nil
+		return nil, nil
 	}
 	q, err := action.ReadQuery(input)
 	if err != nil {
 		r.Answer, r.Problem = NoEngine, clean(err.Error(), maxTextBytes)
-		return r, nil
+		return nil, nil
+	}
+	return q, nil
+}
+
+// again decides one step again. An error is one of reading, and ends the replay.
+func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (*Replayed, error) {
+	r := &Replayed{}
+	q, err := x.reopen(ctx, s, r)
+	if err != nil || q == nil {
+		return r, err
 	}
 	if r.Again, err = safely(ctx, q, decide); err != nil {
 		if ctx.Err() != nil {

@@ -37,7 +37,8 @@ import (
 //	LANG file=F    is written to the file F
 //
 // and all others are only read. The addresses 127.0.0.1:7117, :7118 and :7119 stand for free ones,
-// https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, and /opt/sallyport for the root of the repository.
+// https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, db.example.com for a PostgreSQL server with the databases
+// shop and orders, and /opt/sallyport for the root of the repository.
 func TestHowToPagesDoWhatTheySay(t *testing.T) {
 	for _, tool := range []string{"bash", "curl", "git"} {
 		if _, err := exec.LookPath(tool); err != nil {
@@ -147,6 +148,9 @@ func howtoPage(t *testing.T, page, bin string) {
 	agents, people := howtoAddress(t), howtoAddress(t)
 	text := strings.NewReplacer("127.0.0.1:7119", howtoAddress(t), "127.0.0.1:7117", agents, "127.0.0.1:7118", people, "/opt/sallyport", repo,
 		"https://mcp.example.com/mcp", howtoRemote(t), "https://api.openai.com/v1", howtoModel(t)).Replace(string(raw))
+	if strings.Contains(text, "db.example.com") {
+		text = howtoDatabase(t).Replace(text)
+	}
 
 	blocks := howtoBlocks(text)
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)

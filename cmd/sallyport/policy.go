@@ -17,7 +17,8 @@ import (
 
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Policy bundles"}
-	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand())
+	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand(),
+		a.policyDiffCommand(), a.policyCoverageCommand())
 	return cmd
 }
 

@@ -30,6 +30,7 @@ type house struct {
 	srv   *pgtest.Server
 	addr  string
 	token string
+	id    string // of the token
 	stop  func()
 }
 
@@ -92,9 +93,11 @@ func open(t testing.TB, change func(*sallyport.Config)) *house {
 	if _, err := h.Tokens.CreateAgent(ctx, identity.AgentSpec{ID: "bot", By: "test"}); err != nil {
 		t.Fatal(err)
 	}
-	if h.token, _, err = h.Tokens.Issue(ctx, identity.TokenSpec{Agent: "bot", User: "ann", Scopes: []action.Scope{action.ScopeAgent}, By: "test"}); err != nil {
+	var issued identity.Token
+	if h.token, issued, err = h.Tokens.Issue(ctx, identity.TokenSpec{Agent: "bot", User: "ann", Scopes: []action.Scope{action.ScopeAgent}, By: "test"}); err != nil {
 		t.Fatal(err)
 	}
+	h.id = issued.ID
 	return h
 }
 

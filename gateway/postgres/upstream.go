@@ -44,13 +44,14 @@ func Upstream(dsn string, password func() (string, error)) func() (*pgconn.Confi
 		if err := CheckUpstream(dsn); err != nil {
 			return nil, err
 		}
+		full := dsn // connections are opened at the same time
 		if !strings.Contains(" "+dsn, " port=") {
-			dsn += " port=5432"
+			full += " port=5432"
 		}
 		if !strings.Contains(" "+dsn, " sslmode=") {
-			dsn += " sslmode=prefer"
+			full += " sslmode=prefer"
 		}
-		cfg, err := pgconn.ParseConfig(dsn + " passfile=/nonexistent servicefile=/nonexistent")
+		cfg, err := pgconn.ParseConfig(full + " passfile=/nonexistent servicefile=/nonexistent")
 		if err != nil {
 			return nil, err
 		}

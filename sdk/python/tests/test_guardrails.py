@@ -4,16 +4,17 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 from contract import SERVER
 from langchain.agents import create_agent
-from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelCallLimitMiddleware
+from langchain.agents.middleware import HumanInTheLoopMiddleware, ModelCallLimitMiddleware, PIIMiddleware
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage, ToolMessage
 from langchain_core.tools import StructuredTool
 from langgraph.checkpoint.memory import InMemorySaver
-from langgraph.types import Command
+from langgraph.types import Command, interrupt
 from owner import Owner
 from test_langchain import Scripted, calls
 
@@ -115,3 +116,47 @@ def test_a_limit_of_model_calls_stands_before_ours(room: Room) -> None:
 def test_the_selection_of_tools(room: Room) -> None:
     state = room.agent([calls("other", {"id": "1"}, "c1"), AIMessage("Done.")], room.tool("read"), room.tool("other")).invoke(ask(), CONFIG)
     assert not room.ran and answers(state) != ["done"]
+
+
+def test_personal_data_by_pii_middleware_before_ours(room: Room) -> None:
+    pii = PIIMiddleware("email", strategy="redact", apply_to_input=True)
+    room.agent([AIMessage("Done.")], before=[pii]).invoke(ask("Write to ann@corp.example."), CONFIG)
+    assert "ann@corp.example" not in "".join(HEARD) and "Write to [REDACTED" in HEARD[0]
+
+
+def test_what_the_user_said_and_the_model_answered_is_on_record(room: Room) -> None:
+    state = room.agent([calls("read", {"id": "1"}, "c1"), AIMessage("Done.")], room.tool("read"))
+    state.invoke(ask("Read it."), CONFIG)
+    session = state.get_state(CONFIG).values["sallyport_session"]
+    until = time.monotonic() + 10
+    while (kinds := [r["kind"] for r in room.owner.records(session)]) != ["session", "context", "intent", "outcome", "context"]:
+        assert time.monotonic() < until, kinds
+        time.sleep(0.05)
+
+
+def test_a_tool_that_pauses_itself_goes_on_as_an_action_of_its_own(room: Room) -> None:
+    def act(id: str) -> str:
+        room.ran.append(interrupt("which colour?"))
+        return "done"
+
+    agent = room.agent([calls("read", {"id": "1"}, "c1"), AIMessage("Done.")], StructuredTool.from_function(act, name="read", description="Asks."))
+    assert agent.invoke(ask(), CONFIG)["__interrupt__"][0].value == "which colour?"
+    state = agent.invoke(Command(resume="blue"), CONFIG)
+    assert room.ran == ["blue"] and answers(state) == ["done"]
+
+
+def test_a_call_is_not_run_again_when_its_node_is(room: Room) -> None:
+    def act(id: str) -> str:
+        room.ran.append(id)
+        raise KeyboardInterrupt  # the process ends here, with the intent on record and no outcome
+
+    saver = InMemorySaver()
+    for _ in range(2):
+        guard = SallyportMiddleware(room.gateway, SERVER)
+        agent = create_agent(Heard(script=[calls("read", {"id": "1"}, "c1"), AIMessage("Done.")]),
+                             [StructuredTool.from_function(act, name="read", description="Dies.")], middleware=[guard], checkpointer=saver)
+        try:
+            state = agent.invoke(None if room.ran else ask(), CONFIG)
+        except KeyboardInterrupt:
+            continue
+    assert room.ran == ["1"] and "handed to another execution" in answers(state)[0]

@@ -4,8 +4,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, beforeEach, describe, it } from "node:test";
-import { Command, MemorySaver } from "@langchain/langgraph";
-import { createAgent, HumanMessage, humanInTheLoopMiddleware, modelCallLimitMiddleware, tool as langchainTool, ToolMessage } from "langchain";
+import { Command, interrupt, MemorySaver } from "@langchain/langgraph";
+import { createAgent, HumanMessage, humanInTheLoopMiddleware, modelCallLimitMiddleware, piiMiddleware, tool as langchainTool, ToolMessage } from "langchain";
 import { z } from "zod";
 import { Gateway } from "../dist/index.js";
 import { sallyportMiddleware } from "../dist/langchain.js";
@@ -92,5 +92,19 @@ describe("guardrails of LangChain as rules", () => {
     const state = await agent([calls("other", { id: "1" }, "c1"), says("Done.")], [tool("read"), tool("other")]).invoke(ask(), config);
     assert.deepEqual(ran, []);
     assert.notDeepEqual(answers(state), ["done"]);
+  });
+
+  it("personal data, by piiMiddleware before ours", async () => {
+    await agent([says("Done.")], [], { first: [piiMiddleware("email", { strategy: "redact", applyToInput: true })] }).invoke(ask("Write to ann@corp.example."), config);
+    assert.ok(!heard.join().includes("ann@corp.example") && heard[0].includes("Write to [REDACTED"), heard[0]);
+  });
+
+  it("a tool that pauses itself goes on as an action of its own", async () => {
+    const asks = langchainTool(async () => (ran.push(interrupt("which colour?")), "done"), { name: "read", description: "Asks.", schema: z.object({ id: z.string() }) });
+    const a = agent([calls("read", { id: "1" }, "c1"), says("Done.")], [asks]);
+    assert.equal((await a.invoke(ask(), config)).__interrupt__[0].value, "which colour?");
+    const state = await a.invoke(new Command({ resume: "blue" }), config);
+    assert.deepEqual(ran, ["blue"]);
+    assert.deepEqual(answers(state), ["done"]);
   });
 });

@@ -149,6 +149,7 @@ def _with(request: ToolCallRequest, arguments: dict[str, Any]) -> ToolCallReques
 def _outcome(result: Any) -> Outcome:
     """What is reported of a tool's answer: everything of it that a model or a later step may read."""
     if isinstance(result, ToolMessage):
+        value: Any
         if result.artifact is None:
             value, restore = result.content, lambda v: result.model_copy(update={"content": _content(v)})
         else:
