@@ -129,10 +129,11 @@ func (k hashKey) steer(a *act, q *action.Query, v *action.Value) {
 	a.Nsteers++
 }
 
-// trusted reports whether the user, the organisation or an approved definition vouches for a value.
+// trusted reports whether the user, the organisation or an approved definition vouches for a value. A page
+// that the user pointed at does not: he chose the page, and strangers may have chosen its words.
 func trusted(v *action.Value) bool {
 	for _, o := range v.Origins {
-		if o == action.OriginUser || o == action.OriginTenant || o == action.OriginSchema || o == action.OriginNamed {
+		if o == action.OriginUser || o == action.OriginTenant || o == action.OriginSchema {
 			return true
 		}
 	}

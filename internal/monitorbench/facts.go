@@ -66,7 +66,7 @@ func newBench(ctx context.Context, d *replaybench.Data, suite string) (*bench, e
 	if b.tools, err = tools.Open(ctx, tools.Config{Store: st}); err != nil {
 		return nil, err
 	}
-	if b.flow, err = flow.New(flow.Config{Store: st, Fingerprint: print}); err != nil {
+	if b.flow, err = flow.New(flow.Config{Store: st, Fingerprint: print, Tool: b.outline}); err != nil {
 		return nil, err
 	}
 	by := map[string][]tools.Definition{}
@@ -102,6 +102,12 @@ func newBench(ctx context.Context, d *replaybench.Data, suite string) (*bench, e
 		_ = b.flow.Records("default", r.Name, r.Data, nil) // what cannot be read as a record vouches for nothing
 	}
 	return b, nil
+}
+
+// outline is what the tools column knows of a tool, in flow's words.
+func (b *bench) outline(q *action.Query) flow.Tool {
+	o := b.tools.Outline(q)
+	return flow.Tool{Class: o.Class, Words: o.Words, Role: o.Role}
 }
 
 // trace plays one run and keeps what was stated at gate one of each call.
