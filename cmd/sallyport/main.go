@@ -25,6 +25,7 @@ import (
 	"golang.org/x/term"
 
 	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/internal/confine"
 )
 
 // The exit codes of the outer contract.
@@ -37,7 +38,10 @@ const (
 	exitUnproved = 5
 )
 
-func main() { os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr)) }
+func main() {
+	confine.Inside()
+	os.Exit(run(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+}
 
 // run is the whole program, for main and for the stories in testdata.
 func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
@@ -147,7 +151,7 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
 		a.approvalsCommand(), a.killCommand(), a.releaseCommand(), a.sessionsCommand(), a.replayCommand(),
 		a.agentsCommand(), a.tokensCommand(), a.toolsCommand(), a.alertsCommand(), a.ledgerCommand(), a.policyCommand(),
 		a.checkCommand(), a.configCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand())
-	root.AddCommand(a.attestCommand(), a.detectCommand(), a.egressCommand())
+	root.AddCommand(a.attestCommand(), a.detectCommand(), a.egressCommand(), a.runCommand())
 	return root
 }
 

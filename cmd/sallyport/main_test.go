@@ -23,10 +23,12 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/internal/confine"
 )
 
 // TestMain serves the parts that tests play with processes of their own; see roles.
 func TestMain(m *testing.M) {
+	confine.Inside()
 	if len(os.Args) > 2 && os.Args[1] == "role" {
 		if err := roles[os.Args[2]](os.Args[3:]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
