@@ -106,7 +106,7 @@ func (s *session) asked(f *Flow, t *Tool, payee bool) action.Asked {
 		return action.AskedYes
 	case r.does:
 		return action.AskedDelegated
-	case !known:
+	case !known || r.verbs == 0: // we have no word for what the tool does, or for what the user wants
 		return action.AskedUnknown
 	}
 	return action.AskedNo

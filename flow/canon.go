@@ -346,6 +346,9 @@ func sink(q *action.Query, l leaf, role string) action.Sink {
 	case "":
 		return sinkByName(l, a.Effect)
 	case "attribute":
+		if l.kind == '0' || number(l.text) != "" && len(l.text) < 5 || isDate(l.text) {
+			return action.SinkAmount // a short number or a date says how much or when
+		}
 		if kind, _ := classify(l); a.Effect.SideEffect() && (kind == "email" || kind == "url" || kind == "host" || kind == "iban" || kind == "phone") {
 			return action.SinkDestination
 		}

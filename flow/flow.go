@@ -14,10 +14,12 @@
 //
 // # Values
 //
-// Trust is raised only where a whole typed value equals one that stands in the user's request, told by
-// somebody whom the model cannot reach. Finding a value, or a part of it, in untrusted results only adds
-// an origin. The index of untrusted values holds hashes under a key of this process, is bounded, and does
-// not survive a restart; index_truncated says when it is not complete.
+// Each argument value gets the best of its relations to the user's request, told by somebody whom the model
+// cannot reach: it stands there, or in a record that the request leads to (see Grade). Trust is raised only
+// by equality of a whole typed value. Finding a value, or a part of it, in what strangers may have written
+// only adds an origin. The request, the records and the index of untrusted values are held as fingerprints
+// under a key of this process, the request's words beside them; they are bounded, and do not survive a
+// restart. index_truncated says when the index is not complete.
 package flow
 
 import (

@@ -244,7 +244,23 @@ func BenchmarkInform(b *testing.B) {
 			f.Settle(context.Background(), q, action.StatusFailed)
 		}
 	})
-	a := after(before("3", "s", "mail/read", `{}`), string(r))
+	var table strings.Builder
+	for i := 0; table.Len() < 256<<10; i++ {
+		fmt.Fprintf(&table, `{"id":"ord-%d","name":"Order %d","owner":"user%d@example.org","total":%d},`, i, i, i%50, i*7%1000)
+	}
+	for i := range 3 { // with the text above 1 MiB in all
+		run(b, f, before(fmt.Sprint("t", i), "s", "shop/list", `{}`), "["+strings.TrimSuffix(table.String(), ",")+"]")
+	}
+	hear(f, q, action.AssertedHook, "Please write to user1@example.org about the latest order, and cancel the cheapest.")
+	b.Run("inform=1KiB/session=1MiB/records", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			if _, err := f.Inform(context.Background(), q); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	a := after(before("3", "s2", "mail/read", `{}`), string(r))
 	b.Run("index=256KiB", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {

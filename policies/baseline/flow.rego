@@ -69,7 +69,7 @@ needs := {
 	},
 	"attribute": {
 		"user": "nothing", "own": "nothing", "linked": "nothing", "matched": "nothing", "queried": "nothing", "set": "nothing",
-		"named": "nothing", "chain": "nothing", "paid": "nothing", "listed": "nothing", "tenant": "nothing", "none": "not unasked",
+		"named": "nothing", "chain": "nothing", "paid": "nothing", "listed": "nothing", "tenant": "nothing", "none": "nothing",
 	},
 	"credential": {"user": "asked"},
 	"profile": {
