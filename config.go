@@ -36,6 +36,8 @@ type Config struct {
 	Egress   EgressConfig   `yaml:"egress"`
 	Monitor  MonitorConfig  `yaml:"monitor"`
 	LLM      LLMConfig      `yaml:"llm"`
+
+	Export []ExportReceiver `yaml:"export" doc:"receivers of every record, without contents"`
 }
 
 // GatewayConfig configures the doors for agents.
@@ -208,7 +210,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check())
+	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), checkExport(c.Export))
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

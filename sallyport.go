@@ -24,6 +24,7 @@ import (
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
+	"github.com/sallyport/sallyport/ledger/export"
 	"github.com/sallyport/sallyport/monitor"
 	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/store/sqlite"
@@ -63,6 +64,8 @@ type Sallyport struct {
 	closers []func() error
 	alarms  chan string // from the policy; recorded by Run
 	outlets []*monitor.Outlet
+
+	exporters []*export.Exporter
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
@@ -130,6 +133,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() error { s.records = s.newTenantRecords(); return nil },
 		s.openMonitor,
+		s.openExport,
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
 		s.openEgressPolicy,
 		s.openDatabasePolicy,
@@ -193,6 +197,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms}
 	jobs = append(jobs, s.monitorJobs()...)
+	jobs = append(jobs, s.exportJobs()...)
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {
