@@ -56,10 +56,16 @@ def place() -> Iterator[Place]:
     p.owner.close()
 
 
+# The reasons that rest on the user's request. The MCP door hears none, so they stand on one side only.
+REQUEST = {"rules": {"baseline.flow.traced"}, "codes": {"asked-for"}}
+
+
 def canonical(records: list[dict[str, Any]]) -> list[tuple[Any, ...]]:
     """What a record says of an action, whichever door it came through."""
-    return [tuple(str(r[k]) for k in ("kind", "server", "tool", "effect", "phase", "verdict", "enforced", "status", "rules", "codes"))
-            for r in records if r["kind"] in ("decision", "intent", "outcome") and r["tool"] in ("read_text_file", "write_file")]
+    said = [(r, {k: sorted(set(r[k]) - REQUEST[k]) for k in REQUEST}) for r in records
+            if r["kind"] in ("decision", "intent", "outcome") and r["tool"] in ("read_text_file", "write_file")]
+    return [tuple(str({**r, **why}[k]) for k in ("kind", "server", "tool", "effect", "phase", "verdict", "enforced", "status", "rules", "codes"))
+            for r, why in said]
 
 
 async def listing(command: list[str]) -> list[Any]:

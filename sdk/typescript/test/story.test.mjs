@@ -33,13 +33,17 @@ async function place() {
   return { owner, root, hook, outside, calls };
 }
 
+// The reasons that rest on the user's request. The MCP door hears none, so they stand on one side only.
+const REQUEST = ["baseline.flow.traced", "asked-for"];
+
 /** What the records say of the actions, whichever door they came through. */
 async function canonical(p) {
   await sleep(300); // the index follows the log
   const [session] = (await p.owner.call("GET", "/v1/sessions", p.owner.approver)).items;
   return (await p.owner.records(session.id))
     .filter((r) => ["decision", "intent", "outcome"].includes(r.kind) && ["read_text_file", "write_file"].includes(r.tool))
-    .map((r) => ["kind", "server", "tool", "effect", "phase", "verdict", "enforced", "status", "rules", "codes"].map((k) => String(r[k])).join(" "));
+    .map((r) => ["kind", "server", "tool", "effect", "phase", "verdict", "enforced", "status", "rules", "codes"]
+      .map((k) => (Array.isArray(r[k]) ? r[k].filter((v) => !REQUEST.includes(v)).sort() : r[k])).join(" "));
 }
 
 const mcp = (command, args, env) => new MultiServerMCPClient({ mcpServers: { files: { transport: "stdio", command, args, env } } });
