@@ -82,6 +82,24 @@ func list(v jsontext.Value) ([]jsontext.Value, error) {
 	return l, nil
 }
 
+// each calls fn with every object of a list; a missing list and null have none.
+func each(v jsontext.Value, fn func(i int, m raw) error) error {
+	l, err := list(v)
+	if err != nil {
+		return err
+	}
+	for i, v := range l {
+		m, err := object(v)
+		if err != nil {
+			return err
+		}
+		if err := fn(i, m); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // word returns a member that is a string, or "".
 func (m raw) word(name string) string {
 	s, _ := text(m[name])
@@ -214,36 +232,31 @@ func askedChat(body []byte) (*asked, error) {
 	if err := a.declared(m["tools"], func(kind string) bool { return kind == "function" || kind == "custom" }); err != nil {
 		return nil, err
 	}
-	msgs, err := list(m["messages"])
+	return a, each(m["messages"], a.chatMessage)
+}
+
+// chatMessage reads one message of a chat completion.
+func (a *asked) chatMessage(i int, msg raw) error {
+	if audio := msg["audio"]; present(audio) {
+		a.reference("audio", audio)
+	}
+	texts, opaque, err := a.parts(msg["content"], a.openAIPart)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	for i, v := range msgs {
-		msg, err := object(v)
-		if err != nil {
-			return nil, err
-		}
-		if audio := msg["audio"]; present(audio) {
-			a.reference("audio", audio)
-		}
-		texts, opaque, err := a.parts(msg["content"], a.openAIPart)
-		if err != nil {
-			return nil, err
-		}
-		switch role := msg.word("role"); role {
-		case "user":
-			a.user = append(a.user, texts...)
-		case "system", "developer":
-			a.system = append(a.system, texts...)
-		case "assistant":
-		case "tool", "function":
-			id := msg.word("tool_call_id")
-			a.results = append(a.results, result{place: at("/messages", i, "content"), id: id, content: msg["content"], opaque: opaque})
-		default:
-			return nil, fmt.Errorf("%w: a role that nobody knows", errShape)
-		}
+	switch role := msg.word("role"); role {
+	case "user":
+		a.user = append(a.user, texts...)
+	case "system", "developer":
+		a.system = append(a.system, texts...)
+	case "assistant":
+	case "tool", "function":
+		id := msg.word("tool_call_id")
+		a.results = append(a.results, result{place: at("/messages", i, "content"), id: id, content: msg["content"], opaque: opaque})
+	default:
+		return fmt.Errorf("%w: a role that nobody knows", errShape)
 	}
-	return a, nil
+	return nil
 }
 
 // openAIPart reads one part of a content of OpenAI's.
@@ -299,20 +312,7 @@ func askedResponses(body []byte) (*asked, error) {
 		a.user = append(a.user, s)
 		return a, nil
 	}
-	items, err := list(m["input"])
-	if err != nil {
-		return nil, err
-	}
-	for i, v := range items {
-		it, err := object(v)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.item(i, it); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
+	return a, each(m["input"], a.item)
 }
 
 // item reads one item of the input.
@@ -372,20 +372,7 @@ func askedMessages(body []byte) (*asked, error) {
 		return nil, err
 	}
 	a.system = append(a.system, texts...)
-	msgs, err := list(m["messages"])
-	if err != nil {
-		return nil, err
-	}
-	for i, v := range msgs {
-		msg, err := object(v)
-		if err != nil {
-			return nil, err
-		}
-		if err := a.message(i, msg); err != nil {
-			return nil, err
-		}
-	}
-	return a, nil
+	return a, each(m["messages"], a.message)
 }
 
 // runByClient reports whether Anthropic leaves running a tool to its client: those without a type, and those
