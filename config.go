@@ -65,6 +65,7 @@ type AdminConfig struct {
 type PolicyConfig struct {
 	Dir    string `yaml:"dir" doc:"folder of the bundle; default: the embedded baseline"`
 	Params string `yaml:"params" doc:"file with parameters in place of the bundle's params.yaml"`
+	Trust  string `yaml:"trust" doc:"file with the keys that must have signed the bundle in dir; default: signatures are not asked for"`
 }
 
 // ApprovalConfig configures how people are asked.

@@ -135,6 +135,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openMonitor,
 		s.openExport,
 		func() (err error) { s.Policy, err = s.openPolicy(); return err },
+		func() error { return s.refuseRollback(ctx) },
 		s.openEgressPolicy,
 		s.openDatabasePolicy,
 		func() (err error) {
@@ -264,5 +265,5 @@ func (s *Sallyport) recordStart(ctx context.Context) error {
 			return fmt.Errorf("record of the policy in force: %w", err)
 		}
 	}
-	return nil
+	return s.raiseMark(ctx)
 }

@@ -79,6 +79,9 @@ func (s *Sallyport) openPolicy() (*policy.PDP, error) {
 		}
 		cfg.Params = b
 	}
+	if err := s.trustPolicy(&cfg); err != nil {
+		return nil, err
+	}
 	return policy.Open(cfg)
 }
 

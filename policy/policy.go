@@ -47,6 +47,11 @@ type Config struct {
 	Params []byte        // YAML in place of the bundle's params.yaml; nil keeps it. It counts in the digest
 	Limit  time.Duration // bound of one evaluation; 0 means rego.DefaultLimit
 
+	// Trust, if set, refuses a bundle without enough valid signatures; the bundle must come from Dir, without
+	// Params. Now is its clock, required with it.
+	Trust *bundle.Trust
+	Now   func() time.Time
+
 	// Shadow is the number of decisions by compiled Rego of which OPA's evaluator takes one as well, to
 	// compare; 0 means rego.DefaultShadow, less than 0 none.
 	Shadow int
@@ -152,6 +157,11 @@ func Load(cfg Config) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	if cfg.Trust != nil {
+		if err := verify(b, cfg); err != nil {
+			return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
+		}
+	}
 	return compile(b, cfg)
 }
 
@@ -169,17 +179,12 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	fail := func(err error) (*Compiled, error) {
 		return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
 	}
-	var engines []bundle.Evaluator
 	if files := b.Policies(".rego"); len(files) > 0 {
 		cfg := rego.Config{Params: b.Params, Roots: b.Params.Roots, Limit: with.Limit, Shadow: with.Shadow, Alarm: with.Alarm}
 		for _, f := range files {
 			cfg.Files = append(cfg.Files, rego.File(f))
 		}
 		e, err := rego.New(cfg)
-		if err != nil {
-			return fail(err)
-		}
-		capabilities, err := rego.Capabilities()
 		if err != nil {
 			return fail(err)
 		}
@@ -190,7 +195,6 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 				return fail(err)
 			}
 		}
-		engines = append(engines, bundle.Evaluator{Name: "rego", Version: rego.Version, Capabilities: capabilities})
 	}
 	if files := b.Policies(".cedar"); len(files) > 0 {
 		cfg := cedar.Config{Params: b.Params}
@@ -204,10 +208,13 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		if e.Decides() {
 			c.evaluators = append(c.evaluators, e)
 		}
-		engines = append(engines, bundle.Evaluator{Name: "cedar", Version: cedar.Version})
 	}
 	if len(c.evaluators) == 0 {
 		return fail(errors.New("no rule in it, so it could only deny"))
+	}
+	engines, err := enginesOf(b)
+	if err != nil {
+		return fail(err)
 	}
 	digest, err := b.Digest(action.Version, engines)
 	if err != nil {

@@ -7,14 +7,17 @@
 //
 //	sallyport-bundle.yaml   the manifest (required)
 //	params.yaml             typed parameters
+//	trust.yaml              whose signatures the next bundle needs; absent: as before
+//	sallyport-bundle.signed.json  what signers signed; no part of the bundle
 //	*.rego, *.cedar         policies, in any folder; *_test.rego decides nothing
 //	tests/*.yaml            cases
 //	tools/*.yaml            tool packs, handed out by name and not read here
 //	*.md, *.txt, LICENSE    carried along
 //
 // Anything else is refused, because a policy with a mistyped ending would be a rule that never fires.
-// Names that begin with a dot and the folder testdata are not part of the bundle. Links, names with odd characters, and bundles
-// beyond the limits are refused whole; nothing is ever read half.
+// Names that begin with a dot and the folder testdata are not part of the bundle. Links, names with odd
+// characters or that differ in case only, and bundles beyond the limits are refused whole; nothing is ever
+// read half.
 package bundle
 
 import (
@@ -54,8 +57,10 @@ var ErrRefused = errors.New("bundle refused")
 type Bundle struct {
 	Manifest Manifest
 	Params   Params
+	Next     *Trust // TrustFile; nil keeps the trust as it is
 	files    map[string][]byte
 	names    []string // sorted
+	signed   []byte   // SignedFile; nil without
 }
 
 // Open reads the folder dir with overlay, see Read. Links are refused, and the folder is opened so that none can lead out of it
@@ -76,14 +81,13 @@ func Open(dir string, overlay map[string][]byte) (*Bundle, error) {
 // Read reads the bundle at the top of fsys. Files of overlay replace those of the same name or are
 // added; they count in the digest like all others.
 func Read(fsys fs.FS, overlay map[string][]byte) (*Bundle, error) {
-	b := &Bundle{files: map[string][]byte{}}
-	var total int64
+	g := newGatherer()
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
-		if err != nil {
-			return err
+		if err == nil {
+			err = g.seen()
 		}
-		if name == "." {
-			return nil
+		if err != nil || name == "." {
+			return err
 		}
 		if strings.HasPrefix(d.Name(), ".") || name == "testdata" {
 			if d.IsDir() {
@@ -91,11 +95,8 @@ func Read(fsys fs.FS, overlay map[string][]byte) (*Bundle, error) {
 			}
 			return nil
 		}
-		if err := acceptable(name, d); err != nil {
+		if err := acceptable(name, d); err != nil || d.IsDir() {
 			return err
-		}
-		if d.IsDir() {
-			return nil
 		}
 		if _, replaced := overlay[name]; replaced {
 			return nil
@@ -104,22 +105,25 @@ func Read(fsys fs.FS, overlay map[string][]byte) (*Bundle, error) {
 		if err != nil {
 			return err
 		}
-		total += int64(len(data))
-		if total > MaxBytes || len(b.files) >= MaxFiles {
-			return fmt.Errorf("%w: more than %d files or %d bytes", ErrRefused, MaxFiles, MaxBytes)
-		}
-		b.files[name] = data
-		return nil
+		return g.add(name, data)
 	})
 	if err != nil {
 		return nil, err
 	}
 	for name, data := range overlay {
-		if !validName(name) || !known(name) || len(data) > MaxFileBytes {
-			return nil, fmt.Errorf("%w: overlay %q", ErrRefused, action.Clip(name, maxName))
+		if name == SignedFile {
+			return nil, fmt.Errorf("%w: overlay %q", ErrRefused, name)
 		}
-		b.files[name] = slices.Clone(data)
+		if err := g.add(name, slices.Clone(data)); err != nil {
+			return nil, err
+		}
 	}
+	return g.bundle()
+}
+
+// bundle interprets what was taken in.
+func (g *gatherer) bundle() (*Bundle, error) {
+	b := &Bundle{files: g.files, signed: g.signed}
 	for name := range b.files {
 		b.names = append(b.names, name)
 	}
@@ -141,6 +145,14 @@ func (b *Bundle) interpret() error {
 			return err
 		}
 	}
+	if data, ok := b.files[TrustFile]; ok {
+		if b.Next, err = ReadTrust(TrustFile, data); err != nil {
+			return err
+		}
+		if b.Next.Bundle != b.Manifest.Name {
+			return fmt.Errorf("%s: it is for bundle %q, and this is %q", TrustFile, b.Next.Bundle, b.Manifest.Name)
+		}
+	}
 	return nil
 }
 
@@ -156,7 +168,7 @@ func acceptable(name string, d fs.DirEntry) error {
 		return fmt.Errorf("%w: %q is a link", ErrRefused, name)
 	case !d.Type().IsRegular():
 		return fmt.Errorf("%w: %q is no regular file", ErrRefused, name)
-	case !known(name):
+	case !known(name) && name != SignedFile:
 		return fmt.Errorf("%w: %q has no place in a bundle", ErrRefused, name)
 	}
 	return nil
@@ -178,7 +190,7 @@ func validName(name string) bool {
 }
 
 func known(name string) bool {
-	if name == ManifestFile || name == ParamsFile {
+	if name == ManifestFile || name == ParamsFile || name == TrustFile {
 		return true
 	}
 	first, _, nested := strings.Cut(name, "/")
@@ -266,16 +278,20 @@ type canonical struct {
 // Digest returns "sha256:..." over the RFC 8785 form of {format, input schema, engines, every file's name,
 // size and digest}: equal digests mean equal decisions on equal input.
 func (b *Bundle) Digest(schema string, engines []Evaluator) (string, error) {
+	data, err := action.Canonical(b.canonical(schema, engines))
+	if err != nil {
+		return "", err
+	}
+	return Sum(data), nil
+}
+
+func (b *Bundle) canonical(schema string, engines []Evaluator) canonical {
 	c := canonical{Format: Format, Schema: schema, Engines: slices.Clone(engines)}
 	slices.SortFunc(c.Engines, func(x, y Evaluator) int { return strings.Compare(x.Name, y.Name) })
 	for _, name := range b.names {
 		c.Files = append(c.Files, listed{Path: name, Bytes: int64(len(b.files[name])), Digest: Sum(b.files[name])})
 	}
-	data, err := action.Canonical(c)
-	if err != nil {
-		return "", err
-	}
-	return Sum(data), nil
+	return c
 }
 
 // Sum returns "sha256:" and the hexadecimal digest of data.

@@ -18,7 +18,9 @@ type Manifest struct {
 	Version     int       `yaml:"version"` // 1
 	Name        string    `yaml:"name"`    // lower-case letters, digits, dashes
 	Sequence    int64     `yaml:"sequence"`
-	Expires     time.Time `yaml:"expires"` // absent: does not expire
+	Expires     time.Time `yaml:"expires"`    // absent: does not expire
+	NotBefore   time.Time `yaml:"not_before"` // of a signed bundle; absent: holds at once
+	Parent      string    `yaml:"parent"`     // digest of the bundle before, for readers; absent: none
 	Description string    `yaml:"description"`
 	Owner       string    `yaml:"owner"`
 	Observe     []Observe `yaml:"observe"`
@@ -81,6 +83,10 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("sequence %d is not positive", m.Sequence)
 	case !m.Expires.IsZero() && m.Expires.UnixMilli() <= 0:
 		return fmt.Errorf("expires %q is before 1970", m.Expires)
+	case !m.NotBefore.IsZero() && m.NotBefore.UnixMilli() <= 0:
+		return fmt.Errorf("not_before %q is before 1970", m.NotBefore)
+	case m.Parent != "" && !digest(m.Parent):
+		return fmt.Errorf("parent %q is no digest", action.Clip(m.Parent, 80))
 	}
 	for i, o := range m.Observe {
 		switch {
@@ -173,6 +179,12 @@ func (m *Manifest) ModeAt(q *action.Query) action.Mode {
 		}
 	}
 	return action.Enforce
+}
+
+// digest reports whether s is "sha256:" and 64 hexadecimal digits.
+func digest(s string) bool {
+	rest, ok := strings.CutPrefix(s, "sha256:")
+	return ok && len(rest) == 64 && strings.Trim(rest, "0123456789abcdef") == ""
 }
 
 // word reports whether s is 1 to 64 lower-case letters, digits and dashes.
