@@ -93,12 +93,18 @@ func (c *Compiled) run(ctx context.Context, suites []bundle.Suite) (Report, erro
 	return r, nil
 }
 
-// under returns the bundle with the parameters of s.
+// under returns the bundle with the parameters and the pack of s.
 func (c *Compiled) under(s bundle.Suite) (*Compiled, error) {
-	if s.Params == nil {
+	if s.Params == nil && s.Pack == "" {
 		return c, nil
 	}
-	b, err := c.source.WithParams(s.Params)
+	b, err := c.source, error(nil)
+	if s.Params != nil {
+		b, err = b.WithParams(s.Params)
+	}
+	if err == nil && s.Pack != "" {
+		b, err = b.WithPack(s.Pack)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("policy: bundle %q: %s: %w", c.bundle.Name, s.File, err)
 	}

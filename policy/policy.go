@@ -131,6 +131,7 @@ type Compiled struct {
 	evaluators []Evaluator
 	documents  *rego.Evaluator
 	with       Config // what it was compiled with
+	settled    map[string]map[string]bool
 }
 
 // Load reads and compiles the bundle that cfg names, without making it active. An error in any file
@@ -214,6 +215,9 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	}
 	engines, err := enginesOf(b)
 	if err != nil {
+		return fail(err)
+	}
+	if c.settled, err = settled(c.evaluators, b.Manifest.Settles); err != nil {
 		return fail(err)
 	}
 	digest, err := b.Digest(action.Version, engines)
@@ -302,6 +306,7 @@ func (c *Compiled) decide(ctx context.Context, q *action.Query) (action.Decision
 			d = d.Meet(answer)
 		}
 	}
+	c.settle(&d)
 	slices.SortStableFunc(d.Obligations, func(a, b action.Obligation) int { return strings.Compare(a.Rule, b.Rule) })
 	return d, nil
 }

@@ -7,32 +7,47 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/policies"
 	"github.com/sallyport/sallyport/policy"
 )
 
 func (a *app) policyNewCommand() *cobra.Command {
 	var owner string
+	var packs []string
+	var alone bool
 	cmd := &cobra.Command{
-		Use: "new DIR", Short: "Write a small bundle to begin with", Args: cobra.ExactArgs(1),
-		Long: `Write a bundle with one rule of each kind and its cases to DIR, which must not exist yet or be empty. The
-bundle passes its cases and has no lint.`,
-		Example: "  sallyport policy new mine --owner payments-team && sallyport policy test mine",
+		Use: "new DIR", Short: "Write a bundle to begin with, of packs or from scratch", Args: cobra.ExactArgs(1),
+		Long: `Write a bundle to DIR, which must not exist yet or be empty: with --pack the baseline and the named packs side by
+side, with their cases and all their parameters in one params.yaml; else one rule of each kind and its cases. The bundle
+passes its cases. It is a copy and yours to change: a later release of Sallyport does not touch it.
+
+The packs: ` + strings.Join(policies.Names()[1:], ", ") + `.`,
+		Example: "  sallyport policy new mine --owner payments-team && sallyport policy test mine\n" +
+			"  sallyport policy new coders --owner platform --pack filesystem --pack shell",
 		RunE: func(_ *cobra.Command, args []string) error {
 			dir := filepath.Clean(args[0])
 			name := packName(filepath.Base(dir))
 			files := newBundle(name, owner)
+			if len(packs) > 0 {
+				var err error
+				if files, err = composeBundle(name, owner, withBaseline(packs, alone)); err != nil {
+					return hinted{err, "the packs are " + strings.Join(policies.Names(), ", ")}
+				}
+			}
 			if old, err := os.ReadDir(dir); err == nil && len(old) > 0 {
 				return hinted{fmt.Errorf("%q is not empty", dir), "sallyport policy new DIR with a folder that does not exist yet"}
 			} else if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
 			}
-			for _, file := range sortedFiles(files) {
+			for _, file := range slices.Sorted(maps.Keys(files)) {
 				at := filepath.Join(dir, filepath.FromSlash(file))
 				if err := os.MkdirAll(filepath.Dir(at), 0o755); err != nil {
 					return err
@@ -53,6 +68,8 @@ bundle passes its cases and has no lint.`,
 		},
 	}
 	cmd.Flags().StringVar(&owner, "owner", "", "who answers for the bundle")
+	cmd.Flags().StringArrayVar(&packs, "pack", nil, "a pack to put beside the baseline; may be repeated")
+	cmd.Flags().BoolVar(&alone, "without-baseline", false, "only the named packs: what none of them allows is denied")
 	if err := cmd.MarkFlagRequired("owner"); err != nil {
 		panic(err)
 	}
@@ -72,16 +89,6 @@ func packName(s string) string {
 		return "mine"
 	}
 	return b.String()
-}
-
-func sortedFiles(m map[string]string) []string {
-	out := []string{}
-	for _, name := range []string{"sallyport-bundle.yaml", "params.yaml", "rules.rego", "tests/cases.yaml"} {
-		if _, ok := m[name]; ok {
-			out = append(out, name)
-		}
-	}
-	return out
 }
 
 func newBundle(name, owner string) map[string]string {

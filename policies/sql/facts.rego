@@ -13,6 +13,11 @@ database if {
 
 server := input.resource.server
 
+# What this pack speaks about: a database of ours, and any other tool that is given SQL.
+statement if database
+
+statement if count(input.action.sql) > 0
+
 # Every word of every statement was understood, and none changes anything.
 only_reads if {
 	input.action.effect == "read"

@@ -50,8 +50,20 @@ deny contains {
 	"hint": "This database can only be read: plain SELECT statements with built-in functions, one or many.",
 } if {
 	input.phase == "before"
+	statement
 	not only_reads
 	not changeable
+}
+
+deny contains {
+	"id": "database.unlisted", "code": "database-unlisted", "severity": "medium",
+	"reason": "{server} stands on no list of databases.",
+	"hint": "This database is not open to you.",
+} if {
+	input.phase == "before"
+	database
+	not readable
+	not asks
 }
 
 deny contains {
@@ -89,6 +101,7 @@ deny contains {
 	"hint": "The statement holds a credential. Remove it; it must not leave.",
 } if {
 	input.phase == "before"
+	statement
 	input.resource.zone != "inside"
 	count(input.context.detect.secrets) > 0
 }
@@ -98,6 +111,7 @@ deny contains {
 	"reason": "The statement was not scanned for secrets, and the database is outside.",
 } if {
 	input.phase == "before"
+	statement
 	input.resource.zone != "inside"
 	input.context.detect.state != "known"
 }
@@ -112,10 +126,12 @@ quarantine contains {
 
 oblige contains {"id": "redact-secrets", "type": "redact", "params": {"kind": "secret"}} if {
 	input.phase == "after"
+	database
 	count(input.context.detect.secrets) > 0
 }
 
 # Rows are what many people wrote.
 oblige contains {"id": "label-untrusted", "type": "label", "params": {"untrusted": "yes"}} if {
 	input.phase == "after"
+	database
 }

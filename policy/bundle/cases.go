@@ -5,6 +5,7 @@ package bundle
 import (
 	"errors"
 	"fmt"
+	"path"
 	"reflect"
 	"slices"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 // Suite is one file of cases: tests/<name>.yaml.
 //
+//	pack: files              only the policies in this folder decide; absent: all of the bundle
 //	params: {...}            in place of the bundle's params.yaml, for this file
 //	given: {...}             a part of a query that all cases share
 //	cases:
@@ -31,6 +33,7 @@ import (
 // Facts that neither given nor query states are unknown. A list replaces a list.
 type Suite struct {
 	File   string
+	Pack   string // folder; "" means all policies
 	Params []byte // YAML; nil keeps the bundle's own
 	Cases  []Case
 }
@@ -47,6 +50,7 @@ type Case struct {
 }
 
 type suiteFile struct {
+	Pack   string     `yaml:"pack"`
 	Params yaml.Node  `yaml:"params"`
 	Given  yaml.Node  `yaml:"given"`
 	Cases  []caseFile `yaml:"cases"`
@@ -88,12 +92,34 @@ func (b *Bundle) WithParams(params []byte) (*Bundle, error) {
 	return out, out.interpret()
 }
 
+// WithPack returns the bundle without the policies that lie outside the folder pack, and without what its
+// manifest settles between packs. A folder without policies is refused.
+func (b *Bundle) WithPack(pack string) (*Bundle, error) {
+	out := &Bundle{Manifest: b.Manifest, Params: b.Params, files: map[string][]byte{}}
+	out.Manifest.Settles = nil
+	policies := 0
+	for _, name := range b.names {
+		if ext := path.Ext(name); ext == ".rego" || ext == ".cedar" {
+			if !strings.HasPrefix(name, pack+"/") {
+				continue
+			}
+			policies++
+		}
+		out.files[name] = b.files[name]
+		out.names = append(out.names, name)
+	}
+	if policies == 0 {
+		return nil, fmt.Errorf("%w: no policy in folder %q", ErrRefused, action.Clip(pack, maxName))
+	}
+	return out, nil
+}
+
 func readSuite(file string, data []byte) (Suite, error) {
 	var f suiteFile
 	if err := strictyaml.Decode(file, data, &f); err != nil {
 		return Suite{}, err
 	}
-	s := Suite{File: file}
+	s := Suite{File: file, Pack: f.Pack}
 	var err error
 	if !f.Params.IsZero() {
 		if s.Params, err = yaml.Marshal(&f.Params); err != nil {

@@ -4,7 +4,6 @@ package bundle
 
 import (
 	"fmt"
-	"path"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +24,14 @@ type Manifest struct {
 	Owner       string    `yaml:"owner"`
 	Observe     []Observe `yaml:"observe"`
 	Tools       []Tool    `yaml:"tools"`
+	Settles     []Settle  `yaml:"settles"`
+}
+
+// Settle says that where a rule that allows fires, some rules of other packs have nothing left to ask. It
+// lifts no deny and no quarantine, and no ask that is marked always.
+type Settle struct {
+	Rule string   `yaml:"rule"` // "pack.rule", a rule that allows
+	Asks []string `yaml:"asks"` // "pack.rule" each, rules that ask
 }
 
 // Observe lifts enforcement for some agents and tools until a day: their denials and asks are recorded
@@ -46,19 +53,6 @@ type Tool struct {
 	Reversible action.Tri    `yaml:"reversible"`
 	Idempotent action.Tri    `yaml:"idempotent"`
 	Zone       action.Zone   `yaml:"zone"`
-}
-
-// Params are the typed parameters of params.yaml. Empty lists permit nothing.
-type Params struct {
-	Roots             []string `yaml:"roots" json:"roots"`           // absolute folders besides the session's own
-	Hosts             []string `yaml:"hosts" json:"hosts"`           // host names, lower case, that may be read from
-	Recipients        []string `yaml:"recipients" json:"recipients"` // addresses that count as inside
-	Commands          []string `yaml:"commands" json:"commands"`     // "program" or "program verb" that may run unasked
-	RequireSeparation bool     `yaml:"require_separation" json:"require_separation"`
-	DatabasesRead     []string `yaml:"databases_read" json:"databases_read"`   // on which statements that only read pass
-	DatabasesWrite    []string `yaml:"databases_write" json:"databases_write"` // on which rows may be changed
-	DatabasesAsk      []string `yaml:"databases_ask" json:"databases_ask"`     // on which changes ask a person
-	TablesHidden      []string `yaml:"tables_hidden" json:"tables_hidden"`     // that no statement may name
 }
 
 // ReadManifest reads and checks a manifest.
@@ -100,6 +94,11 @@ func (m *Manifest) check() error {
 			return fmt.Errorf("observe %d: tool %q is neither a name, \"server/*\" nor \"*\"", i+1, action.Clip(o.Tool, 64))
 		}
 	}
+	for i, s := range m.Settles {
+		if s.Rule == "" || len(s.Asks) == 0 || slices.Contains(s.Asks, "") {
+			return fmt.Errorf("settles %d: a rule and the asks that it settles are required", i+1)
+		}
+	}
 	return m.checkTools()
 }
 
@@ -125,36 +124,6 @@ func (m *Manifest) checkTools() error {
 		}
 	}
 	return nil
-}
-
-// ReadParams reads and checks parameters; roots come back clean.
-func ReadParams(data []byte) (Params, error) {
-	var p Params
-	if err := strictyaml.Decode(ParamsFile, data, &p); err != nil {
-		return Params{}, err
-	}
-	for i, r := range p.Roots {
-		if !strings.HasPrefix(r, "/") || path.Clean(r) == "/" || slices.Contains(strings.Split(r, "/"), "..") {
-			return Params{}, fmt.Errorf("%s: root %q is no absolute folder below /", ParamsFile, action.Clip(r, 200))
-		}
-		p.Roots[i] = path.Clean(r)
-	}
-	for _, h := range p.Hosts {
-		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/:*@ ") || strings.HasPrefix(h, ".") {
-			return Params{}, fmt.Errorf("%s: host %q is no lower-case host name", ParamsFile, action.Clip(h, 200))
-		}
-	}
-	for _, r := range p.Recipients {
-		if strings.TrimSpace(r) == "" {
-			return Params{}, fmt.Errorf("%s: an empty recipient", ParamsFile)
-		}
-	}
-	for _, c := range p.Commands {
-		if f := strings.Fields(c); len(f) < 1 || len(f) > 2 || strings.Join(f, " ") != c || strings.Contains(c, "/") {
-			return Params{}, fmt.Errorf("%s: command %q is neither \"program\" nor \"program verb\"", ParamsFile, action.Clip(c, 200))
-		}
-	}
-	return p, nil
 }
 
 // ModeAt returns observe if an entry covers the query's agent and tool and has not ended at the query's

@@ -239,6 +239,7 @@ func (r *rule) note(key, value string, forbid bool) (err error) {
 	}
 	switch {
 	case key == "id":
+	case key == "owasp" || key == "atlas": // which known attacks it is about, for people
 	case key == "code":
 		m.Code = value
 	case key == "reason":
