@@ -37,7 +37,7 @@ type Config struct {
 	Monitor  MonitorConfig  `yaml:"monitor"`
 	LLM      LLMConfig      `yaml:"llm"`
 
-	Export []ExportReceiver `yaml:"export" doc:"receivers of every record, without contents"`
+	Export []ExportReceiver `yaml:"export" doc:"receivers of every record"`
 }
 
 // GatewayConfig configures the doors for agents.

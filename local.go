@@ -98,10 +98,12 @@ type LedgerStatus struct {
 	ledger.Stats
 	Vkey       string `json:"vkey"`
 	Checkpoint string `json:"checkpoint"` // signed note
+
+	Exports []Exported `json:"exports"`
 }
 
 func (s *Sallyport) ledgerStatus(w http.ResponseWriter, _ *http.Request, _ *gateway.Caller) error {
-	return gateway.WriteJSON(w, http.StatusOK, LedgerStatus{Stats: s.Ledger.Stats(), Vkey: s.Ledger.Vkey(), Checkpoint: string(s.Ledger.Checkpoint().Note)})
+	return gateway.WriteJSON(w, http.StatusOK, LedgerStatus{Stats: s.Ledger.Stats(), Vkey: s.Ledger.Vkey(), Checkpoint: string(s.Ledger.Checkpoint().Note), Exports: s.Exports()})
 }
 
 // LedgerProof is a leaf with its proof in the .tlog-proof form.

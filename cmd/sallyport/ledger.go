@@ -117,6 +117,13 @@ func (a *app) ledgerStatusCommand() *cobra.Command {
 			return a.print(st, func(w io.Writer) {
 				fmt.Fprintf(w, "origin      %s\nkey         %s\nrecords     %d\nroot        %s\nbatches     %d since the start\nfdatasync   %d µs (median at the start)\npublished   %d\n",
 					st.Origin, st.Vkey, st.Size, st.Root, st.Batches, st.FdatasyncUs, st.Published)
+				for _, e := range st.Exports {
+					fmt.Fprintf(w, "export      %s: %d of %d records sent", e.Name, e.Next, st.Size)
+					if e.Problem != "" {
+						fmt.Fprintf(w, "; %s after %d attempts: %s", a.colour(w, red, "waiting"), e.Failed, e.Problem)
+					}
+					fmt.Fprintln(w)
+				}
 				if st.Stopped != "" {
 					fmt.Fprintf(w, "%s %s\n", a.colour(w, red, "stopped"), st.Stopped)
 				}

@@ -307,7 +307,7 @@ func TestFileMendsAnInterruptedLine(t *testing.T) {
 		if err := os.WriteFile(path, []byte(c.before), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		f := file{path: path, rotate: 1 << 20}
+		f := file{path: path, rotate: 1 << 30}
 		if err := f.write(t.Context(), 0, [][]byte{[]byte(`{"b":1}`)}); (err != nil) != c.errs {
 			t.Errorf("%s: %v", name, err)
 		}
@@ -334,6 +334,14 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		"a password in the address": func(c *Config) { c.URL = "https://u:passwd@siem.example/" },
 		"a token in the clear":      func(c *Config) { c.URL, c.Token = "http://siem.example/", "passwd" },
 		"a token of two lines":      func(c *Config) { c.Token = "passwd\r\nX: y" },
+		"reasoning":                 func(c *Config) { c.Parts = []action.PartName{action.PartReasoning}; c.Access = unrecorded },
+		"a part that is none":       func(c *Config) { c.Parts = []action.PartName{"passwords"}; c.Access = unrecorded },
+		"parts off the record":      func(c *Config) { c.Parts = []action.PartName{action.PartResult} },
+		"an otlp with a format":     func(c *Config) { c.Kind, c.Format = OTLP, OCSF },
+		"a syslog with a url":       func(c *Config) { c.Kind, c.Address = Syslog, "a:1" },
+		"a syslog without a port":   func(c *Config) { c.Kind, c.Address, c.URL = Syslog, "siem.example", "" },
+		"a splunk without a token":  func(c *Config) { c.Kind = Splunk },
+		"a splunk with a path":      func(c *Config) { c.Kind, c.Token, c.URL = Splunk, "passwd", "https://siem.example/services" },
 	} {
 		c := config(l, &place{})
 		c.Kind, c.URL = Webhook, "https://siem.example/"
@@ -343,3 +351,5 @@ func TestConfigRefusesWhatCannotWork(t *testing.T) {
 		}
 	}
 }
+
+func unrecorded(context.Context, []ledger.PartAt) error { return nil }

@@ -9,12 +9,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"net"
-	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
-	"strings"
 )
 
 // file appends lines to a file that only its owner reads. It is opened for each batch, so that somebody
@@ -60,11 +56,14 @@ func whole(w *os.File) (int64, error) {
 	if err != nil || end == 0 {
 		return 0, err
 	}
-	tail := make([]byte, min(end, maxLine))
-	if _, err := w.ReadAt(tail, end-int64(len(tail))); err != nil {
-		return 0, err
+	tail, keep := []byte(nil), 0
+	for n := int64(4096); keep == 0 && int64(len(tail)) < min(end, maxLine); n *= 16 {
+		tail = make([]byte, min(end, maxLine, n))
+		if _, err := w.ReadAt(tail, end-int64(len(tail))); err != nil {
+			return 0, err
+		}
+		keep = bytes.LastIndexByte(tail, '\n') + 1
 	}
-	keep := bytes.LastIndexByte(tail, '\n') + 1
 	torn := tail[keep:]
 	if len(torn) == 0 {
 		return end, nil
@@ -76,8 +75,9 @@ func whole(w *os.File) (int64, error) {
 	return end, w.Truncate(end)
 }
 
-// maxLine is above any record: a leaf is at most 64 KiB, and what stands around it is short.
-const maxLine = 128 << 10
+// maxLine is above any record: a leaf of at most 64 KiB, and ten parts, of which each is cut to 64 KiB and
+// grows by escapes to six times that at most.
+const maxLine = 4 << 20
 
 // putAside renames the file to a name that is free.
 func (f *file) putAside(first uint64) error {
@@ -99,55 +99,4 @@ func syncFolder(path string) error {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
-}
-
-// webhook posts batches: CloudEvents as a JSON batch, lines as application/x-ndjson.
-type webhook struct {
-	url, token string
-	events     bool
-	client     *http.Client
-}
-
-// newWebhook follows no redirect: the token is for the configured receiver only.
-func newWebhook(c *Config) (*webhook, error) {
-	u, err := url.Parse(c.URL)
-	if err != nil || u.Host == "" || u.User != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return nil, errors.New("the address is not an http or https URL without a password") // it may hold a secret
-	}
-	if ip := net.ParseIP(u.Hostname()); u.Scheme == "http" && c.Token != "" && u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, errors.New("a token goes over https only")
-	}
-	if strings.ContainsAny(c.Token, "\r\n\x00") {
-		return nil, errors.New("the token is more than one line")
-	}
-	return &webhook{c.URL, c.Token, c.Format == CloudEvents, &http.Client{Timeout: c.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
-}
-
-// write returns once the receiver said that it has the batch (2xx).
-func (h *webhook) write(ctx context.Context, _ uint64, records [][]byte) error {
-	kind, body := "application/x-ndjson", append(bytes.Join(records, []byte{'\n'}), '\n')
-	if h.events {
-		kind = "application/cloudevents-batch+json"
-		body = append(append([]byte{'['}, bytes.Join(records, []byte{','})...), ']')
-	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, h.url, bytes.NewReader(body))
-	if err != nil {
-		return errors.New("no request")
-	}
-	r.Header.Set("Content-Type", kind)
-	r.Header.Set("User-Agent", "sallyport")
-	if h.token != "" {
-		r.Header.Set("Authorization", "Bearer "+h.token)
-	}
-	resp, err := h.client.Do(r)
-	if err != nil {
-		return errors.New("no answer")
-	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-	if resp.StatusCode < 200 || resp.StatusCode > 299 {
-		return fmt.Errorf("status %d", resp.StatusCode)
-	}
-	return nil
 }
