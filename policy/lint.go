@@ -6,7 +6,9 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -14,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/policy/cedar"
 	"github.com/sallyport/sallyport/policy/rego"
+	"github.com/sallyport/sallyport/policy/rego/opa"
 )
 
 // Lints are all lints by name, with what each looks for.
@@ -29,6 +32,9 @@ var Lints = map[string]string{
 	"missing-case":     "a rule that fires in none of the bundle's cases, or too few cases",
 	"slow-path":        "a rule that is not compiled, or that no scope finds",
 	"no-owner":         "a bundle of which nobody is said to be the owner",
+	"unused-waiver":    "a waiver of something that is not found",
+	"cross-type":       "an order comparison that permits and that another type passes, too",
+	"default-allow":    "an OPA policy that permits what no rule of it is about",
 }
 
 // LintReport is what Lint found.
@@ -75,6 +81,8 @@ func (c *Compiled) Lint(ctx context.Context) (LintReport, error) {
 			for _, f := range e.Lint() {
 				r.Findings = append(r.Findings, rego.Finding(f))
 			}
+		case *opa.Evaluator:
+			r.Findings = append(r.Findings, e.Findings()...)
 		}
 	}
 	if why := r.Coverage.Why; why != "" {
@@ -93,10 +101,38 @@ func (c *Compiled) Lint(ctx context.Context) (LintReport, error) {
 	for _, id := range cases.Uncovered {
 		r.Findings = append(r.Findings, rego.Finding{Lint: "missing-case", File: "tests", Line: 1, Rule: id, Text: "no case fires the rule"})
 	}
+	c.waive(&r)
 	slices.SortStableFunc(r.Findings, func(a, b rego.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Lint, b.Lint))
 	})
 	return r, nil
+}
+
+// waive applies the manifest's waivers. One that ended no longer counts, and one that waives nothing is a finding.
+func (c *Compiled) waive(r *LintReport) {
+	now := time.Now
+	if c.with.Now != nil {
+		now = c.with.Now
+	}
+	used := map[bundle.Waiver]bool{}
+	for i := range r.Findings {
+		f := &r.Findings[i]
+		w, ok := c.source.Manifest.Waived(f.Lint, f.Rule)
+		if !ok {
+			continue
+		}
+		used[w] = true
+		if f.Waived = w.Reason; !now().Before(w.Until) {
+			f.Waived = ""
+			f.Text += fmt.Sprintf(" (waived by %s until %s)", w.Owner, w.Until.Format(time.DateOnly))
+		}
+	}
+	for _, w := range c.source.Manifest.Waivers {
+		if !used[w] {
+			r.Findings = append(r.Findings, rego.Finding{Lint: "unused-waiver", File: bundle.ManifestFile, Line: 1, Rule: w.Rule,
+				Text: fmt.Sprintf("the waiver of %s waives nothing", w.Lint), Safe: "remove it"})
+		}
+	}
 }
 
 // SARIF returns the report in the form SARIF 2.1.0, which code hosts and editors read. Files are relative to the

@@ -48,7 +48,7 @@ type Config struct {
 	Limit  time.Duration // bound of one evaluation; 0 means rego.DefaultLimit
 
 	// Trust, if set, refuses a bundle without enough valid signatures; the bundle must come from Dir, without
-	// Params. Now is its clock, required with it.
+	// Params. Now is its clock, required with it, and Lint's for waivers that end, where nil means time.Now.
 	Trust *bundle.Trust
 	Now   func() time.Time
 
@@ -209,6 +209,13 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		if e.Decides() {
 			c.evaluators = append(c.evaluators, e)
 		}
+	}
+	foreign, err := c.foreign()
+	if err != nil {
+		return fail(err)
+	}
+	if foreign != nil {
+		c.evaluators = append(c.evaluators, foreign)
 	}
 	if len(c.evaluators) == 0 {
 		return fail(errors.New("no rule in it, so it could only deny"))

@@ -9,6 +9,7 @@ import (
 	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/policy/cedar"
 	"github.com/sallyport/sallyport/policy/rego"
+	"github.com/sallyport/sallyport/policy/rego/opa"
 )
 
 // Statement is what signers of b sign, for this build's engines.
@@ -49,6 +50,13 @@ func enginesOf(b *bundle.Bundle) ([]bundle.Evaluator, error) {
 	}
 	if len(b.Policies(".cedar")) > 0 {
 		out = append(out, bundle.Evaluator{Name: "cedar", Version: cedar.Version})
+	}
+	if b.Manifest.OPA.Decides() {
+		capabilities, err := opa.Capabilities()
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, bundle.Evaluator{Name: "opa", Version: rego.Version, Capabilities: capabilities})
 	}
 	return out, nil
 }

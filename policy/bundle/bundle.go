@@ -10,6 +10,7 @@
 //	trust.yaml              whose signatures the next bundle needs; absent: as before
 //	sallyport-bundle.signed.json  what signers signed; no part of the bundle
 //	*.rego, *.cedar         policies, in any folder; *_test.rego decides nothing
+//	opa/*                   policies of the profile opa: *.rego, and data.json or data.yaml in any folder of it
 //	tests/*.yaml            cases
 //	tools/*.yaml            tool packs, handed out by name and not read here
 //	*.md, *.txt, LICENSE    carried along
@@ -198,6 +199,8 @@ func known(name string) bool {
 	switch {
 	case nested && (first == "tests" || first == "tools"):
 		return ext == ".yaml" || ext == ".rego" && first == "tests"
+	case nested && first == OPAFolder && (path.Base(name) == "data.json" || path.Base(name) == "data.yaml"):
+		return true
 	}
 	switch ext {
 	case ".rego", ".cedar", ".md", ".txt":
@@ -245,10 +248,10 @@ func (b *Bundle) Files(folder, ext string) []File {
 	return out
 }
 
-// Policies returns the files that decide and end in ext: neither tests nor testdata.
+// Policies returns the files that decide and end in ext: neither tests nor testdata, nor what the profile opa runs.
 func (b *Bundle) Policies(ext string) []File {
 	return slices.DeleteFunc(b.Files("", ext), func(f File) bool {
-		return strings.HasPrefix(f.Name, "tests/") || strings.HasSuffix(f.Name, "_test.rego")
+		return strings.HasPrefix(f.Name, "tests/") || strings.HasPrefix(f.Name, OPAFolder+"/") || strings.HasSuffix(f.Name, "_test.rego")
 	})
 }
 

@@ -25,6 +25,8 @@ type Manifest struct {
 	Observe     []Observe `yaml:"observe"`
 	Tools       []Tool    `yaml:"tools"`
 	Settles     []Settle  `yaml:"settles"`
+	OPA         OPA       `yaml:"opa"`
+	Waivers     []Waiver  `yaml:"waivers"`
 }
 
 // Settle says that where a rule that allows fires, some rules of other packs have nothing left to ask. It
@@ -98,6 +100,12 @@ func (m *Manifest) check() error {
 		if s.Rule == "" || len(s.Asks) == 0 || slices.Contains(s.Asks, "") {
 			return fmt.Errorf("settles %d: a rule and the asks that it settles are required", i+1)
 		}
+	}
+	if err := m.OPA.check(); err != nil {
+		return err
+	}
+	if err := checkWaivers(m.Waivers); err != nil {
+		return err
 	}
 	return m.checkTools()
 }

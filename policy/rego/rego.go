@@ -55,6 +55,7 @@
 package rego
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -203,22 +204,29 @@ func (e *Evaluator) load(params any) error {
 	if err != nil {
 		return err
 	}
-	v, err := ast.ValueFromReader(strings.NewReader(string(data)))
-	if err != nil {
+	if e.store, e.txn, err = NewStore(data); err != nil {
 		return fmt.Errorf("rego: params: %w", err)
+	}
+	return nil
+}
+
+// NewStore holds data, a JSON object, for any number of readers of the one transaction: nobody ever writes.
+func NewStore(data []byte) (storage.Store, storage.Transaction, error) {
+	v, err := ast.ValueFromReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, nil, err
 	}
 	obj, err := ast.JSON(v)
 	if err != nil {
-		return fmt.Errorf("rego: params: %w", err)
+		return nil, nil, err
 	}
 	m, ok := obj.(map[string]any)
 	if !ok {
-		return errors.New("rego: params: an object is wanted")
+		return nil, nil, errors.New("an object is wanted")
 	}
-	e.store = inmem.NewFromObjectWithOpts(m, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
-	// One read transaction serves every evaluation: nobody ever writes.
-	e.txn, err = e.store.NewTransaction(context.Background())
-	return err
+	store := inmem.NewFromObjectWithOpts(m, inmem.OptRoundTripOnWrite(false), inmem.OptReturnASTValuesOnRead(true))
+	txn, err := store.NewTransaction(context.Background())
+	return store, txn, err
 }
 
 // source is the one query: only the sets, so that nothing is evaluated that no set needs.

@@ -1,0 +1,55 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sallyport/sallyport/policy/bundle"
+	"github.com/sallyport/sallyport/policy/rego"
+	"github.com/sallyport/sallyport/policy/rego/opa"
+)
+
+// foreign makes the evaluator of the profile opa, nil if the bundle does not use it.
+func (c *Compiled) foreign() (*opa.Evaluator, error) {
+	b, m := c.source, &c.source.Manifest.OPA
+	files := slices.Concat(b.Files(bundle.OPAFolder, ".rego"), b.Files(bundle.OPAFolder, ".json"), b.Files(bundle.OPAFolder, ".yaml"))
+	switch {
+	case !m.Decides() && len(files) > 0:
+		return nil, fmt.Errorf("%s/ holds policies, but the manifest has no opa.entrypoint", bundle.OPAFolder)
+	case !m.Decides():
+		return nil, nil
+	}
+	cfg := opa.Config{Entrypoint: m.Entrypoint, Refusals: m.Refusals, V0: m.Rego == "v0", Lenient: m.Lenient, Limit: c.with.Limit, Accepted: c.accepted}
+	for _, f := range files {
+		name := strings.TrimPrefix(f.Name, bundle.OPAFolder+"/")
+		switch {
+		case strings.HasSuffix(name, "_test.rego"):
+		case strings.HasSuffix(name, ".rego"):
+			cfg.Files = append(cfg.Files, rego.File{Name: f.Name, Data: f.Data})
+		case strings.HasSuffix(name, ".json"), strings.HasSuffix(name, ".yaml"):
+			cfg.Data = append(cfg.Data, rego.File{Name: name, Data: f.Data})
+		}
+	}
+	for i := range m.Inputs {
+		var input any
+		if err := m.Inputs[i].Input.Decode(&input); err != nil {
+			return nil, fmt.Errorf("opa: input %d: %w", i+1, err)
+		}
+		if input == nil {
+			return nil, fmt.Errorf("opa: input %d: %w", i+1, errors.New("input is required"))
+		}
+		cfg.Mappings = append(cfg.Mappings, opa.Mapping{Tool: m.Inputs[i].Tool, Input: input})
+	}
+	return opa.New(cfg)
+}
+
+// accepted reports whether the manifest waives a finding, and why. That the waiver ended is for Lint to say: an
+// owner must not fail to start at midnight.
+func (c *Compiled) accepted(f rego.Finding) (why string, ok bool) {
+	w, ok := c.source.Manifest.Waived(f.Lint, f.Rule)
+	return w.Reason, ok
+}
