@@ -55,7 +55,7 @@ func (d *PolicyDiff) Same() bool { return d.Changed == 0 && d.Failed == 0 }
 
 // policyDiff decides recorded inputs under two bundles. Like a replay it opens them inside the owner,
 // without a record of access: what it tells of them are names of tools and rules.
-func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var body struct {
 		Old     string `json:"old"`
 		New     string `json:"new"`
@@ -74,7 +74,7 @@ func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, _ *gatewa
 	}
 	out := PolicyDiff{Old: before.Bundle(), New: after.Bundle()}
 	groups := map[PolicyChange]*PolicyChange{}
-	out.Unread, err = s.recorded(r.Context(), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+	out.Unread, err = s.recorded(reading(r.Context(), c, "policy-diff"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
 		if s.policyFor(q) != s.Policy {
 			out.Elsewhere++
 			return nil
@@ -191,7 +191,7 @@ type DefaultCluster struct {
 
 // policyCoverage counts by what recorded actions were decided. It opens inputs as policyDiff does; of
 // their arguments it tells the names.
-func (s *Sallyport) policyCoverage(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (s *Sallyport) policyCoverage(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var body struct {
 		SinceMs int64 `json:"since_ms"`
 	}
@@ -201,7 +201,7 @@ func (s *Sallyport) policyCoverage(w http.ResponseWriter, r *http.Request, _ *ga
 	out := PolicyCoverage{Effects: []EffectCoverage{}, Clusters: []DefaultCluster{}}
 	effects, clusters := map[action.Effect]*EffectCoverage{}, map[DefaultCluster]*DefaultCluster{}
 	var err error
-	out.Unread, err = s.recorded(r.Context(), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+	out.Unread, err = s.recorded(reading(r.Context(), c, "policy-coverage"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
 		if q.Phase != action.Before {
 			return nil
 		}

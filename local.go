@@ -52,7 +52,7 @@ type ReplayAnswer struct {
 
 // replay decides a recorded session again, under the active policy or under the bundle in a folder.
 // Nothing is executed, asked or recorded.
-func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var body struct {
 		Policy string `json:"policy"`
 	}
@@ -74,7 +74,7 @@ func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, _ *gateway.Ca
 	if err := s.indexed(r.Context()); err != nil {
 		return err
 	}
-	steps, err := s.Index.Replay(r.Context(), id, redecide)
+	steps, err := s.Index.Replay(reading(r.Context(), c, "replay/"+id), id, redecide)
 	if errors.Is(err, index.ErrNotFound) {
 		return gateway.Refuse(gateway.CodeNotFound, "there is no session %q", action.Clip(id, 64))
 	}

@@ -115,7 +115,7 @@ func (s *Sallyport) denied(q *action.Query) {
 
 // outlet opens one receiver. It begins with what is recorded from now on.
 func (s *Sallyport) outlet(o MonitorOutlet) (*monitor.Outlet, error) {
-	cfg := monitor.OutletConfig{Name: o.Name, Kind: o.Kind, URL: o.URL, Now: s.Ledger.Now, Follow: s.followAlerts}
+	cfg := monitor.OutletConfig{Name: o.Name, Kind: o.Kind, URL: o.URL, Now: s.Ledger.Now, Follow: s.alertsTo(o.Name)}
 	for file, to := range map[string]func(b []byte){
 		o.URLFile:    func(b []byte) { cfg.URL = string(b) },
 		o.SecretFile: func(b []byte) { cfg.Secret = b },
@@ -152,15 +152,26 @@ func (s *Sallyport) outlet(o MonitorOutlet) (*monitor.Outlet, error) {
 	return monitor.NewOutlet(cfg)
 }
 
-// followAlerts calls fn with every alert of the log from an index on, until ctx ends.
-func (s *Sallyport) followAlerts(ctx context.Context, from uint64, fn func(uint64, monitor.Alert) error) error {
-	return s.Ledger.Follow(ctx, from, func(e ledger.Entry) error {
-		a, ok := alertIn(e)
-		if !ok {
-			return nil
-		}
-		return fn(e.Index, a)
-	})
+// alertsTo follows the alerts of the log for a receiver outside. That it is told what was sealed with one is on
+// record before.
+func (s *Sallyport) alertsTo(name string) func(ctx context.Context, from uint64, fn func(uint64, monitor.Alert) error) error {
+	return func(ctx context.Context, from uint64, fn func(uint64, monitor.Alert) error) error {
+		return s.Ledger.Follow(ctx, from, func(e ledger.Entry) error {
+			if e.Leaf.Kind != action.KindAlert || e.Leaf.Subject != "" {
+				return nil
+			}
+			if len(e.Leaf.Parts) > 0 {
+				if _, err := s.Ledger.Opened(ctx, ledger.Access{Actor: "outlet:" + name, Subject: "outlet", Parts: []ledger.PartAt{{Index: e.Index, Part: action.PartDetail}}}); err != nil {
+					return err
+				}
+			}
+			a, ok := alertIn(e)
+			if !ok {
+				return nil
+			}
+			return fn(e.Index, a)
+		})
+	}
 }
 
 // alertIn reads the alert of an entry. One that is not the monitor's says what its codes say; a verdict of

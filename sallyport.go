@@ -66,6 +66,7 @@ type Sallyport struct {
 	outlets []*monitor.Outlet
 
 	exporters []*export.Exporter
+	views     views
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails

@@ -261,6 +261,7 @@ func (s *Sallyport) indexConfig() index.Config {
 			}
 			return b, err
 		},
+		Opening: s.opening,
 	}
 }
 

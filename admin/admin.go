@@ -91,8 +91,8 @@ type Policy struct {
 	Mode      action.Mode `json:"mode"`
 }
 
-// Config is what the listener needs. New requires Gate; Approvals, Identities, Switch, Tools, Index and
-// Follow are required throughout. Where Policies, Alerts, Log or Metrics is nil, its route says that nothing is
+// Config is what the listener needs. New requires Gate; Approvals, Identities, Switch, Tools, Index,
+// Follow and Shown are required throughout. Where Policies, Alerts, Log or Metrics is nil, its route says that nothing is
 // there.
 type Config struct {
 	// Tenant is whose columns these are; callers of other tenants are refused. "" means "default".
@@ -110,6 +110,10 @@ type Config struct {
 
 	// Actor says how a caller counts as an approver. Nil means ActorOf.
 	Actor func(c *gateway.Caller) approval.Actor
+
+	// Shown puts on record that pieces of sealed parts are shown to a caller, and where; if it errs nothing is
+	// shown. Required.
+	Shown func(ctx context.Context, c *gateway.Caller, where string, parts []index.PartAt) error
 
 	// Records keeps the organisation's own records. Nil means that there are none.
 	Records TenantRecords
@@ -163,7 +167,7 @@ func Public(cfg Config, next http.Handler) http.Handler {
 // Routes returns the table, for a listener that serves more than this.
 func Routes(cfg Config) ([]gateway.Route, error) {
 	for name, missing := range map[string]bool{"Approvals": cfg.Approvals == nil, "Identities": cfg.Identities == nil,
-		"Switch": cfg.Switch == nil, "Tools": cfg.Tools == nil, "Index": cfg.Index == nil, "Follow": cfg.Follow == nil} {
+		"Switch": cfg.Switch == nil, "Tools": cfg.Tools == nil, "Index": cfg.Index == nil, "Follow": cfg.Follow == nil, "Shown": cfg.Shown == nil} {
 		if missing {
 			return nil, fmt.Errorf("admin: %s is required", name)
 		}

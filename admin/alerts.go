@@ -8,7 +8,9 @@ import (
 	"net/http"
 	"strconv"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/monitor"
 )
 
@@ -40,7 +42,7 @@ type shownAlert struct {
 	Alert monitor.Alert `json:"alert"`
 }
 
-func (d *desk) showAlert(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (d *desk) showAlert(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	if err := plain(r); err != nil {
 		return err
 	}
@@ -49,6 +51,9 @@ func (d *desk) showAlert(w http.ResponseWriter, r *http.Request, _ *gateway.Call
 		return err
 	}
 	a, err := d.cfg.Alerts.Alert(r.Context(), n)
+	if err == nil {
+		err = d.cfg.Shown(r.Context(), c, "alerts", []index.PartAt{{Index: n, Part: action.PartDetail}})
+	}
 	if err != nil {
 		return translate(err)
 	}

@@ -216,6 +216,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
 		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{},
+		Shown: func(context.Context, *gateway.Caller, string, []index.PartAt) error { return nil },
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
 		},

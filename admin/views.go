@@ -47,6 +47,16 @@ func found[T any](w http.ResponseWriter, p index.Page[T], err error) error {
 	return gateway.WriteJSON(w, http.StatusOK, list[T]{Items: p.Items, Next: p.Next})
 }
 
+// shown answers with a page of steps, once it is on record that c sees what they show of sealed parts.
+func (d *desk) shown(w http.ResponseWriter, r *http.Request, c *gateway.Caller, where string, p index.Page[index.Step], err error) error {
+	if err == nil {
+		if parts := index.Shown(p.Items); len(parts) > 0 {
+			err = d.cfg.Shown(r.Context(), c, where, parts)
+		}
+	}
+	return found(w, p, err)
+}
+
 func (d *desk) listSessions(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	q, p, err := params(r, c, "agent", "user", "verdict", "since", "until")
 	if err != nil {
@@ -80,7 +90,7 @@ func (d *desk) listSteps(w http.ResponseWriter, r *http.Request, c *gateway.Call
 		return translate(err)
 	}
 	got, err := d.cfg.Index.Steps(r.Context(), r.PathValue("id"), p.Limit, p.After)
-	return found(w, got, err)
+	return d.shown(w, r, c, "session/"+r.PathValue("id"), got, err)
 }
 
 func (d *desk) listRecords(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
@@ -94,10 +104,10 @@ func (d *desk) listRecords(w http.ResponseWriter, r *http.Request, c *gateway.Ca
 	}
 	if !q.Has("q") {
 		got, err := d.cfg.Index.Records(r.Context(), f, p.Limit, p.After)
-		return found(w, got, err)
+		return d.shown(w, r, c, "records", got, err)
 	}
 	got, err := d.cfg.Index.Search(r.Context(), q.Get("q"), f, p.Limit, p.After)
-	return found(w, got, err)
+	return d.shown(w, r, c, "records", got, err)
 }
 
 func (d *desk) listAlerts(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
@@ -110,7 +120,7 @@ func (d *desk) listAlerts(w http.ResponseWriter, r *http.Request, c *gateway.Cal
 		return err
 	}
 	got, err := d.cfg.Index.Alerts(r.Context(), f, p.Limit, p.After)
-	return found(w, got, err)
+	return d.shown(w, r, c, "alerts", got, err)
 }
 
 func (d *desk) listPolicies(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {

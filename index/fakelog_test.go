@@ -25,6 +25,8 @@ type fakeLog struct {
 	sealed  bool            // names are handed over as pseudonyms
 	more    chan struct{}
 	opened  int
+	shown   []PartAt // what Opening was told of
+	closed  error    // of Opening
 }
 
 func newLog() *fakeLog { return &fakeLog{erased: map[string]bool{}, more: make(chan struct{})} }
@@ -104,8 +106,19 @@ func (l *fakeLog) follow(ctx context.Context, from uint64, fn func(Entry) error)
 	}
 }
 
+// opening notes what is opened, and refuses where the log is told so.
+func (l *fakeLog) opening(_ context.Context, parts []PartAt) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed != nil {
+		return l.closed
+	}
+	l.shown = append(l.shown, parts...)
+	return nil
+}
+
 func (l *fakeLog) config(path string) Config {
-	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload, Retry: time.Millisecond,
+	return Config{Path: path, Follow: l.follow, Head: l.head, Payload: l.payload, Opening: l.opening, Retry: time.Millisecond,
 		Pseudonym: func(_, kind, name string) (string, error) { return pseudonym(kind, name), nil }}
 }
 

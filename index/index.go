@@ -39,11 +39,20 @@ type Config struct {
 	// Payload opens one part of an entry: ErrErased if its key is gone, nil bytes if the entry has no such
 	// part. Only Replay needs it.
 	Payload func(ctx context.Context, index uint64, part action.PartName) ([]byte, error)
+	// Opening puts on record that parts will be opened with Payload, for whom ctx says; if it errs nothing is
+	// opened. Required with Payload.
+	Opening func(ctx context.Context, parts []PartAt) error
 	// Pseudonym returns what the log writes for a name of kind "agent", "user", "actor", "server" or "tool"
 	// (whose name is its key). With it names are checked, and also found in details; nil believes inputs.
 	Pseudonym func(tenant, kind, name string) (string, error)
 
 	Retry time.Duration // how long Run waits after the file could not be written; 0 means 1 s
+}
+
+// PartAt is one sealed part of one entry.
+type PartAt struct {
+	Index uint64
+	Part  action.PartName
 }
 
 // Entry is one entry of the log. Record and Open are used only during the call that hands it over.
@@ -82,6 +91,9 @@ type Index struct {
 func Open(ctx context.Context, c Config) (*Index, error) {
 	if c.Path == "" || c.Follow == nil || c.Head == nil {
 		return nil, errors.New("index: config: path, follow and head are required")
+	}
+	if (c.Payload == nil) != (c.Opening == nil) {
+		return nil, errors.New("index: config: payload and opening go together")
 	}
 	if c.MaxBytes == 0 {
 		c.MaxBytes = 64 << 30

@@ -57,6 +57,9 @@ func (x *Index) Replay(ctx context.Context, session string, decide func(ctx cont
 		if err != nil {
 			return nil, err
 		}
+		if err := x.opening(ctx, p.Items); err != nil {
+			return nil, err
+		}
 		for i := range p.Items {
 			step := &p.Items[i]
 			if step.Verdict != "" {
@@ -99,6 +102,9 @@ func (x *Index) Recorded(ctx context.Context, since int64, fn func(s *Step, q *a
 		if err != nil {
 			return nil, err
 		}
+		if err := x.opening(ctx, p.Items); err != nil {
+			return nil, err
+		}
 		for i := range p.Items {
 			s := &p.Items[i]
 			if s.Verdict == "" {
@@ -124,13 +130,50 @@ func (x *Index) Recorded(ctx context.Context, since int64, fn func(s *Step, q *a
 	}
 }
 
+// opening puts on record what reopen will open of steps.
+func (x *Index) opening(ctx context.Context, steps []Step) error {
+	var parts []PartAt
+	for i := range steps {
+		if steps[i].Verdict != "" {
+			parts = append(parts, PartAt{steps[i].Index, steps[i].input()}, PartAt{steps[i].Index, action.PartExplanation})
+		}
+	}
+	if len(parts) == 0 {
+		return nil
+	}
+	if err := x.c.Opening(ctx, parts); err != nil {
+		return fmt.Errorf("index: not recorded, not opened: %w", err)
+	}
+	return nil
+}
+
+// input is the part that the step was decided on.
+func (s *Step) input() action.PartName {
+	if s.Phase == action.After {
+		return action.PartInputAfter
+	}
+	return action.PartInputBefore
+}
+
+// Shown are the sealed parts that steps show a piece of: a reason, a hint, or the sentence of an alert.
+func Shown(steps []Step) []PartAt {
+	var parts []PartAt
+	for i := range steps {
+		s := &steps[i]
+		switch {
+		case s.Reason == "" && s.Hint == "":
+		case s.Kind == action.KindAlert && s.Verdict == "":
+			parts = append(parts, PartAt{s.Index, action.PartDetail})
+		default:
+			parts = append(parts, PartAt{s.Index, action.PartExplanation})
+		}
+	}
+	return parts
+}
+
 // reopen reads what was recorded with a step. Without a query r says why there is none.
 func (x *Index) reopen(ctx context.Context, s *Step, r *Replayed) (*action.Query, error) {
-	part := action.PartInputBefore
-	if s.Phase == action.After {
-		part = action.PartInputAfter
-	}
-	input, answer, err := x.payload(ctx, s.Index, part)
+	input, answer, err := x.payload(ctx, s.Index, s.input())
 	if err != nil {
 		return nil, err
 	}

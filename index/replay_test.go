@@ -137,3 +137,49 @@ func TestDifferencesAreInWords(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", got, text)
 	}
 }
+
+func TestNothingIsOpenedOffTheRecord(t *testing.T) {
+	l := newLog()
+	story(t, l, 0, 40)
+	c := l.config(filepath.Join(t.TempDir(), "index.db"))
+	read := map[PartAt]bool{}
+	c.Payload = func(ctx context.Context, i uint64, part action.PartName) ([]byte, error) {
+		read[PartAt{i, part}] = true
+		return l.payload(ctx, i, part)
+	}
+	x, err := Open(t.Context(), c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- x.Run(ctx) }()
+	defer func() { cancel(); <-done }()
+	caughtUp(t, x, l)
+	for name, open := range map[string]func() error{
+		"replay": func() error { _, err := x.Replay(t.Context(), "ses-1", decision); return err },
+		"all": func() error {
+			_, err := x.Recorded(t.Context(), 0, func(*Step, *action.Query, action.Decision) error { return nil })
+			return err
+		},
+	} {
+		clear(read)
+		l.shown, l.closed = nil, errors.New("the disk is full")
+		if err := open(); !errors.Is(err, l.closed) || len(read) > 0 {
+			t.Errorf("%s: %d parts opened, %v", name, len(read), err)
+		}
+		l.closed = nil
+		if err := open(); err != nil || len(read) == 0 {
+			t.Errorf("%s: %d parts opened, %v", name, len(read), err)
+		}
+		for p := range read {
+			if !slices.Contains(l.shown, p) {
+				t.Errorf("%s: %v is not on record", name, p)
+			}
+		}
+	}
+	if _, err := Open(t.Context(), Config{Path: "x", Follow: c.Follow, Head: c.Head, Payload: c.Payload}); err == nil {
+		t.Error("an index opens payloads without a record")
+	}
+}
