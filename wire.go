@@ -34,7 +34,7 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 	if head == "" {
 		head = filepath.Join(d.keys, "head")
 	}
-	cfg := ledger.Config{Wal: d.wal, Keys: d.keys, Tiles: d.tiles, Anchors: filepath.Join(s.Config.Data, "anchors"), Head: head, Origin: c.Origin,
+	cfg := ledger.Config{Wal: d.wal, Snapshot: filepath.Join(d.snapshots, "log"), Keys: d.keys, Tiles: d.tiles, Anchors: filepath.Join(s.Config.Data, "anchors"), Head: head, Origin: c.Origin,
 		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes, Quorum: c.Quorum, WitnessFor: c.WitnessTimeout}
 	for _, w := range c.Witnesses {
 		cfg.Witnesses = append(cfg.Witnesses, ledger.Witness{URL: w.URL, Vkey: w.Vkey})
@@ -133,9 +133,11 @@ func recordOf(l *ledger.Leaf) *action.Record {
 	}
 }
 
-// past replays the log's records for columns that hold their stored rows against it.
+// past replays the records that columns hold their stored rows against: those of keys, kills and approvals,
+// and whatever names a grant.
 func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) error {
-	return s.Ledger.Records(ctx, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
+	shelves := []string{string(action.KindKey), string(action.KindKill), string(action.KindApproval), ledger.ShelfGranted}
+	return s.Ledger.Select(ctx, 0, shelves, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
 }
 
 // restore feeds the past to what keeps counts, profiles and labels, then lets enforce close what a crash
@@ -144,11 +146,11 @@ func (s *Sallyport) restore(ctx context.Context) error {
 	open := map[string]*action.Query{}
 	since := s.Ledger.Now().AddDate(0, -1, -1).UnixMilli() // the longest window of a counter is a month
 	learnt := s.loadProfiles()
+	if err := s.Ledger.Select(ctx, 0, []string{string(action.KindContext)}, s.records.restore); err != nil {
+		return fmt.Errorf("restore: %w", err)
+	}
 	err := s.Ledger.Records(ctx, func(e ledger.Entry) error {
 		l := e.Leaf
-		if err := s.records.restore(e); err != nil {
-			return err
-		}
 		if recent := l.TimeMs >= since; recent || e.Index >= learnt {
 			return s.restoreEntry(ctx, e, open, recent, e.Index >= learnt)
 		}

@@ -33,7 +33,8 @@ type pending struct {
 	kind    action.Kind
 	agent   string
 	session *session
-	prev    string
+	seq     int64 // in its session
+	shelf   string
 	cost    int64
 	lazy    bool
 }
@@ -170,7 +171,8 @@ func (l *Log) enter(p *pending, leaf *Leaf) (*batch, uint64, error) {
 	s := l.session(leaf.Session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	leaf.Seq, leaf.Prev = s.seq+1, s.prev
+	leaf.Seq, leaf.Prev = s.seq+1, s.before()
+	p.session, p.seq, p.shelf = s, leaf.Seq, leaf.Shelf()
 	leaf.LogMs = l.advance()
 	dst, at := openFrame(make([]byte, 0, 1024), frameLeaf)
 	dst, err := leaf.appendTo(dst)
@@ -184,7 +186,7 @@ func (l *Log) enter(p *pending, leaf *Leaf) (*batch, uint64, error) {
 	if err != nil {
 		return nil, first, err
 	}
-	s.seq, s.prev = leaf.Seq, base64url.EncodeToString(p.hash[:])
+	s.seq, s.prev = leaf.Seq, p.hash
 	return b, 0, nil
 }
 

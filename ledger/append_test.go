@@ -132,7 +132,7 @@ func TestUniqueSetIsBounded(t *testing.T) {
 	for i := range 100 {
 		u.put(newUniqueKey(fmt.Sprint(i), 0, action.KindIntent), uint64(i))
 	}
-	if n := len(u.now) + len(u.old); n > 20 {
+	if n := len(u.now.entries) + len(u.old.entries); n > 20 {
 		t.Fatal(n)
 	}
 	for i := 90; i < 100; i++ {

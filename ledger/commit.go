@@ -129,6 +129,7 @@ func (l *Log) commit(b *batch) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.settle(b, cp, marks, int64(len(buf)))
+	l.edge = t
 	return nil
 }
 
@@ -137,7 +138,13 @@ func (l *Log) settle(b *batch, cp Checkpoint, marks []mark, written int64) {
 	if b.seg.fresh() {
 		l.segments = append(l.segments, segmentSpan{number: b.seg.number, first: b.size - uint64(len(b.entries)), name: b.seg.name})
 	}
+	l.last = place{b.seg.number, b.seg.written}
 	b.seg.written += written
+	l.at = place{b.seg.number, b.seg.written}
+	for _, e := range b.entries {
+		e.session.durable, e.session.end = e.seq, e.hash
+		l.shelve(e.shelf, e.index)
+	}
 	l.segments[len(l.segments)-1].end = b.seg.written
 	l.marks = append(l.marks, marks...)
 	l.size, l.newest, l.newestAt = b.size, cp, l.cfg.Now()

@@ -65,6 +65,11 @@ type Config struct {
 	// for each leaf. What the owner appends later is not seen.
 	ReadOnly bool
 
+	// Snapshot is a file that remembers what a start needs of the log's past, so that the next one reads the
+	// end only; "" means that every start reads the whole log. It may be lost or removed at any time.
+	Snapshot      string
+	SnapshotEvery int // records between two snapshots; 0 means 100,000
+
 	Tenant string // "" means "default"; one log per tenant
 	Origin string // name of the log for ever; "" means the one it has, or a random one for a new log
 
@@ -129,27 +134,31 @@ type Log struct {
 	growing sync.Mutex // held while a segment is made; before mu
 
 	mu       sync.Mutex
-	err      error         // why nothing more is accepted; guarded by mu
-	queue    []*batch      // not yet taken by a leader; guarded by mu
-	leading  bool          // somebody commits, or has been told to; guarded by mu
-	next     uint64        // index of the next leaf; guarded by mu
-	queued   int64         // bytes in memory that wait for the disk; guarded by mu
-	drained  chan struct{} // closed and replaced when queued falls; guarded by mu
-	tail     *segment      // that new records are planned into; guarded by mu
-	spare    *segment      // made ahead; nil if none; guarded by mu
-	full     time.Time     // when making a segment last failed; guarded by mu
-	segments []segmentSpan // of committed data; guarded by mu
-	marks    []mark        // positions of some leaves; guarded by mu
-	size     uint64        // committed leaves; guarded by mu
-	newest   Checkpoint    // guarded by mu
-	newestAt time.Time     // guarded by mu
-	changed  chan struct{} // closed and replaced at each commit; guarded by mu
-	unique   uniqueSet     // guarded by mu
-	quota    quotas        // guarded by mu
-	stats    counters      // guarded by mu
-	kick     chan struct{} // tells Run that a lazy record waits; never closed
-	needs    chan struct{} // tells Run that a spare is wanted; never closed
-	running  atomic.Bool   // Run is at work
+	err      error             // why nothing more is accepted; guarded by mu
+	queue    []*batch          // not yet taken by a leader; guarded by mu
+	leading  bool              // somebody commits, or has been told to; guarded by mu
+	next     uint64            // index of the next leaf; guarded by mu
+	queued   int64             // bytes in memory that wait for the disk; guarded by mu
+	drained  chan struct{}     // closed and replaced when queued falls; guarded by mu
+	tail     *segment          // that new records are planned into; guarded by mu
+	spare    *segment          // made ahead; nil if none; guarded by mu
+	full     time.Time         // when making a segment last failed; guarded by mu
+	segments []segmentSpan     // of committed data; guarded by mu
+	marks    []mark            // positions of some leaves; guarded by mu
+	size     uint64            // committed leaves; guarded by mu
+	newest   Checkpoint        // guarded by mu
+	newestAt time.Time         // guarded by mu
+	changed  chan struct{}     // closed and replaced at each commit; guarded by mu
+	unique   uniqueSet         // guarded by mu
+	quota    quotas            // guarded by mu
+	stats    counters          // guarded by mu
+	shelves  map[string]*shelf // of committed leaves; guarded by mu
+	edge     tree              // under newest; guarded by mu
+	at, last place             // where the last batch ends and begins; guarded by mu
+	unread   *snapshot         // what the start did not read and Run has still to; guarded by mu once Run is at work
+	kick     chan struct{}     // tells Run that a lazy record waits; never closed
+	needs    chan struct{}     // tells Run that a spare is wanted; never closed
+	running  atomic.Bool       // Run is at work
 
 	behind  []Checkpoint // newer heads than the log's, where recovering
 	leaves  []hash       // of a log opened for reading
@@ -172,14 +181,26 @@ var (
 type session struct {
 	mu   sync.Mutex // held while a leaf of the session is made and queued; before Log.mu
 	seq  int64
-	prev string
+	prev hash // of leaf seq
+
+	durable int64 // the last leaf that is; guarded by Log.mu
+	end     hash  // of leaf durable; guarded by Log.mu
+}
+
+// before is what the next leaf says of the one before it.
+func (s *session) before() string {
+	if s.seq == 0 {
+		return ""
+	}
+	return base64url.EncodeToString(s.prev[:])
 }
 
 // Open opens the log, making it if there is none, and recovers from a crash. It errs with ErrCorrupt,
-// ErrBehind, ErrFormat or ErrLocked where signing on would hide something. It reads the whole log once
-// and starts no goroutine: Run does the work behind.
+// ErrBehind, ErrFormat or ErrLocked where signing on would hide something. It reads the log once, from
+// its snapshot on if there is one that fits, and starts no goroutine: Run does the work behind, and reads
+// what the snapshot stood for.
 //
-// Memory after Open is about 150 bytes for each session ever recorded, 2 bytes for each leaf, and 50
+// Memory after Open is about 200 bytes for each session ever recorded, 2 bytes for each leaf, and 60
 // bytes for each remembered (action, round, kind).
 func Open(cfg Config) (*Log, error) {
 	if err := cfg.complete(); err != nil {
@@ -194,7 +215,7 @@ func Open(cfg Config) (*Log, error) {
 		cfg:     cfg,
 		drained: make(chan struct{}), changed: make(chan struct{}),
 		kick: make(chan struct{}, 1), needs: make(chan struct{}, 1),
-		unique: newUniqueSet(cfg.UniqueKeys), quota: newQuotas(cfg.AgentBytes),
+		unique: newUniqueSet(cfg.UniqueKeys), quota: newQuotas(cfg.AgentBytes), shelves: map[string]*shelf{},
 	}
 	var err error
 	if l.wit, err = l.cfg.openWitnesses(); err != nil {
@@ -266,6 +287,7 @@ func (c *Config) complete() error {
 	or(&c.QueueBytes, 64<<20)
 	or(&c.RecordBytes, 32<<20)
 	or(&c.UniqueKeys, 1<<20)
+	or(&c.SnapshotEvery, 100_000)
 	or(&c.Publish, 200*time.Millisecond)
 	if c.Now == nil {
 		c.Now = time.Now
@@ -308,7 +330,11 @@ func (l *Log) Close() error {
 		err = l.lead(b)
 		l.mu.Lock()
 	}
+	sound := errors.Is(l.err, ErrClosed)
 	l.mu.Unlock()
+	if err == nil && sound && l.head != nil && l.news() >= leastNews {
+		_ = l.Snapshot(context.Background()) // without it the next start reads more
+	}
 	return errors.Join(err, l.release())
 }
 
@@ -329,8 +355,9 @@ func (l *Log) release() error {
 }
 
 // Run does the work behind until ctx ends: it commits lazy records within 10 ms, makes segments ahead,
-// makes the head cell durable once a second, publishes tiles and has them witnessed. Without it everything but lazy works,
-// with a pause at each new segment. It returns nil when ctx ends.
+// makes the head cell durable once a second, publishes tiles and has them witnessed, writes snapshots, and
+// stops the log if what the start skipped is damaged. Without it everything but lazy works, with a pause
+// at each new segment. It returns nil when ctx ends.
 func (l *Log) Run(ctx context.Context) error {
 	if l.cfg.ReadOnly {
 		return errors.New("ledger: the log is open for reading only")
@@ -344,6 +371,8 @@ func (l *Log) Run(ctx context.Context) error {
 	wg.Go(func() { l.runGrow(ctx) })
 	wg.Go(func() { l.runPublish(ctx) })
 	wg.Go(func() { l.runWitness(ctx) })
+	wg.Go(func() { l.runSnapshot(ctx) })
+	wg.Go(func() { l.runScrub(ctx) })
 	wg.Wait()
 	l.flush()
 	return nil

@@ -3,8 +3,10 @@
 package ledger
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"encoding/binary"
+	"slices"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -27,26 +29,54 @@ func newUniqueKey(id string, round int, k action.Kind) uniqueKey {
 // be recorded twice; the path keeps its own open actions, whose records it never repeats.
 type uniqueSet struct {
 	limit    int
-	now, old map[uniqueKey]uint64
+	now, old generation
+}
+
+// generation is a set of keys, in one of two forms: a map with the order of what went in, or, as a
+// snapshot brings it, sorted and complete.
+type generation struct {
+	places map[uniqueKey]uint32 // in entries; nil if those are sorted
+	// entries is only ever appended to, or replaced: a copy of the slice taken under Log.mu stays valid.
+	entries []uniqueEntry
+}
+
+type uniqueEntry struct {
+	key   uniqueKey
+	index uint64
 }
 
 func newUniqueSet(limit int) uniqueSet {
-	return uniqueSet{limit: limit, now: map[uniqueKey]uint64{}}
+	return uniqueSet{limit: limit, now: generation{places: map[uniqueKey]uint32{}}}
+}
+
+func (g *generation) get(k uniqueKey) (uint64, bool) {
+	if g.places != nil {
+		i, ok := g.places[k]
+		if !ok {
+			return 0, false
+		}
+		return g.entries[i].index, true
+	}
+	i, ok := slices.BinarySearchFunc(g.entries, k, func(e uniqueEntry, k uniqueKey) int { return bytes.Compare(e.key[:], k[:]) })
+	if !ok {
+		return 0, false
+	}
+	return g.entries[i].index, true
 }
 
 func (u *uniqueSet) get(k uniqueKey) (uint64, bool) {
-	if i, ok := u.now[k]; ok {
+	if i, ok := u.now.get(k); ok {
 		return i, true
 	}
-	i, ok := u.old[k]
-	return i, ok
+	return u.old.get(k)
 }
 
 func (u *uniqueSet) put(k uniqueKey, index uint64) {
-	if len(u.now) >= u.limit {
-		u.old, u.now = u.now, make(map[uniqueKey]uint64, u.limit/4)
+	if len(u.now.entries) >= u.limit {
+		u.old, u.now = u.now, generation{places: make(map[uniqueKey]uint32, u.limit/4)}
 	}
-	u.now[k] = index
+	u.now.places[k] = uint32(len(u.now.entries))
+	u.now.entries = append(u.now.entries, uniqueEntry{k, index})
 }
 
 // quotas counts the bytes of each agent in the current minute.
@@ -80,6 +110,9 @@ type counters struct {
 	cut                      int64
 	published                uint64
 	publish                  string
+	snapshot                 uint64
+	snapshotError            string
+	scrubbed                 uint64
 }
 
 // Stats is how the log does. Durations are in microseconds, sizes in bytes.
@@ -93,12 +126,15 @@ type Stats struct {
 	Batches      uint64 `json:"batches"`
 	Bytes        uint64 `json:"bytes"`
 	QueueBytes   int64  `json:"queue_bytes"`
-	RoomBytes    int64  `json:"room_bytes"` // preallocated and free
-	CutBytes     int64  `json:"cut_bytes"`  // of an interrupted write that Open removed
-	Published    uint64 `json:"published"`  // leaves in the tiles
-	Stopped      string `json:"stopped"`    // why nothing is accepted; "" otherwise
-	Growth       string `json:"growth"`     // why the last segment could not be made
-	Publish      string `json:"publish"`    // why the tiles are behind
+	RoomBytes    int64  `json:"room_bytes"`    // preallocated and free
+	CutBytes     int64  `json:"cut_bytes"`     // of an interrupted write that Open removed
+	Published    uint64 `json:"published"`     // leaves in the tiles
+	Stopped      string `json:"stopped"`       // why nothing is accepted; "" otherwise
+	Growth       string `json:"growth"`        // why the last segment could not be made
+	Publish      string `json:"publish"`       // why the tiles are behind
+	Snapshot     uint64 `json:"snapshot"`      // leaves that the next start need not read
+	SnapshotLate string `json:"snapshot_late"` // why the last snapshot could not be written
+	Unread       uint64 `json:"unread"`        // leaves that this start skipped and that Run has not read yet
 
 	Witnesses   []WitnessStatus `json:"witnesses"`
 	Quorum      int             `json:"quorum"`
@@ -115,6 +151,10 @@ func (l *Log) Stats() Stats {
 		FdatasyncUs: l.stats.fsync.Microseconds(), Appended: l.stats.appended, Batches: l.stats.batches,
 		Bytes: l.stats.bytes, QueueBytes: l.queued, CutBytes: l.stats.cut,
 		Published: l.stats.published, Growth: l.stats.growth, Publish: l.stats.publish,
+		Snapshot: l.stats.snapshot, SnapshotLate: l.stats.snapshotError,
+	}
+	if l.unread != nil {
+		s.Unread = l.unread.cp.Size
 	}
 	for _, seg := range []*segment{l.tail, l.spare} {
 		if seg != nil {

@@ -47,10 +47,15 @@ func (l *Log) Follow(ctx context.Context, from uint64, fn func(Entry) error) err
 
 // Records calls fn with every entry that stands in the log now, in order.
 func (l *Log) Records(ctx context.Context, fn func(Entry) error) error {
+	return l.RecordsFrom(ctx, 0, fn)
+}
+
+// RecordsFrom is Records from an index on.
+func (l *Log) RecordsFrom(ctx context.Context, from uint64, fn func(Entry) error) error {
 	c := cursor{log: l}
 	defer c.close()
 	size := l.Checkpoint().Size
-	for at := uint64(0); at < size; at++ {
+	for at := from; at < size; at++ {
 		if at%256 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
@@ -112,9 +117,14 @@ type cursor struct {
 	at   int64
 	buf  []byte // bytes of the file from bufAt on; only committed ones
 	from int64
+
+	ahead int // bytes that are read at once; 0 means cursorBytes
 }
 
-const cursorBytes = 256 << 10
+const (
+	cursorBytes = 256 << 10
+	sparseBytes = 16 << 10 // where entries far apart are wanted
+)
 
 func (c *cursor) close() {
 	if c.file != nil {
@@ -253,7 +263,11 @@ func (c *cursor) bytes(at int64, n int) ([]byte, error) {
 	if at >= c.from && at+int64(n) <= c.from+int64(len(c.buf)) {
 		return c.buf[at-c.from:][:n], nil
 	}
-	want := int(min(max(int64(n), cursorBytes), c.span.end-at))
+	ahead := c.ahead
+	if ahead == 0 {
+		ahead = cursorBytes
+	}
+	want := int(min(int64(max(n, ahead)), c.span.end-at))
 	if want < n {
 		return nil, fmt.Errorf("%w: segment %d ends within a frame at byte %d", ErrCorrupt, c.span.number, at)
 	}
@@ -327,7 +341,12 @@ func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64)
 // it back: Agent, User, Actor, Server and Tool are empty, because a leaf holds pseudonyms that must not
 // be taken for identities and recorded again; Parts holds names only, for Payload.
 func (l *Log) History(ctx context.Context, fn func(index uint64, r *action.Record) error) error {
-	return l.Records(ctx, func(e Entry) error { return fn(e.Index, e.Leaf.record()) })
+	return l.HistoryFrom(ctx, 0, fn)
+}
+
+// HistoryFrom is History from an index on.
+func (l *Log) HistoryFrom(ctx context.Context, from uint64, fn func(index uint64, r *action.Record) error) error {
+	return l.RecordsFrom(ctx, from, func(e Entry) error { return fn(e.Index, e.Leaf.record()) })
 }
 
 func (l *Leaf) record() *action.Record {

@@ -3,10 +3,14 @@
 package ledger
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // maxSegmentBytes bounds what is read of a segment at once.
@@ -20,8 +24,39 @@ func (l *Log) recover(numbers []uint64) error {
 	if err != nil {
 		return err
 	}
-	seen := map[uint64]hash{0: (&tree{}).root()}
+	if l.fromSnapshot(numbers, head, tiles) == nil {
+		return nil
+	}
+	l.forget()
 	s := &scanner{verifier: l.keys.epochs[0], later: l.keys.epochs[1:], visit: l.restore}
+	return l.recoverFrom(s, numbers, head, tiles)
+}
+
+// fromSnapshot is recover that goes on where a snapshot ends. After an error nothing is kept of it.
+func (l *Log) fromSnapshot(numbers []uint64, head, tiles Checkpoint) error {
+	n, err := l.readSnapshot()
+	if err != nil {
+		return err
+	}
+	if l.head.missing || head.Size < n.upto || tiles.Origin != "" && tiles.Size < n.cp.Size || n.at.segment > uint64(len(numbers)) {
+		return errSnapshot
+	}
+	l.adopt(n)
+	// What an erasure before the snapshot did not finish, the process that wrote it did not either.
+	err = l.Select(context.Background(), 0, []string{string(action.KindErasure)}, func(e Entry) error { return l.finishErasure(e.Leaf) })
+	s := &scanner{verifier: l.keys.verifier, visit: l.restore, tree: n.tree, cp: n.cp, at: n.at, last: n.last}
+	if err == nil {
+		err = l.recoverFrom(s, numbers[n.at.segment-1:], head, tiles)
+	}
+	if err == nil {
+		l.unread = &snapshot{cp: n.cp, segments: slices.Clone(n.segments)}
+	}
+	return err
+}
+
+// recoverFrom scans the segments, the first of them from where s stands.
+func (l *Log) recoverFrom(s *scanner, numbers []uint64, head, tiles Checkpoint) error {
+	seen := map[uint64]hash{0: (&tree{}).root(), s.cp.Size: s.tree.root()}
 	s.sealed = func(cp Checkpoint, at place) error {
 		l.segments[len(l.segments)-1].end = at.offset
 		if cp.Size == head.Size || cp.Size == tiles.Size {
@@ -215,7 +250,9 @@ func (l *Log) restore(e scanned) error {
 		l.leaves = append(l.leaves, e.hash)
 	}
 	s := l.session(leaf.Session)
-	s.seq, s.prev = leaf.Seq, base64url.EncodeToString(e.hash[:])
+	s.seq, s.prev = leaf.Seq, e.hash
+	s.durable, s.end = leaf.Seq, e.hash
+	l.shelve(leaf.Shelf(), e.index)
 	if kindKey(leaf.Kind, leaf.Action) {
 		l.unique.put(newUniqueKey(leaf.Action, int(leaf.Round), leaf.Kind), e.index)
 	}
@@ -236,6 +273,7 @@ func (l *Log) restore(e scanned) error {
 func (l *Log) ready(s *scanner) error {
 	l.tree, l.size, l.next = s.tree, s.tree.size, s.tree.size
 	l.newest, l.newestAt = s.cp, l.Now()
+	l.edge, l.at, l.last = s.tree, s.at, s.last
 	if l.cfg.ReadOnly {
 		return nil
 	}
