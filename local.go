@@ -150,14 +150,11 @@ func (s *Sallyport) ledgerErase(w http.ResponseWriter, r *http.Request, c *gatew
 	if body.Subject == "" {
 		return gateway.Refuse(gateway.CodeInvalid, "subject is empty")
 	}
-	done, err := s.Ledger.Erase(r.Context(), "default", body.Subject, c.Name)
+	done, err := s.Erase(r.Context(), body.Subject, c.Name)
 	if errors.Is(err, ledger.ErrNotFound) {
 		return gateway.Refuse(gateway.CodeNotFound, "no key belongs to %q: nothing was recorded of it, or it is erased", action.Clip(body.Subject, 64))
 	}
 	if err != nil {
-		return err
-	}
-	if err := s.indexed(r.Context()); err != nil {
 		return err
 	}
 	return gateway.WriteJSON(w, http.StatusOK, done)

@@ -3,7 +3,9 @@
 package approval
 
 import (
+	"bytes"
 	"errors"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -241,5 +243,43 @@ func TestListShowsWhatWaits(t *testing.T) {
 	}
 	if _, err := b.Show(t.Context(), "ap_none"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Show says %v", err)
+	}
+}
+
+func TestEraseLeavesNothingThatWasShown(t *testing.T) {
+	b := newBench(t)
+	waiting := b.ask(request("1", args(`{"to":"planted-one"}`)), action.ApprovalPending).Ticket
+	granted := b.ask(request("2", args(`{"to":"planted-two"}`)), action.ApprovalPending).Ticket
+	b.approve(granted, olga)
+	ended := b.ask(request("3", args(`{"to":"planted-three"}`)), action.ApprovalPending).Ticket
+	if _, err := b.Deny(t.Context(), ended, olga, "not to planted-three"); err != nil {
+		t.Fatal(err)
+	}
+	other := b.ask(request("4", func(r *enforce.Request) { r.Query.Subject.User.ID = "bob" }), action.ApprovalPending).Ticket
+	n, err := b.Erase(t.Context(), "ann", olga)
+	if err != nil || n != 3 {
+		t.Fatalf("%d asks, %v", n, err)
+	}
+	for _, id := range []string{waiting, granted, ended} {
+		v, err := b.Show(t.Context(), id)
+		if err != nil || v.State.Live() || v.Shown != nil {
+			t.Errorf("%s: %+v, %v", id, v, err)
+		}
+	}
+	rows, err := b.cfg.Store.List(t.Context(), "", "", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range rows {
+		bare := regexp.MustCompile(`"binding":"(\\.|[^"\\])*"`).ReplaceAll(r.Value, nil) // plain here, a fingerprint over a log
+		if !bytes.Contains(r.Value, []byte(other)) && bytes.Contains(bare, []byte("planted")) {
+			t.Errorf("%s holds %s", r.Key, r.Value)
+		}
+	}
+	if v, err := b.Show(t.Context(), other); err != nil || v.Shown == nil || v.State != Pending {
+		t.Errorf("somebody else's ask: %+v, %v", v, err)
+	}
+	if n, err := b.Erase(t.Context(), "nobody", olga); n != 0 || err != nil {
+		t.Errorf("nobody: %d, %v", n, err)
 	}
 }

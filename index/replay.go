@@ -21,7 +21,8 @@ type Answer string
 // The answers.
 const (
 	Same       Answer = "same"
-	Different  Answer = "different"
+	Different  Answer = "different"          // of a decision under another bundle that is what was asked for, else a fault
+	Drift      Answer = "drift"              // different, by the recorded bundle in an engine of another version
 	Erased     Answer = "erased"             // the input or the explanation can no longer be opened
 	NoEngine   Answer = "engine-unavailable" // no evaluator could read or decide it
 	Unrecorded Answer = "unrecorded"         // the decision stands in the log without what it rested on
@@ -34,6 +35,7 @@ type Replayed struct {
 	Again       action.Decision `json:"again"`
 	Differences []string        `json:"differences"` // in words
 	Problem     string          `json:"problem"`     // why it could not be decided
+	Elsewhere   bool            `json:"elsewhere"`   // the recorded decision is another bundle's, and log and explanation agree
 }
 
 // MaxReplay is how many steps one replay takes.
@@ -42,7 +44,7 @@ const MaxReplay = 50_000
 // Replay returns the steps of a session, each decision of which was taken again by decide from the
 // complete input that was recorded with it. decide must be what the path decides with, kernel included,
 // or another policy to see what it would have said. Nothing is executed, asked or recorded. Deciding
-// policy, engines and their versions are not compared: with another policy they always differ.
+// policy, engines and their versions are not compared, but say how a difference is to be read.
 func (x *Index) Replay(ctx context.Context, session string, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) ([]Step, error) {
 	if x.c.Payload == nil || decide == nil {
 		return nil, errors.New("index: replay needs payloads and something that decides")
@@ -84,6 +86,18 @@ func Count(steps []Step) map[Answer]int {
 	for i := range steps {
 		if r := steps[i].Replay; r != nil {
 			n[r.Answer]++
+		}
+	}
+	return n
+}
+
+// Faults counts the decisions that the recorded bundle, in the same engines, does not take again: the record,
+// the bundle or the engine is not what it was.
+func Faults(steps []Step) int {
+	n := 0
+	for i := range steps {
+		if r := steps[i].Replay; r != nil && r.Answer == Different && !r.Elsewhere {
+			n++
 		}
 	}
 	return n
@@ -220,8 +234,13 @@ func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Cont
 		r.Differences = append(r.Differences, fmt.Sprintf("log and explanation: %s, %s", s.Verdict, clean(string(r.Recorded.Verdict), 32)))
 	}
 	r.Differences = append(r.Differences, Differences(r.Recorded, r.Again)...)
-	r.Answer = Same
-	if len(r.Differences) > 0 {
+	r.Elsewhere = r.Recorded.Bundle.Digest != r.Again.Bundle.Digest && s.Verdict == r.Recorded.Verdict
+	switch {
+	case len(r.Differences) == 0:
+		r.Answer = Same
+	case !r.Elsewhere && !slices.Equal(r.Recorded.Engines, r.Again.Engines):
+		r.Answer = Drift
+	default:
 		r.Answer = Different
 	}
 	return r, nil

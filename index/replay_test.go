@@ -30,6 +30,16 @@ func TestReplayTellsWhatWouldBeDecided(t *testing.T) {
 	}{
 		{"the same policy decides the same", nil, decision, map[Answer]int{Same: 16}},
 		{"another policy differs where it differs", nil, stricter, map[Answer]int{Same: 14, Different: 2}},
+		{"the same policy in another engine", nil, func(ctx context.Context, q *action.Query) (action.Decision, error) {
+			d, err := stricter(ctx, q)
+			d.Bundle.Digest, d.Engines = "", []action.Engine{{Name: "fake", Version: "2"}}
+			return d, err
+		}, map[Answer]int{Same: 14, Drift: 2}},
+		{"the same policy and engine, but another answer", nil, func(ctx context.Context, q *action.Query) (action.Decision, error) {
+			d, err := stricter(ctx, q)
+			d.Bundle.Digest = ""
+			return d, err
+		}, map[Answer]int{Same: 14, Different: 2}},
 		{"an evaluator that is gone", nil, func(context.Context, *action.Query) (action.Decision, error) {
 			return action.Decision{}, errors.New("no such engine")
 		}, map[Answer]int{NoEngine: 16}},
@@ -62,8 +72,11 @@ func TestReplayTellsWhatWouldBeDecided(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if n := Faults(steps); n > 0 != (strings.Contains(c.name, "but another") || strings.Contains(c.name, "otherwise than")) {
+				t.Errorf("%d faults", n)
+			}
 			got := Count(steps)
-			for a := range map[Answer]bool{Same: true, Different: true, Erased: true, NoEngine: true, Unrecorded: true} {
+			for a := range map[Answer]bool{Same: true, Different: true, Drift: true, Erased: true, NoEngine: true, Unrecorded: true} {
 				if got[a] != c.want[a] {
 					t.Errorf("%s: %d, want %d", a, got[a], c.want[a])
 				}

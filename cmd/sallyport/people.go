@@ -8,7 +8,6 @@ import (
 	"net/http"
 	"net/url"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -159,8 +158,9 @@ func (a *app) replayCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "replay SESSION [--policy DIR]", Short: "Decide a recorded session again, from its recorded inputs", Args: cobra.ExactArgs(1),
 		Long: `Decide a recorded session again, from its recorded inputs: under the policy in force, or under
-another one to see what it would have said. Nothing is executed, asked or recorded. Exit code 5 if the
-policy in force says something else than the record.`,
+another one to see what it would have said. Nothing is executed or asked; that the inputs were opened is
+recorded. Exit code 5 if the recorded policy, in the same engines, says something else than the record,
+and 1 if it does in engines of another version (drift).`,
 		Example: "  sallyport replay 01J9...\n  sallyport replay 01J9... --policy ./policies/strict",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.owner(cmd.Context(), false)
@@ -178,24 +178,20 @@ policy in force says something else than the record.`,
 				return err
 			}
 			err = a.print(ans, func(w io.Writer) { a.replayed(w, &ans) })
-			if err == nil && bundle == "" && ans.Counts[index.Different] > 0 && ans.Bundle.Digest == recordedBundle(ans.Steps) {
-				return &exitCode{exitUnproved, fmt.Errorf("%d recorded decisions are not what this policy decides", ans.Counts[index.Different])}
+			if err != nil {
+				return err
 			}
-			return err
+			if n := index.Faults(ans.Steps); n > 0 {
+				return &exitCode{exitUnproved, fmt.Errorf("%d recorded decisions are not what the recorded policy decides", n)}
+			}
+			if n := ans.Counts[index.Drift]; n > 0 {
+				return hinted{fmt.Errorf("drift: the recorded policy decides %d of the records otherwise in these engines", n), "replay with the release that recorded them"}
+			}
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&bundle, "policy", "", "folder of another bundle")
 	return cmd
-}
-
-// recordedBundle is the digest of the policy that decided last in steps.
-func recordedBundle(steps []index.Step) string {
-	for _, s := range slices.Backward(steps) {
-		if s.Bundle != "" {
-			return s.Bundle
-		}
-	}
-	return ""
 }
 
 func (a *app) replayed(w io.Writer, ans *sallyport.ReplayAnswer) {
@@ -203,10 +199,19 @@ func (a *app) replayed(w io.Writer, ans *sallyport.ReplayAnswer) {
 		a.step(w, s)
 	}
 	fmt.Fprintf(w, "%s decided again by %s %s\n", a.colour(w, bold, "replay:"), ans.Bundle.Name, ans.Bundle.Digest)
-	for _, k := range []index.Answer{index.Same, index.Different, index.Erased, index.NoEngine, index.Unrecorded} {
+	for _, k := range []index.Answer{index.Same, index.Different, index.Drift, index.Erased, index.NoEngine, index.Unrecorded} {
 		if n := ans.Counts[k]; n > 0 {
 			fmt.Fprintf(w, "  %-18s %d\n", k, n)
 		}
+	}
+	other := 0
+	for _, s := range ans.Steps {
+		if s.Replay != nil && s.Replay.Elsewhere {
+			other++
+		}
+	}
+	if other > 0 {
+		fmt.Fprintf(w, "  %d of them were recorded under another bundle; give it with --policy to prove them\n", other)
 	}
 }
 

@@ -226,6 +226,21 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan store.Event, e
 	return s.hub.Watch(ctx, prefix)
 }
 
+// Settle moves everything out of the write-ahead log, where older values of entries may still be read. It
+// fails while a reader holds it up.
+func (s *Store) Settle(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var busy, frames, moved int
+	if err := s.db.Write.QueryRowContext(ctx, `PRAGMA wal_checkpoint(TRUNCATE)`).Scan(&busy, &frames, &moved); err != nil {
+		return fmt.Errorf("store: settle: %w", err)
+	}
+	if busy != 0 {
+		return errors.New("store: settle: a reader is at work")
+	}
+	return nil
+}
+
 // Close releases the file. Watches end. It waits for writes under way.
 func (s *Store) Close() error {
 	s.mu.Lock()
