@@ -4,12 +4,14 @@ package sallyport
 
 import (
 	"context"
+	"crypto/subtle"
 	"net"
 	"net/http"
 	"os"
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/gateway/llm"
 	"github.com/sallyport/sallyport/identity"
@@ -21,10 +23,16 @@ var operatorScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, ac
 	action.ScopeAuditor, action.ScopeToolAdmin, action.ScopeTenantData, action.ScopeAdmin}
 
 // bearer proves callers of the TCP listeners by their token.
-type bearer struct{ tokens *identity.Tokens }
+type bearer struct {
+	tokens *identity.Tokens
+	leases *attestation // nil: tokens of leases are not accepted here
+}
 
 // Authenticate reads one Authorization header or, where clients of a model's API send it, one x-api-key.
 func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	if b.leases != nil && bound(r) {
+		return b.leases.authenticate(r)
+	}
 	secret := ""
 	h, key := r.Header.Values("Authorization"), r.Header.Values("X-Api-Key")
 	switch {
@@ -73,6 +81,50 @@ func (p peer) Authenticate(ctx context.Context, _ *http.Request) (*gateway.Calle
 		who.Subject.ID, who.Subject.Scopes = "", operatorScopes
 	}
 	return &gateway.Caller{Subject: who.Subject, Name: who.Name}, nil
+}
+
+// local proves callers of the agents' side of the socket: by a token or lease where they send one, else by the
+// kernel's word. Whoever sends a credential that does not hold is not taken for somebody else.
+type local struct {
+	bearer bearer
+	peer   peer
+}
+
+// Authenticate reads the request's credential, or that of its connection.
+func (l local) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	if len(r.Header.Values("Authorization")) > 0 {
+		return l.bearer.Authenticate(ctx, r)
+	}
+	return l.peer.Authenticate(ctx, r)
+}
+
+// bound reports whether a request carries a key-bound token.
+func bound(r *http.Request) bool {
+	h := r.Header.Values("Authorization")
+	return len(h) == 1 && len(h[0]) > 5 && strings.EqualFold(h[0][:5], "DPoP ")
+}
+
+// authenticate proves the holder of a lease: its token, a proof of possession for exactly this request, and the
+// lease itself. The subject is the one that the lease was asked for with, never what a token says.
+func (a *attestation) authenticate(r *http.Request) (*gateway.Caller, error) {
+	token := r.Header.Get("Authorization")[5:]
+	c, err := a.issuer.Verify(token)
+	proof := r.Header.Values("DPoP")
+	if err != nil || len(proof) != 1 {
+		return nil, gateway.ErrUnauthenticated
+	}
+	key, err := a.proofs.Check(identity.Proof{Text: proof[0], Method: r.Method, URL: requestURL(r), Token: token, Proxy: r.TLS == nil})
+	if err != nil || subtle.ConstantTimeCompare([]byte(key), []byte(c.Confirm.JKT)) != 1 {
+		return nil, gateway.ErrUnauthenticated
+	}
+	l, ok := a.book.Known(c.Lease)
+	if !ok || l.Key != key || l.Tenant != c.Tenant || l.Agent != c.Agent {
+		return nil, gateway.ErrUnauthenticated
+	}
+	s := l.Subject
+	s.Channel.Credential, s.Channel.CredID = action.CredentialDPoP, lease.CredentialPrefix+l.ID
+	s.Channel.Remote = action.TriOf(!loopback(r.RemoteAddr))
+	return &gateway.Caller{Subject: s, Name: l.Agent}, nil
 }
 
 // separationOf is what keeps a caller from approving its own asks: over the socket, whether it runs under

@@ -36,6 +36,7 @@ type Config struct {
 	Egress   EgressConfig   `yaml:"egress"`
 	Monitor  MonitorConfig  `yaml:"monitor"`
 	LLM      LLMConfig      `yaml:"llm"`
+	Attest   AttestConfig   `yaml:"attest"`
 
 	Export []ExportReceiver `yaml:"export" doc:"receivers of every record"`
 }
@@ -211,7 +212,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), checkExport(c.Export))
+	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export))
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

@@ -52,6 +52,7 @@ type Sallyport struct {
 	MCP      *mcp.Gate
 	Egress   *egress.Proxy
 
+	attest         *attestation
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
 	world          World
@@ -117,9 +118,10 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.Kill, err = identity.OpenSwitch(ctx, identity.SwitchConfig{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past,
-				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, Now: s.Ledger.Now})
+				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, Held: s.held, Now: s.Ledger.Now})
 			return err
 		},
+		func() error { return s.openAttest(ctx, key) },
 		func() (err error) {
 			s.Detect, err = s.detector()
 			return err
@@ -182,7 +184,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 		{
 			{Name: "tools", Informer: s.Tools},
 			{Name: "identity", Informer: s.Tokens.Facts(), Deadline: enforce.Inline},
-			{Name: "attest", Informer: s.Tokens.Unattested(), Deadline: enforce.Inline},
+			{Name: "attest", Informer: s.Attested(), Deadline: enforce.Inline},
 		},
 		{
 			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},

@@ -146,15 +146,15 @@ func (l *Listeners) counted(h http.Handler) http.Handler {
 
 // Serve answers on l until ctx ends, then lets running requests finish for a few seconds.
 func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
-	agents, err := s.agents(bearer{s.Tokens}, false)
+	agents, err := s.agents(bearer{s.Tokens, s.attest}, false)
 	if err != nil {
 		return err
 	}
-	people, err := s.people(bearer{s.Tokens}, false)
+	people, err := s.people(bearer{s.Tokens, nil}, false)
 	if err != nil {
 		return err
 	}
-	socketAgents, err := s.agents(peer{s.Tokens, false}, true)
+	socketAgents, err := s.agents(local{bearer{s.Tokens, s.attest}, peer{s.Tokens, false}}, true)
 	if err != nil {
 		return err
 	}
@@ -261,6 +261,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	}
 	routes = append(routes, foreign...)
 	routes = append(routes, s.llm...)
+	routes = append(routes, s.attestRoutes()...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())
@@ -281,6 +282,7 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 	if err != nil {
 		return nil, err
 	}
+	routes = append(routes, s.attestOperatorRoutes()...)
 	if socket {
 		routes = append(routes, s.localRoutes()...)
 	}

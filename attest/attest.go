@@ -46,7 +46,7 @@ func (o Options) Time() time.Time {
 
 // Facts are what one piece of evidence proves. The zero value proves nothing.
 type Facts struct {
-	Kind       string     `json:"kind"`                 // "sgx", "tdx", "tpm", "model"
+	Kind       string     `json:"kind"`                 // "sgx", "tdx", "tpm", "model", "supervisor", "software"
 	Evidence   string     `json:"evidence"`             // "sha256:..." of the evidence
 	Collateral string     `json:"collateral,omitempty"` // "sha256:..." of what the evidence was checked against
 	Checked    time.Time  `json:"checked"`              // the clock of the verification
@@ -60,6 +60,10 @@ type Facts struct {
 	TD       *TD       `json:"td,omitempty"`
 	Platform *Platform `json:"platform,omitempty"`
 	Model    *Model    `json:"model,omitempty"`
+
+	// Measured is what the claimant says that it measured, in order. Platform.Replayed says whether registers
+	// bear it out; of the kind "supervisor" a process of ours measured it; of "software" nobody did.
+	Measured []Event `json:"measured,omitempty"`
 }
 
 // TCB is the graded state of an Intel platform, merged over processor, quoting enclave and TDX module.

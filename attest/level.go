@@ -9,10 +9,10 @@ import (
 )
 
 // Assurance returns what the facts are worth, 0 to 4: 0 nothing, 1 a key in software or a simulator,
-// 3 a TPM key that is resident in an endorsed chip and whose registers replay, 4 an enclave or trust
-// domain. Level 2, a measurement by the process that started the agent, comes from no evidence of this
-// package. A fact that is missing or unknown never raises the level; how good a platform must be (its
-// TCB status, its age) is for policy.
+// 2 a measurement by the process that started the agent, 3 a TPM key that is resident in an endorsed chip
+// and whose registers replay, 4 an enclave or trust domain. A fact that is missing or unknown never raises
+// the level; how good a platform must be (its TCB status, its age) is for policy. That the measuring process
+// is ours is for whoever makes facts of the kind "supervisor" to know.
 func (f *Facts) Assurance() int {
 	if f == nil || f.Fresh != action.Yes {
 		return 0
@@ -27,6 +27,13 @@ func (f *Facts) Assurance() int {
 		if f.Test == action.No && p.Resident == action.Yes && p.Endorsed == action.Yes && p.Replayed == action.Yes {
 			return 3
 		}
+		return 1
+	case f.Kind == "supervisor":
+		if len(f.Measured) > 0 {
+			return 2
+		}
+		return 1
+	case f.Kind == "software":
 		return 1
 	}
 	return 0

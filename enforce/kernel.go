@@ -97,11 +97,21 @@ func standingFault(k action.Kill) (fault, bool) {
 	return fault{}, true
 }
 
+// contradicted says what an appraisal found against the runtime, where it did.
+func contradicted(a action.Attestation) string {
+	for _, c := range []struct{ name, word string }{{"what it runs", a.Executable}, {"its configuration", a.Config}, {"its platform", a.Hardware}} {
+		if c.word == "contraindicated" {
+			return ": " + c.name + " is not what it should be"
+		}
+	}
+	return ""
+}
+
 // kernel checks what stands in the facts and in the decision itself.
 func (e *Enforcer) kernel(q *action.Query, d *action.Decision) []fault {
 	var out []fault
 	if a := q.Subject.Attested; a.Needed == action.Yes && (a.State != action.StateKnown || a.LeaseS <= 0) {
-		out = append(out, fault{"kernel.lease", "the attestation lease has lapsed"})
+		out = append(out, fault{"kernel.lease", "the attestation lease has lapsed" + contradicted(a)})
 	}
 	switch d.Verdict {
 	case action.Allow, action.Ask, action.Deny, action.Quarantine:

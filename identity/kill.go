@@ -82,6 +82,8 @@ type SwitchConfig struct {
 	SingleOperator bool
 	// Owns says whether this process holds the cell (tenant, agent); nil means that it holds all.
 	Owns func(tenant, agent string) bool
+	// Held says whether a credential that is no token of ours, such as a lease, still holds; nil: it is not known.
+	Held func(s *action.Subject) bool
 	Now  func() time.Time // nil means time.Now
 }
 

@@ -56,5 +56,8 @@ func (s *Switch) revoked(sub *action.Subject) action.Tri {
 	case action.CredentialPeer:
 		return action.TriOf(!slices.Contains(s.c.Tokens.c.PeerUIDs, sub.Channel.UID))
 	}
-	return action.TriUnknown
+	if s.c.Held == nil {
+		return action.TriUnknown
+	}
+	return action.TriOf(!s.c.Held(sub))
 }

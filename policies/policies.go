@@ -14,14 +14,18 @@ import (
 //go:embed cedar-example/*.cedar cedar-example/*.yaml cedar-example/*.md cedar-example/tests
 //go:embed egress/*.rego egress/*.yaml egress/*.md egress/tests
 //go:embed sql/*.rego sql/*.yaml sql/*.md sql/tests
+//go:embed appraisal/*.rego appraisal/*.yaml appraisal/*.md
 var packs embed.FS
 
 // Names lists the packs.
 func Names() []string { return []string{"baseline", "cedar-example", "egress", "sql"} }
 
+// Documents lists the packs that decide on nothing: other parts evaluate their documents.
+func Documents() []string { return []string{"appraisal"} }
+
 // Pack returns the files of the named pack.
 func Pack(name string) (fs.FS, error) {
-	if !slices.Contains(Names(), name) {
+	if !slices.Contains(Names(), name) && !slices.Contains(Documents(), name) {
 		return nil, fmt.Errorf("there is no pack %q", name)
 	}
 	return fs.Sub(packs, name)

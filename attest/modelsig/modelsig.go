@@ -22,6 +22,7 @@ import (
 	"errors"
 	"runtime"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
@@ -123,6 +124,28 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	slices.Sort(pickle)
 	f.Model.Pickle = slices.Compact(pickle)
 	return f, nil
+}
+
+// Statement checks the signature of a bundle alone, against c.Keys and c.Roots, and returns what was signed.
+// No file is looked at: Files is 0, and whoever asks has measured the files himself.
+func Statement(c Config, evidence []byte, now time.Time) (*attest.Model, error) {
+	payload, key, leaf, _, err := (&Verifier{c}).open(evidence, now)
+	if err != nil {
+		return nil, err
+	}
+	m, err := read(payload)
+	if err != nil {
+		return nil, err
+	}
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, attest.RefuseFor(err, attest.Malformed, "signer's key")
+	}
+	out := &attest.Model{Name: m.name, Digest: "sha256:" + m.root, Signed: attest.Digest(payload), Signer: attest.Digest(der), Hash: m.hash}
+	if leaf != nil {
+		out.Subject = leaf.Subject.String()
+	}
+	return out, nil
 }
 
 // ReadKey reads one public key in PEM. Text around the block is allowed.

@@ -1,0 +1,495 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package main
+
+import (
+	"context"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"net/url"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/attest"
+	"github.com/sallyport/sallyport/attest/lease"
+	"github.com/sallyport/sallyport/attest/measure"
+	"github.com/sallyport/sallyport/attest/tpm"
+	"github.com/sallyport/sallyport/internal/attester"
+)
+
+// agentFlags say who is to be attested, and with what.
+type agentFlags struct {
+	url, tokenFile string
+	tpm, name, log string
+	register       int
+	software       bool
+	signature      string
+	spec           measure.Spec
+}
+
+func (f *agentFlags) connect(cmd *cobra.Command) {
+	l := cmd.Flags()
+	l.StringVar(&f.url, "url", "", "the owner's address for agents; default: its socket")
+	l.StringVar(&f.tokenFile, "token-file", "", "file with the agent's token; default: the user's own agent, over the socket")
+}
+
+func (f *agentFlags) chip(cmd *cobra.Command) {
+	l := cmd.Flags()
+	l.StringVar(&f.tpm, "tpm", "", "TPM: a device such as /dev/tpmrm0, or the socket of a software TPM")
+	l.StringVar(&f.name, "agent", "agent", "name of the agent; each has a key of its own in the chip")
+	l.IntVar(&f.register, "register", 13, "register of the TPM that is extended, of 0 to 15")
+	l.StringVar(&f.log, "log", "", "file of the log of measurements; default: one of the user's state folder")
+}
+
+func (f *agentFlags) measured(cmd *cobra.Command) {
+	l := cmd.Flags()
+	l.StringArrayVar(&f.spec.Scripts, "script", nil, "file that the program interprets; may be repeated")
+	l.StringArrayVar(&f.spec.Packages, "packages", nil, "lock file or folder of packages; may be repeated")
+	l.StringArrayVar(&f.spec.Prompts, "prompt", nil, "file or folder of prompts; may be repeated")
+	l.StringArrayVar(&f.spec.Tools, "tools", nil, "manifest of tools; may be repeated")
+	l.StringVar(&f.spec.Model, "model", "", "folder or file of the model's weights")
+}
+
+// attester makes one for the flags; close lets go of what it holds.
+func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *attester.Attester, close func(), err error) {
+	c := attester.Config{Kind: "supervisor"}
+	if f.tokenFile != "" {
+		b, err := os.ReadFile(f.tokenFile)
+		if c.Token = strings.TrimSpace(string(b)); err != nil || c.Token == "" {
+			return nil, nil, fmt.Errorf("token file %q: holds no token (%w)", f.tokenFile, err)
+		}
+	}
+	if c.URL = strings.TrimSuffix(f.url, "/"); c.URL == "" {
+		owner, err := a.owner(ctx, true)
+		if err != nil {
+			return nil, nil, err
+		}
+		c.URL, c.Named, c.Transport = "http://localhost/agents", "http://localhost", owner.http.Transport
+	} else if c.Kind = "software"; c.Token == "" {
+		return nil, nil, usage("--url needs --token-file: over a network nobody vouches for the caller")
+	}
+	if f.software {
+		c.Kind = "software"
+	}
+	close = func() {}
+	c.Log = attester.NewLog()
+	if f.tpm != "" {
+		if c, err = a.withChip(c, f); err != nil {
+			return nil, nil, err
+		}
+		close = func() { _, _ = c.Log.Close(), c.Chip.Close() }
+	}
+	defer func() {
+		if err != nil {
+			close()
+		}
+	}()
+	if f.signature != "" {
+		if c.Signature, err = readAtMost(f.signature, lease.MaxRequestSize/2); err != nil {
+			return nil, nil, err
+		}
+	}
+	if len(args) > 0 {
+		if f.spec, err = programSpec(f.spec, args); err != nil {
+			return nil, nil, err
+		}
+		f.spec.PCR, f.spec.Progress = f.register, a.hashing()
+		if err := c.Log.Begin(f.register); err != nil {
+			return nil, nil, err
+		}
+		w := attester.NewWatch(f.spec, c.Log)
+		c.Refresh = func() error { return w.Look(ctx) }
+	}
+	at, err := attester.New(c)
+	return at, close, err
+}
+
+// withChip opens the chip and the log that explains its registers.
+func (a *app) withChip(c attester.Config, f *agentFlags) (attester.Config, error) {
+	var err error
+	if c.Chip, err = tpm.OpenChip(f.tpm, f.name); err != nil {
+		return c, err
+	}
+	c.Kind = "tpm"
+	if f.log == "" {
+		cfg, _, err := a.load()
+		if err != nil {
+			return c, errors.Join(err, c.Chip.Close())
+		}
+		f.log = filepath.Join(filepath.Dir(cfg.Data), "sallyport-attest", f.name+".json")
+	}
+	if c.Log, err = attester.OpenLog(f.log, c.Chip); err != nil {
+		return c, errors.Join(err, c.Chip.Close())
+	}
+	return c, nil
+}
+
+// programSpec adds the program of a command line, and for a script what interprets it.
+func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
+	path, err := exec.LookPath(args[0])
+	if err != nil {
+		return s, err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return s, err
+	}
+	if path, err = filepath.EvalSymlinks(path); err != nil {
+		return s, err
+	}
+	s.Executable = path
+	head, err := readAtMost(path, 256)
+	if err != nil || !strings.HasPrefix(string(head), "#!") {
+		return s, err
+	}
+	line, _, _ := strings.Cut(string(head[2:]), "\n")
+	words := strings.Fields(line)
+	if len(words) > 1 && filepath.Base(words[0]) == "env" {
+		words = words[1:]
+	}
+	if len(words) == 0 {
+		return s, fmt.Errorf("%s: names no interpreter", path)
+	}
+	interpreter, err := exec.LookPath(words[0])
+	if err == nil {
+		interpreter, err = filepath.EvalSymlinks(interpreter)
+	}
+	if err != nil {
+		return s, fmt.Errorf("%s: interpreter: %w", path, err)
+	}
+	s.Scripts = append(s.Scripts, path)
+	s.Executable = interpreter
+	return s, nil
+}
+
+func (a *app) attestEnrollCommand() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use: "enroll --tpm PATH --agent NAME", Args: cobra.NoArgs, Short: "Enrol the attestation key of a TPM for an agent, once",
+		Long: `Make the agent's attestation key in the TPM and prove to the owner that it lives in the same chip as the chip's
+endorsement key. The agent must have an entry in attest.agents; list the chip there to accept no other.`,
+		Example: "  sallyport attest enroll --tpm /dev/tpmrm0 --agent billing --token-file billing.token",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if f.tpm == "" {
+				return usage("--tpm: which chip?")
+			}
+			at, closeAll, err := a.attester(cmd.Context(), &f, nil)
+			if err != nil {
+				return err
+			}
+			defer closeAll()
+			key, chip, err := at.Enroll(cmd.Context())
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]string{"ak_name": key, "ek": chip}, func(w io.Writer) {
+				fmt.Fprintf(w, "enrolled key %s\nof chip      %s\n", key, chip)
+			})
+		},
+	}
+	f.connect(cmd)
+	f.chip(cmd)
+	return cmd
+}
+
+func (a *app) attestQuoteCommand() *cobra.Command {
+	var f agentFlags
+	var nonce string
+	var registers []int
+	cmd := &cobra.Command{
+		Use: "quote --tpm PATH --nonce HEX", Args: cobra.NoArgs, Short: "Make a quote of a TPM, for attest verify",
+		Example: "  sallyport attest quote --tpm /dev/tpmrm0 --agent billing --nonce 6f1c... > quote.json",
+		RunE: func(_ *cobra.Command, _ []string) error {
+			n, err := hex.DecodeString(nonce)
+			if err != nil || len(n) == 0 || len(n) > 32 {
+				return usage("--nonce: 1 to 32 bytes in hex")
+			}
+			if f.tpm == "" {
+				return usage("--tpm: which chip?")
+			}
+			c, err := a.withChip(attester.Config{}, &f)
+			if err != nil {
+				return err
+			}
+			defer func() { _, _ = c.Log.Close(), c.Chip.Close() }()
+			if registers == nil {
+				registers = []int{f.register}
+			}
+			q, err := c.Chip.Quote(n, c.Log.Events(), registers)
+			if err != nil {
+				return err
+			}
+			data, err := action.Canonical(q)
+			if err != nil {
+				return err
+			}
+			_, err = a.out.Write(append(data, '\n'))
+			return err
+		},
+	}
+	f.chip(cmd)
+	cmd.Flags().StringVar(&nonce, "nonce", "", "hex of what the quote binds")
+	cmd.Flags().IntSliceVar(&registers, "pcrs", nil, "registers; default: --register")
+	return cmd
+}
+
+func (a *app) attestMeasureCommand() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use: "measure [--script F] [--model DIR] ... -- COMMAND", Args: cobra.MinimumNArgs(1), Short: "Print the reference values of an agent",
+		Long: `Measure what "attest keep" with the same flags would measure, and print it as the references of an entry in
+attest.agents. Measure what you have reviewed, on a machine that you trust.`,
+		Example: "  sallyport attest measure --script agent.py --model ./weights -- python3 agent.py",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			spec, err := programSpec(f.spec, args)
+			if err != nil {
+				return err
+			}
+			spec.Progress = a.hashing()
+			events, err := measure.Take(cmd.Context(), spec)
+			if err != nil {
+				return err
+			}
+			return a.print(events, func(w io.Writer) { references(w, events) })
+		},
+	}
+	f.measured(cmd)
+	return cmd
+}
+
+func references(w io.Writer, events []attest.Event) {
+	fmt.Fprintln(w, "references:")
+	last := ""
+	for _, e := range events {
+		if e.Kind != last {
+			fmt.Fprintf(w, "  - kind: %s\n    digests:\n", e.Kind)
+		}
+		last = e.Kind
+		fmt.Fprintf(w, "      - sha256:%s\n", e.Digest)
+	}
+}
+
+func (a *app) attestStatusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Args: cobra.NoArgs, Short: "Leases of attested agents, and enrolled keys",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			leases, err := list[sallyport.Lease](cmd.Context(), c, "/people/v1/attest/leases", nil, 0)
+			if err != nil {
+				return err
+			}
+			keys, err := list[lease.EnrolledKey](cmd.Context(), c, "/people/v1/attest/keys", nil, 0)
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"leases": leases, "keys": keys}, func(w io.Writer) { a.standing(w, leases, keys) })
+		},
+	}
+}
+
+// kindWords say what a kind of evidence does not withstand.
+var kindWords = map[string]string{
+	"software":   "self-reported: proves a key, nothing else",
+	"supervisor": "software measured: does not withstand local root",
+}
+
+func (a *app) standing(w io.Writer, leases []sallyport.Lease, keys []lease.EnrolledKey) {
+	if len(leases) == 0 {
+		fmt.Fprintln(w, "no leases")
+	}
+	for _, l := range leases {
+		state := a.colour(w, green, fmt.Sprintf("%d s left", (l.EndsMs-time.Now().UnixMilli())/1000))
+		if !l.Live {
+			state = a.colour(w, red, "lapsed "+l.Ended)
+		}
+		note := kindWords[l.Kind]
+		if l.Test == action.Yes {
+			note = "test: a simulator"
+		}
+		fmt.Fprintf(w, "%s  %-12s A%d M%d %s, %s  %s  %s\n", l.ID, l.Agent, l.Assurance, l.Model, l.Kind, l.Status, state, note)
+		for _, why := range l.Why {
+			fmt.Fprintf(w, "    %s\n", shown(why))
+		}
+	}
+	for _, k := range keys {
+		fmt.Fprintf(w, "key %s  %-12s chip %s\n", k.Key, k.Agent, k.EK)
+	}
+}
+
+func (a *app) attestEndCommand() *cobra.Command {
+	var reason string
+	cmd := &cobra.Command{
+		Use: "end LEASE", Args: cobra.ExactArgs(1), Short: "End a lease at once",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			return c.call(cmd.Context(), http.MethodPost, "/people/v1/attest/leases/"+url.PathEscape(args[0])+"/end", map[string]string{"reason": reason}, nil)
+		},
+	}
+	cmd.Flags().StringVar(&reason, "reason", "", "why; it is recorded")
+	return cmd
+}
+
+func (a *app) attestWithdrawCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "withdraw KEY", Args: cobra.ExactArgs(1), Short: "Forget an enrolled key, and end the leases that rest on it",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			return c.call(cmd.Context(), http.MethodPost, "/people/v1/attest/keys/"+url.PathEscape(args[0])+"/withdraw", struct{}{}, nil)
+		},
+	}
+}
+
+func (a *app) attestKeepCommand() *cobra.Command {
+	var f agentFlags
+	cmd := &cobra.Command{
+		Use: "keep [--tpm PATH] [--model DIR] ... -- COMMAND [ARGUMENT...]", Args: cobra.MinimumNArgs(1),
+		Short: "Run an agent, measure it, and keep its lease",
+		Long: `Measure a program, its scripts, packages, prompts, tools and model, prove the result to the owner, and run the program.
+Inside, SALLYPORT_URL is a door of its own and SALLYPORT_TOKEN opens it; each request is passed on under the lease, with
+a proof of possession. The lease is renewed before it lapses. What has changed on disk since is measured again, and what
+is not a reference value ends the lease: the owner denies what the agent asks from then on.
+
+Over the socket the owner sees that this process measures, by the kernel's word (A2: software measured; it does not
+withstand local root). With --url it is the agent's own word (A1). With --tpm a chip holds the log of measurements (A3; a
+software TPM is a test and counts as A1). The exit code is the program's own.`,
+		Example: "  sallyport attest keep --token-file billing.token --script agent.py -- python3 agent.py\n  sallyport attest keep --tpm /dev/tpmrm0 --agent billing --url http://gateway:7117 --token-file t -- ./agent",
+		RunE:    func(cmd *cobra.Command, args []string) error { return a.attestKeep(cmd.Context(), &f, args) },
+	}
+	f.connect(cmd)
+	f.chip(cmd)
+	f.measured(cmd)
+	cmd.Flags().StringVar(&f.signature, "model-signature", "", "bundle of the model's signature (model.sig)")
+	cmd.Flags().BoolVar(&f.software, "software", false, "claim no more than a key in software")
+	return cmd
+}
+
+func (a *app) attestKeep(ctx context.Context, f *agentFlags, args []string) error {
+	at, closeAll, err := a.attester(ctx, f, args)
+	if err != nil {
+		return err
+	}
+	defer closeAll()
+	l, err := at.Renew(ctx)
+	if errors.Is(err, attester.ErrRefused) {
+		return hinted{fmt.Errorf("no lease: %w", err), `compare with "sallyport attest measure"; the policy is attest.policy`}
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.err, "sallyport: lease %s: A%d M%d by %s, %s\n", l.ID, l.Assurance, l.Model, l.Kind, l.Status)
+	door, secret, err := leaseDoor(at, f)
+	if err != nil {
+		return err
+	}
+	keeping, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		at.Keep(keeping, func(err error) { fmt.Fprintf(a.err, "sallyport: the lease was not renewed: %v\n", err) })
+	})
+	wg.Go(func() { _ = door.serve() })
+	defer wg.Wait()
+	defer stop()
+	defer func() { _ = door.Close() }()
+	return runChild(args, append(os.Environ(), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
+}
+
+// leaseListener is the door of one child.
+type leaseListener struct {
+	http.Server
+	l   net.Listener
+	url string
+}
+
+func (d *leaseListener) serve() error { return d.Serve(d.l) }
+
+// leaseDoor opens a door on loopback that passes requests on under the lease, for whoever knows its secret.
+func leaseDoor(at *attester.Attester, f *agentFlags) (*leaseListener, string, error) {
+	secret, err := attester.Secret()
+	if err != nil {
+		return nil, "", err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, "", err
+	}
+	target := &url.URL{Scheme: "http", Host: "localhost", Path: "/agents"}
+	if f.url != "" {
+		if target, err = url.Parse(strings.TrimSuffix(f.url, "/")); err != nil {
+			return nil, "", errors.Join(err, l.Close())
+		}
+	}
+	proxy := &httputil.ReverseProxy{FlushInterval: -1, Transport: at, Rewrite: func(r *httputil.ProxyRequest) {
+		r.SetURL(target)
+		r.Out.Host = target.Host
+	}}
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		given := strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer ")
+		if subtle.ConstantTimeCompare([]byte(given), []byte(secret)) != 1 {
+			http.Error(w, "this door belongs to another program", http.StatusUnauthorized)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
+	d := &leaseListener{l: l, url: "http://" + l.Addr().String()}
+	d.Handler, d.ReadHeaderTimeout = h, 10*time.Second
+	return d, secret, nil
+}
+
+// runChild runs a program in our place: signals go on to it, and its code is ours.
+func runChild(args, env []string) error {
+	cmd := exec.Command(args[0], args[1:]...)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr, cmd.Env = os.Stdin, os.Stdout, os.Stderr, env
+	signals := make(chan os.Signal, 8)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	over := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			select {
+			case s := <-signals:
+				_ = cmd.Process.Signal(s)
+			case <-over:
+				return
+			}
+		}
+	})
+	err := cmd.Wait()
+	close(over)
+	wg.Wait()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		if code := exit.ExitCode(); code >= 0 {
+			return &exitCode{code, nil}
+		}
+		return &exitCode{exitError, err}
+	}
+	return err
+}

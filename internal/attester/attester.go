@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// Package attester is the agent's side of attestation: it measures, gets a lease from an owner, keeps it, and
+// proves possession of its key on every request.
+//
+// The session key is made anew for each Attester and never leaves the process.
+package attester
+
+import (
+	"bytes"
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/attest"
+	"github.com/sallyport/sallyport/attest/tpm"
+	"github.com/sallyport/sallyport/identity/jose"
+)
+
+// Config makes an Attester.
+type Config struct {
+	// URL is where requests go: the owner's address for agents, or "http://localhost/agents" with a Transport over
+	// its socket. Required.
+	URL string
+	// Named is the URL as the owner sees it, which proofs name; "" means URL.
+	Named     string
+	Transport http.RoundTripper // nil means one without a proxy
+	Token     string            // the agent's own credential; "" leaves it to the connection
+
+	Kind      string       // "software", "supervisor" or "tpm"
+	Chip      *tpm.Chip    // for "tpm"
+	Log       *Log         // of what was measured; required
+	Signature []byte       // bundle of the model's signature; may be nil
+	Refresh   func() error // called before each renewal, to measure again; nil: nothing changes
+
+	Now func() time.Time // nil means time.Now
+}
+
+// Attester holds one lease. Its methods are safe for concurrent use.
+type Attester struct {
+	c   Config
+	key *ecdsa.PrivateKey
+
+	renew sync.Mutex // one renewal at a time
+	mu    sync.Mutex // guards below
+	lease Lease
+}
+
+// Lease is what the owner granted.
+type Lease struct {
+	ID        string   `json:"id"`
+	Agent     string   `json:"agent"`
+	Kind      string   `json:"kind"`
+	Assurance int      `json:"assurance"`
+	Model     int      `json:"model"`
+	Status    string   `json:"status"`
+	Why       []string `json:"why"`
+	RenewedMs int64    `json:"renewed_ms"`
+	EndsMs    int64    `json:"ends_ms"`
+	Token     string   `json:"token"`
+}
+
+// Challenge is what evidence must answer.
+type Challenge struct {
+	ID        string    `json:"id"`
+	Nonce     tpm.Bytes `json:"nonce"`
+	Head      string    `json:"head"`
+	Registers []int     `json:"registers"`
+}
+
+// ErrRefused means that the owner gives no lease for this evidence. Its text says why.
+var ErrRefused = errors.New("the evidence was refused")
+
+// New returns an Attester with a fresh session key. It asks for nothing yet.
+func New(c Config) (*Attester, error) {
+	if c.URL == "" || c.Log == nil || (c.Kind == "tpm") != (c.Chip != nil) {
+		return nil, errors.New("attester: config: an address, a log and, for evidence of a TPM, a chip are required")
+	}
+	if c.Named == "" {
+		c.Named = c.URL
+	}
+	if c.Transport == nil {
+		c.Transport = &http.Transport{Proxy: nil}
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return &Attester{c: c, key: k}, nil
+}
+
+// Lease returns the lease as it was last granted; the zero Lease before.
+func (a *Attester) Lease() Lease {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.lease
+}
+
+// Prove makes the DPoP header of one request.
+func (a *Attester) Prove(method, url, token, nonce string) (string, error) {
+	id := make([]byte, 16)
+	if _, err := rand.Read(id); err != nil {
+		return "", err
+	}
+	claims := map[string]any{"jti": jose.Encode(id), "htm": method, "htu": url, "iat": a.c.Now().Unix()}
+	if token != "" {
+		sum := sha256.Sum256([]byte(token))
+		claims["ath"] = jose.Encode(sum[:])
+	}
+	if nonce != "" {
+		claims["nonce"] = nonce
+	}
+	return jose.Signer{Key: a.key}.Sign("dpop+jwt", claims, true)
+}
+
+// Thumbprint names the session key.
+func (a *Attester) Thumbprint() (string, error) {
+	k, err := jose.KeyOf(a.key.Public())
+	if err != nil {
+		return "", err
+	}
+	return k.Thumbprint()
+}
+
+// Renew gets a lease, or renews the one that is held. After ErrRefused the lease is gone, and the next call asks
+// for a new one.
+func (a *Attester) Renew(ctx context.Context) (Lease, error) {
+	a.renew.Lock()
+	defer a.renew.Unlock()
+	if a.c.Refresh != nil {
+		if err := a.c.Refresh(); err != nil {
+			return Lease{}, err
+		}
+	}
+	held := a.Lease()
+	if a.c.Now().UnixMilli() >= held.EndsMs {
+		held = Lease{}
+	}
+	l, err := a.claim(ctx, held.ID)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err != nil {
+		if errors.Is(err, ErrRefused) {
+			a.lease = Lease{Token: a.lease.Token} // it still tells the owner who asks, so that his answer says why
+		}
+		return Lease{}, err
+	}
+	a.lease = l
+	return l, nil
+}
+
+func (a *Attester) claim(ctx context.Context, held string) (Lease, error) {
+	var ch Challenge
+	if err := a.Call(ctx, http.MethodPost, "/v1/attest/challenges", "", struct{}{}, &ch); err != nil {
+		return Lease{}, err
+	}
+	key, err := a.Thumbprint()
+	if err != nil {
+		return Lease{}, err
+	}
+	log := a.c.Log.Events()
+	bind, err := attest.Bind(ch.Nonce, key, nil, log, ch.Head)
+	if err != nil {
+		return Lease{}, err
+	}
+	evidence := []byte{}
+	if a.c.Chip != nil {
+		q, err := a.c.Chip.Quote(bind, log, ch.Registers)
+		if err != nil {
+			return Lease{}, err
+		}
+		if evidence, err = action.Canonical(q); err != nil {
+			return Lease{}, err
+		}
+	}
+	const path = "/v1/attest/leases"
+	proof, err := a.Prove(http.MethodPost, a.c.Named+path, "", jose.Encode(ch.Nonce))
+	if err != nil {
+		return Lease{}, err
+	}
+	var l Lease
+	err = a.Call(ctx, http.MethodPost, path, proof, map[string]any{"challenge": ch.ID, "lease": held, "kind": a.c.Kind,
+		"evidence": tpm.Bytes(evidence), "log": log, "model_signature": tpm.Bytes(a.c.Signature)}, &l)
+	return l, err
+}
+
+// Call sends a request with the agent's own credential and reads the answer.
+func (a *Attester) Call(ctx context.Context, method, path, proof string, in, out any) error {
+	body, err := action.Canonical(in)
+	if err != nil {
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, method, a.c.URL+path, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	if a.c.Token != "" {
+		r.Header.Set("Authorization", "Bearer "+a.c.Token)
+	}
+	if proof != "" {
+		r.Header.Set("DPoP", proof)
+	}
+	resp, err := a.c.Transport.RoundTrip(r)
+	if err != nil {
+		return fmt.Errorf("owner: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if err != nil {
+		return fmt.Errorf("owner: %w", err)
+	}
+	if resp.StatusCode >= 300 {
+		var p struct {
+			Title  string `json:"title"`
+			Detail string `json:"detail"`
+		}
+		_ = json.Unmarshal(answer, &p) // without its words the status has to do
+		err := fmt.Errorf("owner: status %d: %s: %s", resp.StatusCode, p.Title, p.Detail)
+		if strings.Contains(p.Detail, "the evidence was refused") {
+			return fmt.Errorf("%w: %s", ErrRefused, strings.TrimPrefix(p.Detail, "lease: the evidence was refused: "))
+		}
+		return err
+	}
+	return json.Unmarshal(answer, out)
+}
+
+// RoundTrip sends a request under the lease, with a proof of its own. Whatever credential it carried is dropped.
+func (a *Attester) RoundTrip(r *http.Request) (*http.Response, error) {
+	l := a.Lease()
+	out := r.Clone(r.Context())
+	for _, h := range []string{"Authorization", "X-Api-Key", "Cookie", "Dpop"} {
+		out.Header.Del(h)
+	}
+	path := out.URL.EscapedPath()
+	if base, ok := strings.CutPrefix(a.c.URL, "http://localhost"); ok {
+		path = strings.TrimPrefix(path, base)
+	}
+	proof, err := a.Prove(r.Method, a.c.Named+path, l.Token, "")
+	if err != nil {
+		return nil, err
+	}
+	out.Header.Set("Authorization", "DPoP "+l.Token)
+	out.Header.Set("DPoP", proof)
+	return a.c.Transport.RoundTrip(out)
+}
+
+// Keep renews the lease until ctx ends, at half of its life. What goes wrong is told and tried again.
+func (a *Attester) Keep(ctx context.Context, tell func(error)) {
+	for {
+		l := a.Lease()
+		wait := time.Duration(l.EndsMs-l.RenewedMs) * time.Millisecond / 2
+		wait = min(max(wait, time.Second), time.Minute)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(wait):
+		}
+		if _, err := a.Renew(ctx); err != nil && ctx.Err() == nil {
+			tell(err)
+		}
+	}
+}
+
+// Enroll enrols the chip's key with the owner, once. It returns the names of the attestation key and of the
+// chip's endorsement key.
+func (a *Attester) Enroll(ctx context.Context) (key, chip string, err error) {
+	ek, ak, _, err := a.c.Chip.Keys()
+	if err != nil {
+		return "", "", err
+	}
+	var ch struct {
+		ID         string    `json:"id"`
+		Credential tpm.Bytes `json:"credential"`
+		Secret     tpm.Bytes `json:"secret"`
+		EK         string    `json:"ek"`
+	}
+	if err := a.Call(ctx, http.MethodPost, "/v1/attest/keys", "", map[string]tpm.Bytes{"ek_public": ek, "ak_public": ak}, &ch); err != nil {
+		return "", "", err
+	}
+	answer, err := a.c.Chip.Activate(ch.Credential, ch.Secret)
+	if err != nil {
+		return "", "", err
+	}
+	var k struct {
+		Key string `json:"ak_name"`
+		EK  string `json:"ek"`
+	}
+	err = a.Call(ctx, http.MethodPost, "/v1/attest/keys/"+ch.ID, "", map[string]tpm.Bytes{"answer": answer}, &k)
+	return k.Key, k.EK, err
+}
+
+// Secret returns a random word, for a door that only its own child may use.
+func Secret() (string, error) {
+	b := make([]byte, 32)
+	if _, err := rand.Read(b); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(b), nil
+}

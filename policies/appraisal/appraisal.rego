@@ -1,0 +1,196 @@
+# What evidence is worth. Values are those of AR4SI: 2 affirms, 32 to 95 warn, 96 and above contradict, 0 claims nothing.
+# Everything begins bad and rises only on a match.
+package document.appraisal
+
+import rego.v2
+
+default instance_identity := 97
+
+default executables := 33
+
+default configuration := 36
+
+default hardware := 97
+
+default file_system := 0
+
+default runtime_opaque := 0
+
+default storage_opaque := 0
+
+default sourced_data := 0
+
+default lease_s := 0
+
+# The agent is one that has reference values, and its evidence is of a kind that they accept.
+instance_identity := 2 if {
+	input.facts.kind in input.agent.kinds
+	chip_accepted
+}
+
+chip_accepted if input.facts.kind != "tpm"
+
+chip_accepted if {
+	input.facts.kind == "tpm"
+	count(input.agent.chips) == 0
+}
+
+chip_accepted if {
+	input.facts.kind == "tpm"
+	input.chip in input.agent.chips
+}
+
+# Measurements by what they speak of.
+executable_kinds := {"executable", "interpreter", "packages", "lockfile", "script", "image"}
+
+configuration_kinds := {"prompt", "tools", "config", "policy"}
+
+weights_kinds := {"model"}
+
+expected(kinds) := {kind |
+	some kind, _ in input.agent.references
+	kind in kinds
+}
+
+# Measured, and not what is expected: also what nobody expected.
+wrong(kinds) := {e.kind |
+	some e in input.measured
+	e.kind in kinds
+	not as_expected(e)
+}
+
+absent(kinds) := expected(kinds) - {e.kind | some e in input.measured}
+
+as_expected(e) if e.digest in input.agent.references[e.kind]
+
+met(kinds) if {
+	count(expected(kinds)) > 0
+	count(wrong(kinds)) == 0
+	count(absent(kinds)) == 0
+}
+
+# An enclave is named by its own measurement as well.
+enclave_met if not input.facts.kind in {"sgx", "tdx"}
+
+enclave_met if input.facts.enclave.mrenclave in input.agent.references.mrenclave
+
+enclave_met if input.facts.td.mrtd in input.agent.references.mrtd
+
+executables := 2 if {
+	met(executable_kinds)
+	enclave_met
+} else := 96 if {
+	count(expected(executable_kinds)) > 0
+	count(wrong(executable_kinds)) > 0
+} else := 96 if not enclave_met
+
+configuration := 2 if {
+	met(configuration_kinds)
+} else := 96 if {
+	count(expected(configuration_kinds)) > 0
+	count(wrong(configuration_kinds)) > 0
+}
+
+file_system := 2 if {
+	met(weights_kinds)
+} else := 2 if {
+	input.model >= 2
+	input.statement.signer in input.agent.signers
+	count(expected(weights_kinds)) == 0
+} else := 96 if {
+	count(expected(weights_kinds)) > 0
+	count(wrong(weights_kinds)) > 0
+} else := 32 if count(expected(weights_kinds)) > 0
+
+# The platform. A simulator and a chip that nobody vouches for warn; so does whatever software says of itself.
+hardware := 96 if {
+	restarted
+	input.agent.restarts != "accept"
+} else := 96 if {
+	turned_back
+} else := 2 if {
+	input.facts.kind == "tpm"
+	input.facts.test == "no"
+	input.facts.platform.ak_resident == "yes"
+	input.facts.platform.ek_endorsed == "yes"
+	input.facts.platform.log_replayed == "yes"
+} else := 33 if {
+	input.facts.kind == "tpm"
+	input.facts.platform.ak_resident == "yes"
+	input.facts.platform.log_replayed == "yes"
+} else := 2 if {
+	input.facts.kind in {"sgx", "tdx"}
+	input.facts.debug == "no"
+	input.facts.tcb.status in statuses
+} else := 32 if {
+	input.facts.kind in {"sgx", "tdx"}
+	input.facts.debug == "no"
+	input.facts.tcb.status != "Revoked"
+} else := 33 if {
+	input.facts.kind in {"supervisor", "software"}
+}
+
+statuses := input.agent.statuses if {
+	count(input.agent.statuses) > 0
+} else := ["UpToDate"]
+
+restarted if input.facts.platform.reset_count != input.known.reset_count
+
+restarted if input.facts.platform.restart_count != input.known.restart_count
+
+# The same boot, and an earlier clock: an older state of the chip, or a copy of it.
+turned_back if {
+	not restarted
+	input.facts.platform.clock_ms < input.known.clock_ms
+}
+
+accepted_platform if hardware < 96
+
+accepted_platform_state if not input.facts.kind in {"sgx", "tdx"}
+
+accepted_platform_state if hardware == 2
+
+lease_s := input.agent.lease_s if {
+	input.facts.fresh == "yes"
+	input.assurance >= input.agent.assurance
+	input.model >= input.agent.model
+	instance_identity == 2
+	executables == 2
+	configuration < 96
+	file_system < 32
+	accepted_platform
+	accepted_platform_state
+}
+
+why contains sprintf("evidence of the kind %s is not accepted for this agent", [input.facts.kind]) if not input.facts.kind in input.agent.kinds
+
+why contains "the chip is not one of the agent's" if not chip_accepted
+
+why contains sprintf("assurance %d, at least %d is wanted", [input.assurance, input.agent.assurance]) if input.assurance < input.agent.assurance
+
+why contains sprintf("model level %d, at least %d is wanted", [input.model, input.agent.model]) if input.model < input.agent.model
+
+why contains sprintf("%s: measured, and no reference value", [kind]) if {
+	some kind in wrong((executable_kinds | configuration_kinds) | weights_kinds)
+	kind in expected((executable_kinds | configuration_kinds) | weights_kinds)
+}
+
+why contains sprintf("%s: not measured", [kind]) if some kind in absent((executable_kinds | configuration_kinds) | weights_kinds)
+
+why contains "no reference value for what the agent runs" if count(expected(executable_kinds)) == 0
+
+why contains "the enclave is not the expected one" if not enclave_met
+
+why contains "the machine restarted since its chip was last seen" if {
+	restarted
+	input.agent.restarts != "accept"
+}
+
+why contains "the chip's clock went back: an older state of it, or a copy" if turned_back
+
+why contains "a simulator: worth no more than a key in software" if input.facts.test == "yes"
+
+why contains sprintf("the platform is %s", [input.facts.tcb.status]) if {
+	input.facts.kind in {"sgx", "tdx"}
+	not input.facts.tcb.status in statuses
+}
