@@ -51,5 +51,22 @@ func (c *Compiled) foreign() (*opa.Evaluator, error) {
 // owner must not fail to start at midnight.
 func (c *Compiled) accepted(f rego.Finding) (why string, ok bool) {
 	w, ok := c.source.Manifest.Waived(f.Lint, f.Rule)
-	return w.Reason, ok
+	return w.Reason, ok || c.with.linting
+}
+
+// ErrRisk means that a rule would fail silently on data that is absent or of another type, and let pass what it is
+// there to stop.
+var ErrRisk = errors.New("the rule fails open")
+
+// refuse errs with the first rule of e that fails open and is not waived.
+func (c *Compiled) refuse(e *rego.Evaluator) error {
+	if c.with.linting {
+		return nil
+	}
+	for _, f := range e.Risks() {
+		if _, ok := c.accepted(f); !ok && f.Waived == "" {
+			return fmt.Errorf("rego: %s:%d: rule %s: %s: %s: %w; safe form: %s", f.File, f.Line, f.Rule, f.Lint, f.Text, ErrRisk, f.Safe)
+		}
+	}
+	return nil
 }

@@ -21,20 +21,23 @@ import (
 
 // Lints are all lints by name, with what each looks for.
 var Lints = map[string]string{
-	"may-not-fire":     "a refusal that fails silently if data is absent or of another type, or a permission that then passes",
-	"impossible-value": "a comparison of a fact with a word that it can never be, by its list or by an earlier condition",
-	"always-true":      "a rule without a condition",
-	"unanchored-regex": "a regular expression that permits by a part of the text",
-	"host-suffix":      "a host told by the end of its name",
-	"path-form":        "a path told by its beginning, or before its dots and links were removed",
-	"secret-in-policy": "a text that looks like a credential",
-	"unused":           "a rule that nothing that decides uses",
-	"missing-case":     "a rule that fires in none of the bundle's cases, or too few cases",
-	"slow-path":        "a rule that is not compiled, or that no scope finds",
-	"no-owner":         "a bundle of which nobody is said to be the owner",
-	"unused-waiver":    "a waiver of something that is not found",
-	"cross-type":       "an order comparison that permits and that another type passes, too",
-	"default-allow":    "an OPA policy that permits what no rule of it is about",
+	"may-not-fire":      "a refusal that fails silently if data is absent or of another type, or a permission that then passes",
+	"impossible-value":  "a comparison of a fact with a word that it can never be",
+	"contradictory":     "a condition that cannot hold together with an earlier one",
+	"shadowed":          "a rule that only holds where another holds as well that forbids as much or more",
+	"always-true":       "a rule without a condition",
+	"unanchored-regex":  "a regular expression that permits by a part of the text",
+	"host-suffix":       "a host told by the end of its name",
+	"path-form":         "a path told by its beginning, or before its dots and links were removed",
+	"secret-in-policy":  "a text that looks like a credential",
+	"wider-than-parent": "a rule that lets pass what another bundle denied",
+	"unused":            "a rule that nothing that decides uses",
+	"missing-case":      "a rule that fires in none of the bundle's cases, or too few cases",
+	"slow-path":         "a rule that is not compiled, or that no scope finds",
+	"no-owner":          "a bundle of which nobody is said to be the owner",
+	"unused-waiver":     "a waiver of something that is not found",
+	"cross-type":        "an order comparison that permits and that another type passes, too",
+	"default-allow":     "an OPA policy that permits what no rule of it is about",
 }
 
 // LintReport is what Lint found.
@@ -55,18 +58,40 @@ func (r *LintReport) Errors() int {
 	return n
 }
 
-// LintDir loads the bundle in dir and lints it. A bundle that does not load is an error.
+// LintDir loads the bundle in dir and lints it. A bundle that does not load for another reason than a finding is an error.
 func LintDir(ctx context.Context, dir string) (LintReport, error) {
-	c, err := Load(Config{Dir: dir})
+	c, err := Load(Config{Dir: dir, linting: true})
 	if err != nil {
 		return LintReport{}, err
 	}
 	return c.Lint(ctx)
 }
 
+// LintChange is LintDir with what Wider finds against the bundle in parent; "" is none.
+func LintChange(ctx context.Context, dir, parent string) (LintReport, error) {
+	if parent == "" {
+		return LintDir(ctx, dir)
+	}
+	old, err := Load(Config{Dir: parent})
+	if err != nil {
+		return LintReport{}, err
+	}
+	c, err := Load(Config{Dir: dir, linting: true})
+	if err != nil {
+		return LintReport{}, err
+	}
+	wider, err := c.Wider(ctx, old, 0)
+	if err != nil {
+		return LintReport{}, err
+	}
+	return c.lint(ctx, wider)
+}
+
 // Lint looks for what is probably not meant.
-func (c *Compiled) Lint(ctx context.Context) (LintReport, error) {
-	r := LintReport{Bundle: c.bundle.Name, Coverage: c.Coverage(), Findings: []rego.Finding{}}
+func (c *Compiled) Lint(ctx context.Context) (LintReport, error) { return c.lint(ctx, nil) }
+
+func (c *Compiled) lint(ctx context.Context, more []rego.Finding) (LintReport, error) {
+	r := LintReport{Bundle: c.bundle.Name, Coverage: c.Coverage(), Findings: append([]rego.Finding{}, more...)}
 	add := func(lint, file, text, safe string) {
 		r.Findings = append(r.Findings, rego.Finding{Lint: lint, File: file, Line: 1, Text: text, Safe: safe})
 	}

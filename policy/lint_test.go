@@ -4,6 +4,8 @@ package policy
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"slices"
 	"strings"
 	"testing"
@@ -11,16 +13,28 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport/policies"
+	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/policy/rego"
 )
+
+// loadToLint loads a bundle as LintDir does.
+func loadToLint(t *testing.T, fsys fs.FS) *Compiled {
+	t.Helper()
+	b, err := bundle.Read(fsys, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := compile(b, Config{linting: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
 
 // linted lints a pack of one file and returns the names of the findings in it.
 func linted(t *testing.T, name, source string) (out []string) {
 	t.Helper()
-	c, err := LoadFS(pack("x", 1, map[string]string{name: source}))
-	if err != nil {
-		t.Fatalf("%v\n%s", err, source)
-	}
+	c := loadToLint(t, pack("x", 1, map[string]string{name: source}))
 	r, err := c.Lint(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -52,17 +66,24 @@ func TestLintTellsTheBadFormFromTheGoodOne(t *testing.T) {
 		"a permission unless raw arguments say no": {"may-not-fire", allow(`not input.action.arguments.force`), allow(`input.action.arguments.force == false`)},
 		"a word that is on no list":                {"impossible-value", deny(`input.action.effect == "reed"`), deny(`input.action.effect == "read"`)},
 		"a word in a list that is on no list":      {"impossible-value", deny("some p in input.action.paths\n\tnot p.access in {\"read\", \"wirte\"}"), deny("some p in input.action.paths\n\tnot p.access in {\"read\", \"write\"}")},
-		"two words that exclude each other":        {"impossible-value", deny(`input.phase == "after"`), deny(`input.phase in {"before", "after"}`)},
-		"a permission without a condition":         {"always-true", regoHead + "allow contains {\"id\": \"ok\"}\n", allow(`input.action.effect == "read"`)},
-		"an expression that permits a part":        {"unanchored-regex", allow(`regex.match("safe", input.resource.name)`), allow(`regex.match("^safe$", input.resource.name)`)},
-		"alternatives that are not anchored":       {"unanchored-regex", allow(`regex.match("^a|b$", input.resource.name)`), allow(`regex.match("^(a|b)$", input.resource.name)`)},
-		"an expression that refuses a part":        {"unanchored-regex", allow(`not regex.match("^safe$", input.resource.name) == false` + "\n\tregex.match(\"^safe\", input.resource.name)"), deny(`regex.match("drop", input.resource.name)`)},
-		"a host by its end":                        {"host-suffix", deny("some u in input.action.urls\n\tnot endswith(u.host, \"corp.example\")"), deny("some u in input.action.urls\n\tnot endswith(u.host, \".corp.example\")")},
-		"a path by its beginning":                  {"path-form", allow("every p in input.action.paths { startswith(p.resolved, \"/srv/app\") }"), allow("every p in input.action.paths { startswith(p.resolved, \"/srv/app/\") }")},
-		"a raw path":                               {"path-form", allow("every p in input.action.paths { startswith(p.raw, \"/srv/\") }"), allow("every p in input.action.paths { p.inside == \"yes\" }")},
-		"a credential":                             {"secret-in-policy", deny(`input.resource.name == "AKIA` + `ABCDEFGHIJKLMNOP"`), deny(`input.resource.name == "AKIA"`)},
-		"a helper that nobody uses":                {"unused", allow(`input.action.effect == "read"`) + "\nlost if input.action.effect == \"send\"\n", allow("found") + "\nfound if input.action.effect == \"send\"\n"},
-		"a rule outside the compiled part":         {"slow-path", deny(`walk(input.context.flow, [_, "secret"])`), deny(`input.context.flow.session.secrecy == "secret"`)},
+		"a permission below a raw amount":          {"cross-type", allow(`input.action.arguments.amount < 100`), allow("is_number(input.action.arguments.amount)\n\tinput.action.arguments.amount < 100")},
+		"bounds that leave nothing":                {"contradictory", deny("input.round > 3\n\tinput.round <= 3"), deny("input.round > 3\n\tinput.round < 4")},
+		"a condition and its opposite":             {"contradictory", deny("startswith(input.resource.name, \"x\")\n\tnot startswith(input.resource.name, \"x\")"), deny("startswith(input.resource.name, \"x\")\n\tnot startswith(input.resource.name, \"xy\")")},
+		"a permission that a refusal always beats": {"shadowed", allow(`input.action.effect == "read"`) + strings.TrimPrefix(deny("input.action.effect in {\"read\"}"), regoHead) + strings.Replace(strings.TrimPrefix(deny(""), regoHead), `"no"`, `"never"`, 1),
+			allow(`input.action.effect == "read"`) + strings.TrimPrefix(deny("input.round > 3"), regoHead)},
+		"a rule with one more condition over the same list": {"shadowed", deny("some p in input.action.paths\n\tp.inside == \"no\"") + strings.Replace(strings.TrimPrefix(deny("some q in input.action.paths\n\tq.inside == \"no\"\n\tq.access == \"write\""), regoHead), `"no"`, `"write"`, 1),
+			deny("some p in input.action.paths\n\tp.inside == \"no\"") + strings.Replace(strings.TrimPrefix(deny("some q in input.action.paths\n\tq.access == \"write\"\n\tsome p in input.action.paths\n\tp.inside == \"yes\""), regoHead), `"no"`, `"write"`, 1)},
+		"two words that exclude each other":  {"contradictory", deny(`input.phase == "after"`), deny(`input.phase in {"before", "after"}`)},
+		"a permission without a condition":   {"always-true", regoHead + "allow contains {\"id\": \"ok\"}\n", allow(`input.action.effect == "read"`)},
+		"an expression that permits a part":  {"unanchored-regex", allow(`regex.match("safe", input.resource.name)`), allow(`regex.match("^safe$", input.resource.name)`)},
+		"alternatives that are not anchored": {"unanchored-regex", allow(`regex.match("^a|b$", input.resource.name)`), allow(`regex.match("^(a|b)$", input.resource.name)`)},
+		"an expression that refuses a part":  {"unanchored-regex", allow(`not regex.match("^safe$", input.resource.name) == false` + "\n\tregex.match(\"^safe\", input.resource.name)"), deny(`regex.match("drop", input.resource.name)`)},
+		"a host by its end":                  {"host-suffix", deny("some u in input.action.urls\n\tnot endswith(u.host, \"corp.example\")"), deny("some u in input.action.urls\n\tnot endswith(u.host, \".corp.example\")")},
+		"a path by its beginning":            {"path-form", allow("every p in input.action.paths { startswith(p.resolved, \"/srv/app\") }"), allow("every p in input.action.paths { startswith(p.resolved, \"/srv/app/\") }")},
+		"a raw path":                         {"path-form", allow("every p in input.action.paths { startswith(p.raw, \"/srv/\") }"), allow("every p in input.action.paths { p.inside == \"yes\" }")},
+		"a credential":                       {"secret-in-policy", deny(`input.resource.name == "AKIA` + `ABCDEFGHIJKLMNOP"`), deny(`input.resource.name == "AKIA"`)},
+		"a helper that nobody uses":          {"unused", allow(`input.action.effect == "read"`) + "\nlost if input.action.effect == \"send\"\n", allow("found") + "\nfound if input.action.effect == \"send\"\n"},
+		"a rule outside the compiled part":   {"slow-path", deny(`walk(input.context.flow, [_, "secret"])`), deny(`input.context.flow.session.secrecy == "secret"`)},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if got := linted(t, "p.rego", c.bad); !slices.Contains(got, c.lint) {
@@ -80,6 +101,15 @@ func TestLintTellsTheBadFormFromTheGoodOne(t *testing.T) {
 	}
 	if got := linted(t, "c.cedar", good); got != nil {
 		t.Errorf("a permit of reading: %v", got)
+	}
+	for cond, want := range map[string][]string{
+		`context.phase == "befor"`: {"impossible-value"}, `context.phase == "before"`: nil,
+		`["before", "aftr"].contains(context.phase)`: {"impossible-value"}, `context.action.paths.inside == ["yes", "noo"]`: {"impossible-value"},
+		`context.action.paths.raw.contains("anything")`: nil, `context.flow.session.secrecy != "secrets"`: {"impossible-value"},
+	} {
+		if got := linted(t, "c.cedar", "\n@id(\"ok\") permit (principal, action, resource) when { "+cond+" };\n"); !slices.Equal(got, want) {
+			t.Errorf("%s: %v, not %v", cond, got, want)
+		}
 	}
 }
 
@@ -119,9 +149,13 @@ func TestLintIsWaivedByAReason(t *testing.T) {
 		"": "", "# lint: may-not-fire: the schema demands it\n": "the schema demands it", "# lint: may-not-fire:\n": "", "# lint: unused: why\n": "",
 		"# lint: may-not-fire: far away\n\n": "", "# lint: may-not-fire: above another comment\n# More.\n": "above another comment",
 	} {
-		r, err := mustLoad(t, pack("x", 1, map[string]string{"p.rego": regoAllow + "\n" + comment + rule})).Lint(context.Background())
+		fsys := pack("x", 1, map[string]string{"p.rego": regoAllow + "\n" + comment + rule})
+		r, err := loadToLint(t, fsys).Lint(context.Background())
 		if err != nil {
 			t.Fatal(err)
+		}
+		if _, err := LoadFS(fsys); (err == nil) != (want != "") || err != nil && !errors.Is(err, ErrRisk) {
+			t.Errorf("%q: the bundle loads with %v", comment, err)
 		}
 		i := slices.IndexFunc(r.Findings, func(f rego.Finding) bool { return f.Lint == "may-not-fire" })
 		if i < 0 || r.Findings[i].Waived != want || (r.Errors() == 0) != (want != "") {

@@ -58,6 +58,7 @@ type Config struct {
 	// Alarm is told that compiled Rego was given up, and why; nil tells nobody. It must not block.
 	Alarm func(why string)
 
+	linting  bool // what Lint reports as an error refuses nothing
 	unproved bool // compiled Rego is not compared and does not decide: for tests that load hundreds of packs
 }
 
@@ -187,6 +188,9 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		}
 		e, err := rego.New(cfg)
 		if err != nil {
+			return fail(err)
+		}
+		if err := c.refuse(e); err != nil {
 			return fail(err)
 		}
 		c.documents = e

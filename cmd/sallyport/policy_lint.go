@@ -14,14 +14,16 @@ import (
 
 func (a *app) policyLintCommand() *cobra.Command {
 	var sarif, strict bool
+	var parent string
 	cmd := &cobra.Command{
 		Use: "lint DIR", Short: "Find rules of a bundle that do not do what they seem to", Args: cobra.ExactArgs(1),
 		Long: `Find rules of the bundle in DIR that do not do what they seem to, and say how much of its Rego is compiled.
 Exit code 1 if anything is found that is not only advice. A finding is waived by a comment right above the
-rule in which it stands: "# lint: NAME: why".`,
+rule in which it stands, "# lint: NAME: why", or by an entry of the manifest's list waivers, with an owner and an
+end. What fails open (may-not-fire, cross-type, default-allow) and is not waived refuses the bundle when it is loaded.`,
 		Example: "  sallyport policy lint policies/baseline\n  sallyport policy lint --sarif policies/baseline > lint.sarif",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rep, err := policy.LintDir(cmd.Context(), args[0])
+			rep, err := policy.LintChange(cmd.Context(), args[0], parent)
 			if err != nil {
 				return err
 			}
@@ -47,6 +49,7 @@ rule in which it stands: "# lint: NAME: why".`,
 	}
 	cmd.Flags().BoolVar(&sarif, "sarif", false, "write SARIF 2.1.0")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit code 1 for advice, too")
+	cmd.Flags().StringVar(&parent, "parent", "", "folder of an older bundle: also find what it denied and this one lets pass")
 	return cmd
 }
 

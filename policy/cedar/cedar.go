@@ -28,7 +28,8 @@
 //
 // # What fails closed
 //
-// A name that the context can never have is refused when the bundle is loaded. At run time Cedar skips a
+// A name that the context can never have is refused when the bundle is loaded, and so is an expression whose types do
+// not fit: every policy is checked against the schema that is made from agent.v1 (Schema). At run time Cedar skips a
 // policy that errs. Here an error in any forbid denies with the policy's name; an error in
 // a permit is reported and the permit does not count.
 package cedar
@@ -94,7 +95,7 @@ func New(cfg Config) (*Evaluator, error) {
 	if err != nil {
 		return nil, err
 	}
-	seen, known := &usage.Tree{}, shapeOf(reflect.TypeOf(cfg.Params))
+	seen, known, counters := &usage.Tree{}, shapeOf(reflect.TypeOf(cfg.Params)), map[string]bool{}
 	for _, f := range cfg.Files {
 		policies, err := cedar.NewPolicyListFromBytes(f.Name, f.Data)
 		if err != nil {
@@ -109,7 +110,7 @@ func New(cfg Config) (*Evaluator, error) {
 			if e.permits.byID[r.id] != nil || e.forbids.byID[r.id] != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: id %q stands for two policies", f.Name, p.Position().Line, r.id)
 			}
-			if err := used(seen, known, p); err != nil {
+			if err := used(seen, known, counters, p); err != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: %w", f.Name, p.Position().Line, err)
 			}
 			l := &e.permits
@@ -118,6 +119,9 @@ func New(cfg Config) (*Evaluator, error) {
 			}
 			l.rules, l.byID[r.id] = append(l.rules, r), r
 		}
+	}
+	if err := typed(slices.Concat(e.permits.rules, e.forbids.rules), reflect.TypeOf(cfg.Params), sortedKeys(counters), seen); err != nil {
+		return nil, err
 	}
 	for _, l := range []*list{&e.permits, &e.forbids} {
 		if l.index, err = newIndex(l.rules); err != nil {

@@ -3,8 +3,15 @@
 package cedar
 
 import (
+	"fmt"
+	"reflect"
+	"slices"
+	"strings"
+
 	"github.com/cedar-policy/cedar-go"
 	"github.com/go-json-experiment/json"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // Finding is one thing in a policy that is probably not meant.
@@ -20,13 +27,19 @@ type Finding struct {
 	Waived string `json:"waived"` // always ""
 }
 
-// Lint finds policies without any condition, and policies that no scope finds once there are many.
+// Lint finds policies without any condition, comparisons with words that a fact can never be, and policies that no scope
+// finds once there are many.
 func (e *Evaluator) Lint() []Finding {
 	var out []Finding
 	for _, l := range []list{e.permits, e.forbids} {
 		for _, r := range l.rules {
 			at := r.policy.Position()
 			f := Finding{File: at.Filename, Line: at.Line, Rule: r.match.ID}
+			for _, text := range impossible(r.policy) {
+				f := f
+				f.Lint, f.Error, f.Text, f.Safe = "impossible-value", true, text, "compare with a word of the list"
+				out = append(out, f)
+			}
 			switch named, conditions := scoped(r.policy); {
 			case !named && conditions == 0:
 				f.Lint, f.Error = "always-true", r.policy.Effect() == cedar.Permit
@@ -62,4 +75,112 @@ func scoped(p *cedar.Policy) (named bool, conditions int) {
 	}
 	named = len(form.Principal.named())+len(form.Action.named())+len(form.Resource.named()) > 0
 	return named, len(form.Conditions)
+}
+
+// impossible lists the comparisons of p with words that are on no list.
+func impossible(p *cedar.Policy) (out []string) {
+	data, err := p.MarshalJSON()
+	if err != nil {
+		return nil
+	}
+	var form struct {
+		Conditions []any `json:"conditions"`
+	}
+	if json.Unmarshal(data, &form) != nil {
+		return nil
+	}
+	var visit func(node any)
+	visit = func(node any) {
+		switch n := node.(type) {
+		case []any:
+			for _, e := range n {
+				visit(e)
+			}
+		case map[string]any:
+			for op, e := range n {
+				if sides, ok := e.(map[string]any); ok && slices.Contains(compares, op) {
+					out = append(out, offList(sides["left"], sides["right"])...)
+					out = append(out, offList(sides["right"], sides["left"])...)
+				}
+				visit(e)
+			}
+		}
+	}
+	visit(form.Conditions)
+	slices.Sort(out)
+	return out
+}
+
+// compares are the operators by which a fact is held against words.
+var compares = []string{"==", "!=", "contains", "containsAll", "containsAny"}
+
+// offList lists the words of value that the fact can never be.
+func offList(fact, value any) (out []string) {
+	n, ok := fact.(map[string]any)
+	if !ok {
+		return nil
+	}
+	path, ok := chain(n)
+	list := wordsAt(path)
+	if !ok || list == nil {
+		return nil
+	}
+	for _, w := range literals(value) {
+		if !slices.Contains(list, w) {
+			out = append(out, fmt.Sprintf("%q is none of %s, which context.%s can be", action.Clip(w, 64), strings.Join(list, ", "), strings.Join(path, ".")))
+		}
+	}
+	return out
+}
+
+// literals lists the texts in a value of Cedar's JSON form.
+func literals(value any) (out []string) {
+	n, ok := value.(map[string]any)
+	if !ok {
+		return nil
+	}
+	if s, ok := n["Value"].(string); ok {
+		return []string{s}
+	}
+	set, _ := n["Set"].([]any)
+	for _, e := range set {
+		out = append(out, literals(e)...)
+	}
+	return out
+}
+
+// wordsAt returns the list of words of the fact at a path of the context, nil if it is no word.
+func wordsAt(path []string) []string {
+	if len(path) == 0 {
+		return nil
+	}
+	t, under := reflect.TypeFor[action.Context](), path
+	for _, top := range []struct {
+		name string
+		t    reflect.Type
+	}{{"subject", reflect.TypeFor[action.Subject]()}, {"action", reflect.TypeFor[action.Act]()}, {"resource", reflect.TypeFor[action.Resource]()}, {"phase", reflect.TypeFor[action.Phase]()}} {
+		if path[0] == top.name {
+			t, under = top.t, path[1:]
+		}
+	}
+	for _, name := range under {
+		for t.Kind() == reflect.Slice {
+			t = t.Elem()
+		}
+		if t.Kind() != reflect.Struct {
+			return nil
+		}
+		i := slices.IndexFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Tag.Get("json") == name })
+		if i < 0 {
+			return nil
+		}
+		t = t.Field(i).Type
+	}
+	for t.Kind() == reflect.Slice {
+		t = t.Elem()
+	}
+	if !t.Implements(enumType) {
+		return nil
+	}
+	return reflect.Zero(t).Interface().(enumerated).Values()
 }

@@ -13,9 +13,9 @@ import (
 
 // used marks every part of the context that p can see. It reads Cedar's JSON form, in which an access is
 // {".": {left, attr}}, a test {"has": {left, attr}} and the context {"Var": "context"}. A context or a
-// part of it that stands for itself, as in a comparison, is seen whole. It errs on a name that the context
+// part of it that stands for itself, as in a comparison, is seen whole. Names of counters are added. It errs on a name that the context
 // can never have.
-func used(tree *usage.Tree, known *shape, p *cedar.Policy) error {
+func used(tree *usage.Tree, known *shape, counters map[string]bool, p *cedar.Policy) error {
 	data, err := p.MarshalJSON()
 	if err != nil {
 		return err
@@ -26,7 +26,7 @@ func used(tree *usage.Tree, known *shape, p *cedar.Policy) error {
 	if err := json.Unmarshal(data, &form); err != nil {
 		return fmt.Errorf("the policy's JSON form: %w", err)
 	}
-	v := visitor{tree: tree, known: known}
+	v := visitor{tree: tree, known: known, counters: counters}
 	for _, c := range form.Conditions {
 		v.visit(c)
 	}
@@ -36,7 +36,9 @@ func used(tree *usage.Tree, known *shape, p *cedar.Policy) error {
 type visitor struct {
 	tree  *usage.Tree
 	known *shape
-	err   error // the first name that does not exist
+
+	counters map[string]bool // names that are read of context.history.counters
+	err      error           // the first name that does not exist
 }
 
 func (v *visitor) visit(node any) {
@@ -48,6 +50,9 @@ func (v *visitor) visit(node any) {
 	case map[string]any:
 		if path, ok := chain(n); ok {
 			v.tree.Mark(path...)
+			if len(path) > 2 && path[0] == "history" && path[1] == "counters" {
+				v.counters[path[2]] = true
+			}
 			if err := v.known.check(path); err != nil && v.err == nil {
 				v.err = err
 			}

@@ -174,7 +174,7 @@ func (c *compilation) narrow(allowed map[string][]string, fact string, words []s
 	}
 	left := slices.DeleteFunc(slices.Clone(words), func(w string) bool { return !slices.Contains(old, w) })
 	if len(left) == 0 && len(old) > 0 {
-		c.notes = append(c.notes, note{e.Location, fmt.Sprintf("%s is one of %q by an earlier condition, so that this never holds", fact, old)})
+		c.notes = append(c.notes, note{e.Location, fmt.Sprintf("%s is one of %q by an earlier condition, so that this never holds", fact, old), true})
 	}
 	allowed[fact] = left
 }

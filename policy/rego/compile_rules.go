@@ -32,14 +32,15 @@ type compilation struct {
 
 // note is something that only who knows the types can see.
 type note struct {
-	at   *ast.Location
-	text string
+	at          *ast.Location
+	text        string
+	contradicts bool // an earlier condition
 }
 
 // compared notes a word that o can never be.
 func (c *compilation) compared(o *operand, w string) {
 	if o.words != nil && !slices.Contains(o.words, w) {
-		c.notes = append(c.notes, note{c.at, fmt.Sprintf("%q is none of %s", w, strings.Join(o.words, ", "))})
+		c.notes = append(c.notes, note{c.at, fmt.Sprintf("%q is none of %s", w, strings.Join(o.words, ", ")), false})
 	}
 }
 

@@ -32,6 +32,31 @@ type Finding struct {
 //
 // A finding is waived by a comment right above the rule in which it stands: "# lint: NAME: why".
 func (e *Evaluator) Lint() []Finding {
+	l := e.follow()
+	l.unused()
+	l.secrets()
+	l.logic()
+	for _, n := range e.notes {
+		l.rule = ""
+		if n.contradicts {
+			l.add("contradictory", true, n.at, n.text, "two rules, or a list of both words")
+			continue
+		}
+		l.add("impossible-value", true, n.at, n.text, "compare with a word of the list")
+	}
+	return l.sorted()
+}
+
+// Risks is the part of Lint that refuses a bundle: where a rule fails silently on data that is absent or of another
+// type, and the policy is weaker for it.
+func (e *Evaluator) Risks() []Finding {
+	l := e.follow()
+	l.found = slices.DeleteFunc(l.found, func(f Finding) bool { return f.Lint != "may-not-fire" && f.Lint != "cross-type" })
+	return l.sorted()
+}
+
+// follow looks at every rule that decides, and what it uses.
+func (e *Evaluator) follow() *linter {
 	l := &linter{e: e, done: map[string]bool{}, used: map[string]bool{}, told: map[string]bool{}}
 	for _, file := range sortedKeys(e.compiler.Modules) {
 		m := e.compiler.Modules[file]
@@ -49,12 +74,10 @@ func (e *Evaluator) Lint() []Finding {
 			l.body(r, r.Body, set != "allow")
 		}
 	}
-	l.unused()
-	l.secrets()
-	for _, n := range e.notes {
-		l.rule = ""
-		l.add("impossible-value", true, n.at, n.text, "compare with a word of the list")
-	}
+	return l
+}
+
+func (l *linter) sorted() []Finding {
 	slices.SortStableFunc(l.found, func(a, b Finding) int {
 		if c := strings.Compare(a.File, b.File); c != 0 {
 			return c
@@ -127,6 +150,7 @@ func (l *linter) body(r *ast.Rule, b ast.Body, weakens bool) {
 			continue
 		case []*ast.Term:
 			l.call(e, t, means, weakens == !e.Negated)
+			l.order(e, t, b, means, weakens == !e.Negated)
 			l.terms(r, e, t, weakens == !e.Negated)
 		case *ast.Term:
 			l.terms(r, e, []*ast.Term{t}, weakens == !e.Negated)
@@ -192,8 +216,8 @@ func meanings(r *ast.Rule) map[ast.Var]*ast.Term {
 	return out
 }
 
-// lastName is the name at the end of the reference that t stands for.
-func lastName(t *ast.Term, means map[ast.Var]*ast.Term) string {
+// meant is what t stands for.
+func meant(t *ast.Term, means map[ast.Var]*ast.Term) *ast.Term {
 	for range 4 {
 		v, ok := t.Value.(ast.Var)
 		if !ok || means[v] == nil {
@@ -201,7 +225,12 @@ func lastName(t *ast.Term, means map[ast.Var]*ast.Term) string {
 		}
 		t = means[v]
 	}
-	ref, ok := t.Value.(ast.Ref)
+	return t
+}
+
+// lastName is the name at the end of the reference that t stands for.
+func lastName(t *ast.Term, means map[ast.Var]*ast.Term) string {
+	ref, ok := meant(t, means).Value.(ast.Ref)
 	if !ok {
 		return ""
 	}
@@ -233,6 +262,26 @@ func (l *linter) call(e *ast.Expr, t []*ast.Term, means map[ast.Var]*ast.Term, w
 			l.add("path-form", true, e.Location, "a raw path may climb out of where it seems to be", "use resolved, inside and traversal of the path")
 		case ok && f == "resolved" && !strings.HasSuffix(string(prefix), "/"):
 			l.add("path-form", true, e.Location, fmt.Sprintf("a path such as %q begins with %q, too", string(prefix)+"-other/x", string(prefix)), "end the prefix with a slash, or use .inside")
+		}
+	}
+}
+
+// order finds comparisons that permit, and that a value of another type passes, too: in Rego every text is greater than
+// every number, and null is less.
+func (l *linter) order(e *ast.Expr, t []*ast.Term, b ast.Body, means map[ast.Var]*ast.Term, weakens bool) {
+	if weakens || len(t) < 3 || !slices.Contains([]string{"lt", "lte", "gt", "gte"}, t[0].String()) {
+		return
+	}
+	for _, operand := range t[1:3] {
+		ref, ok := meant(operand, means).Value.(ast.Ref)
+		if !ok || !slices.ContainsFunc(raw, func(r ast.Ref) bool { return ref.HasPrefix(r) }) {
+			continue
+		}
+		if !slices.ContainsFunc(b, func(e *ast.Expr) bool {
+			return e.IsCall() && !e.Negated && e.Operator().String() == "is_number" && meant(e.Operand(0), means).Equal(ast.NewTerm(ref))
+		}) {
+			l.add("cross-type", true, e.Location, fmt.Sprintf("%s may be a text or null, which compare with numbers, too, and here that permits", shown(ref)),
+				fmt.Sprintf("is_number(%s), before it is compared", shown(ref)))
 		}
 	}
 }
