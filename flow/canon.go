@@ -413,24 +413,27 @@ func plainURL(canon string) string {
 	return strings.TrimSuffix(strings.TrimPrefix(canon, "www."), "/")
 }
 
-// key is the fingerprint of a typed value in the form in which values are compared: account, card and
-// telephone numbers by their digits, hosts and URLs without what says nothing.
-func (f *Flow) key(kind, canon string) uint64 {
+// key is the fingerprint of a typed value in the form in which values are compared.
+func (f *Flow) key(kind, canon string) uint64 { return f.hash(compared(kind, canon)) }
+
+// compared is the form in which a typed value is compared: account, card and telephone numbers by their
+// digits, hosts and URLs without what says nothing.
+func compared(kind, canon string) (string, string) {
 	switch kind {
 	case "url", "host":
-		return f.hash("url", plainURL(canon))
+		return "url", plainURL(canon)
 	case "phone", "number":
 		if len(canon) >= 8 && strings.IndexByte(canon, '.') < 0 {
-			return f.hash("account", canon)
+			return "account", canon
 		}
 	case "iban":
-		return f.hash("account", strings.ToLower(canon))
+		return "account", strings.ToLower(canon)
 	case "id":
-		if d := strings.NewReplacer("-", "", " ", "").Replace(canon); len(d) >= 8 && strings.Trim(d, "0123456789") == "" {
-			return f.hash("account", d)
-		} else if len(d) >= 8 {
-			return f.hash("account", d)
+		if d := unspaced.Replace(canon); len(d) >= 8 {
+			return "account", d
 		}
 	}
-	return f.hash(kind, canon)
+	return kind, canon
 }
+
+var unspaced = strings.NewReplacer("-", "", " ", "")

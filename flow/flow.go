@@ -48,7 +48,10 @@ type Config struct {
 	// untrusted and internal.
 	Declared func(server, tool string) action.Labels
 	// TTL is how long labels come over into new sessions after they last mattered; 0 means 8 h.
-	TTL         time.Duration
+	TTL time.Duration
+	// StainTTL is how long a value that strangers named stays theirs once an action has written it
+	// somewhere; 0 means 30 days.
+	StainTTL    time.Duration
 	MaxSessions int // held in memory; 0 means 4,096
 	MaxSources  int // per session; 0 means 64
 	MaxIndex    int // hashes of untrusted values per session; 0 means 65,536
@@ -68,6 +71,8 @@ type Flow struct {
 	cfg  Config
 	seed maphash.Seed
 	own  tenantRecords
+	// stained holds *stains by tenant.
+	stained sync.Map
 
 	mu       sync.Mutex // guards below; never held across I/O
 	sessions map[string]*list.Element
@@ -82,6 +87,7 @@ func New(c Config) (*Flow, error) {
 		return nil, errors.New("flow: config fields Store and Fingerprint are required")
 	}
 	defaultTo(&c.TTL, 8*time.Hour)
+	defaultTo(&c.StainTTL, 30*24*time.Hour)
 	defaultTo(&c.MaxSessions, 4096)
 	defaultTo(&c.MaxSources, 64)
 	defaultTo(&c.MaxIndex, 1<<16)
@@ -193,6 +199,9 @@ func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
 		if was, err := action.Canonical(q.Context.Flow); err != nil || !bytes.Equal(is, was) {
 			return enforce.ErrStale
 		}
+	}
+	if err := f.stain(ctx, s, q); err != nil {
+		return err
 	}
 	return f.book(ctx, s, q)
 }

@@ -45,6 +45,7 @@ type session struct {
 	told      map[uint64]bool    // stems of words of texts that the request hands choices to
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
+	stains    *stains            // of the tenant
 }
 
 // forget drops everything that was kept of content.
@@ -106,9 +107,16 @@ func worse(a, b action.Tri) action.Tri {
 
 // acquire returns q's session, loaded and locked.
 func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
+	t, err := f.stainsOf(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	s, err := f.take(q)
-	if err != nil || s.loaded {
-		return s, err
+	if err != nil {
+		return nil, err
+	}
+	if s.stains = t; s.loaded {
+		return s, nil
 	}
 	if err := f.load(ctx, s, q); err != nil {
 		s.mu.Unlock()

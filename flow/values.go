@@ -80,6 +80,8 @@ func (a *asking) value(l leaf) {
 	}
 	if match != "" {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: s.toolName(m.tool), Match: match})
+	} else if a.isStained(kind, canon) {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: "an earlier write", Match: "exact"})
 	}
 	for _, d := range a.q.Context.Detect.Secrets {
 		if a.q.Phase == action.Before && d.Pointer == l.pointer {
@@ -191,6 +193,9 @@ func (a *asking) grade(kind, canon, text, role string, m mention, match string) 
 	h := f.key(kind, canon)
 	if s.mine[h] {
 		return GradeOwn
+	}
+	if a.isStained(kind, canon) {
+		return GradeTainted
 	}
 	g := s.recorded(a.shelves, h)
 	if kind == "path" { // a folder that a record or the request leads to holds what lies in it

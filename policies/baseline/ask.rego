@@ -57,6 +57,24 @@ ask contains {
 }
 
 ask contains {
+	"id": "unusual", "code": "unusual", "severity": "high",
+	"reason": "This is unusual for the agent, and changes something.",
+	"hint": "This is not what you usually do, so a person has to agree to it.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	unusual
+}
+
+# A profile that is still learning says nothing. 700 are some ten bits of surprise, added up with a half-life
+# of a quarter of an hour.
+unusual if {
+	input.context.monitor.state == "known"
+	input.context.monitor.risk_milli >= 700
+	not input.action.effect in {"read", "respond"}
+}
+
+ask contains {
 	"id": "effect.unknown", "code": "effect-unknown", "severity": "medium",
 	"reason": "Nobody has said what {tool} does.",
 	"hint": "This tool has not been reviewed yet, so a person has to approve the call.",

@@ -81,28 +81,26 @@ needs := {
 	},
 	"payee": {
 		"user": "asked", "own": "asked", "linked": "asked", "matched": "asked", "queried": "asked", "set": "asked",
-		"paid": "worded", "listed": "known", "tenant": "known", "named": "known", "chain": "known", "none": "known",
+		"paid": "known", "listed": "known", "tenant": "known", "named": "known", "chain": "known", "none": "known",
 	},
 	"bought": {
 		"user": "not unasked", "own": "not unasked", "linked": "not unasked", "matched": "not unasked",
-		"queried": "asked, unmentioned", "set": "asked, unmentioned", "paid": "asked, unmentioned", "listed": "asked, unmentioned",
-		"named": "delegated", "chain": "delegated", "none": "untainted",
+		"queried": "asked, unmentioned", "set": "asked, unmentioned", "chain": "delegated", "none": "untainted",
 	},
 	"written": {
 		"user": "nothing", "own": "nothing", "linked": "nothing", "matched": "nothing",
-		"queried": "not unasked, unmentioned", "set": "not unasked, unmentioned", "paid": "asked, unmentioned",
-		"listed": "asked, unmentioned", "tenant": "asked, unmentioned", "named": "delegated", "chain": "delegated", "none": "not unasked",
+		"queried": "not unasked, unmentioned", "set": "not unasked, unmentioned",
+		"listed": "asked, unmentioned, untainted", "tenant": "asked, unmentioned, untainted",
+		"named": "delegated", "chain": "delegated", "none": "not unasked, untainted",
 	},
 	"destroyed": {
-		"user": "asked", "own": "asked", "linked": "asked", "matched": "asked", "queried": "asked, unmentioned", "set": "all, unmentioned",
+		"user": "asked", "own": "asked", "linked": "asked", "matched": "asked", "set": "all, unmentioned",
 	},
 }
 
 met("nothing", _)
 
 met("asked", _) if asked_for
-
-met("worded", _) if input.context.flow.asked == "yes"
 
 met("not unasked", _) if not_unasked
 
@@ -115,15 +113,20 @@ met("known", v) if {
 	asked_for
 }
 
-met("known", v) if {
-	v.grade in {"none", "listed", "tenant", "paid"}
-	untainted
-	asked_for
-}
-
 met("asked, unmentioned", v) if {
 	v.mentioned == "no"
 	asked_for
+}
+
+met("asked, unmentioned, untainted", v) if {
+	v.mentioned == "no"
+	asked_for
+	untainted
+}
+
+met("not unasked, untainted", _) if {
+	not_unasked
+	untainted
 }
 
 met("not unasked, unmentioned", v) if {
