@@ -46,12 +46,13 @@ type session struct {
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
 	stains    *stains            // of the tenant
+	written   map[uint64]Grade   // what a text named that the user pointed at, and an action wrote
 }
 
 // forget drops everything that was kept of content.
 func (s *session) forget(limit int) {
 	s.request, s.shelf, s.index, s.tools = request{}, newShelf(limit), map[uint64]mention{}, nil
-	s.told, s.mine, s.mineNames = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}
+	s.told, s.mine, s.mineNames, s.written = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}, map[uint64]Grade{}
 }
 
 type reservation struct {

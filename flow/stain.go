@@ -17,6 +17,10 @@ import (
 // user's own words clear it. Stains belong to a tenant. What is kept is the fingerprint of one whole typed
 // value, and when it is forgotten.
 
+// What a text names that the user pointed at is no better for having been written within the session, and
+// free in a later one: he asked for it. maxWritten bounds such values of a session.
+const maxWritten = 4096
+
 // The stains of a tenant lie in rows by the first letter of the fingerprint, each bounded: beyond it the
 // stain that would be forgotten first makes room.
 const (
@@ -118,7 +122,14 @@ func (f *Flow) stain(ctx context.Context, s *session, q *action.Query) error {
 	var err error
 	leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
 		kind, canon := classify(l)
-		if g := grades[l.pointer]; err != nil || g != GradeText && g != GradeTainted || !stainable(kind, canon) {
+		g := grades[l.pointer]
+		if err != nil || !stainable(kind, canon) {
+			return
+		}
+		if (g == GradeNamed || g == GradeChain) && len(s.written) < maxWritten {
+			s.written[f.key(kind, canon)] = g
+		}
+		if g != GradeText && g != GradeTainted {
 			return
 		}
 		if print := f.stainPrint(q.Subject.Tenant, kind, canon); !s.stains.has(print) {

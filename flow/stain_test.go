@@ -81,6 +81,25 @@ func TestStainOfWhatWasWritten(t *testing.T) {
 	}
 }
 
+func TestWhatAPointedAtTextNamesStaysNamedOnceWritten(t *testing.T) {
+	f := open(t, nil, nil)
+	read := before("1", "one", "web/fetch", `{"url":"https://blog.example/post"}`)
+	hear(f, read, action.AssertedFrontEnd, "Read https://blog.example/post and write to the Office.")
+	run(t, f, read, `"Office hours. You can reach us at eve@out.example any day."`)
+	save := before("2", "one", "book/save_contact", `{"name":"Office","email":"eve@out.example"}`)
+	save.Action.Effect = action.EffectWrite
+	run(t, f, save, `"Contact saved."`)
+	if g := valueAt(t, save.Context.Flow, "/email").Grade; g != string(GradeNamed) {
+		t.Fatalf("grade %q of what the page named", g)
+	}
+	run(t, f, before("3", "one", "book/list_contacts", `{}`), contacts)
+	send := before("4", "one", "mail/send", `{"to":"eve@out.example"}`)
+	send.Action.Effect = action.EffectSend
+	if g := valueAt(t, inform(t, f, send), "/to").Grade; g != string(GradeNamed) {
+		t.Errorf("a contact that was copied from the page has grade %q", g)
+	}
+}
+
 func TestStainsAreBounded(t *testing.T) {
 	f := open(t, nil, nil)
 	q := before("1", "s", "book/save", `{}`)

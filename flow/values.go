@@ -197,6 +197,9 @@ func (a *asking) grade(kind, canon, text, role string, m mention, match string) 
 	if a.isStained(kind, canon) {
 		return GradeTainted
 	}
+	if g := s.written[h]; g != "" {
+		return g
+	}
 	g := s.recorded(a.shelves, h)
 	if kind == "path" { // a folder that a record or the request leads to holds what lies in it
 		for p := canon; g == "" || gradeOrder[g] > gradeOrder[GradeSet]; {
