@@ -13,12 +13,14 @@ import (
 //go:embed baseline/*.rego baseline/*.yaml baseline/*.md baseline/tests
 //go:embed cedar-example/*.cedar cedar-example/*.yaml cedar-example/*.md cedar-example/tests
 //go:embed egress/*.rego egress/*.yaml egress/*.md egress/tests
+//go:embed filesystem/*.rego filesystem/*.yaml filesystem/*.md filesystem/tests
+//go:embed shell/*.rego shell/*.yaml shell/*.md shell/tests
 //go:embed sql/*.rego sql/*.yaml sql/*.md sql/tests
 //go:embed appraisal/*.rego appraisal/*.yaml appraisal/*.md
 var packs embed.FS
 
 // Names lists the packs.
-func Names() []string { return []string{"baseline", "cedar-example", "egress", "sql"} }
+func Names() []string { return []string{"baseline", "cedar-example", "egress", "filesystem", "shell", "sql"} }
 
 // Documents lists the packs that decide on nothing: other parts evaluate their documents.
 func Documents() []string { return []string{"appraisal"} }

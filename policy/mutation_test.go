@@ -5,6 +5,7 @@ package policy
 import (
 	"context"
 	"io/fs"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -80,12 +81,72 @@ func TestDeletingAnyRuleFailsACase(t *testing.T) {
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
 			suites := suitesOf(t, pack)
-			passes := func(c *Compiled) bool {
-				r, err := c.run(context.Background(), suites)
-				return err == nil && r.Passed()
-			}
+			passes := func(c *Compiled) bool { return pass(t, c, suites) }
 			for _, s := range survivors(t, pack, func(string) []string { return []string{""} }, passes) {
 				t.Errorf("no case notices the loss of a rule in %s", s)
+			}
+		})
+	}
+}
+
+// pass reports whether every case gets its answer, and stops at the first that does not.
+func pass(t *testing.T, c *Compiled, suites []bundle.Suite) bool {
+	t.Helper()
+	for _, s := range suites {
+		under, err := c.under(s)
+		if err != nil {
+			return false
+		}
+		for _, k := range s.Cases {
+			r := Report{}
+			if err := under.try(context.Background(), &r, s.File, k, map[string]bool{}); err != nil {
+				t.Fatal(err)
+			}
+			if !r.Passed() {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// negated returns a block whose rule fires where block's own does not, nil for what has no condition.
+func negated(block string) []string {
+	if strings.HasPrefix(regoHeads.FindString(block), "permit") || strings.HasPrefix(regoHeads.FindString(block), "forbid") {
+		for a, b := range map[string]string{"\nwhen {": "\nunless {", "\nunless {": "\nwhen {"} {
+			if strings.Contains(block, a) {
+				return []string{strings.Replace(block, a, b, 1)}
+			}
+		}
+		return nil
+	}
+	m := regoRule.FindStringSubmatch(block)
+	if m == nil {
+		return nil
+	}
+	notes, head, args, body := m[1], m[2], m[3], m[4]
+	return []string{notes + head + args + " if not negated_rule" + args + "\n\nnegated_rule" + args + " if " + body}
+}
+
+var (
+	regoHeads = regexp.MustCompile(`(?m)^(permit|forbid)\b`)
+	regoRule  = regexp.MustCompile(`(?s)^((?:#[^\n]*\n)*)((?:[a-z]+ contains \{.*?\})|[a-z_]+)(\([a-z_, ]+\))? if (.*)$`)
+)
+
+func TestNegatingAnyRuleFailsACase(t *testing.T) {
+	for _, pack := range policies.Names() {
+		t.Run(pack, func(t *testing.T) {
+			suites := suitesOf(t, pack)
+			tried := 0
+			passes := func(c *Compiled) bool {
+				tried++
+				return pass(t, c, suites)
+			}
+			for _, s := range survivors(t, pack, negated, passes) {
+				t.Errorf("no case notices that a rule says the opposite in %s", s)
+			}
+			if tried < 5 {
+				t.Errorf("only %d rules were negated", tried)
 			}
 		})
 	}
