@@ -3,6 +3,8 @@ package sallyport.egress
 
 import rego.v2
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0055]}
 ask contains {
 	"id": "credential.supplied", "code": "credential-supplied", "severity": "high",
 	"reason": "The request carries a credential of the agent's own.",
@@ -13,6 +15,8 @@ ask contains {
 	not without_credentials
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0057, AML.T0086]}
 ask contains {
 	"id": "data.leaks", "code": "leaks", "severity": "high",
 	"reason": "What is sent to {tool} looks like data that should not leave.",
@@ -24,6 +28,8 @@ ask contains {
 	not plain_words
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0086]}
 ask contains {
 	"id": "data.unreadable", "code": "unreadable", "severity": "medium",
 	"reason": "What is sent cannot be read, and the host is not listed.",
@@ -36,6 +42,8 @@ ask contains {
 	not readable
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0057, AML.T0086]}
 ask contains {
 	"id": "data.confidential", "code": "confidential-outside", "severity": "high",
 	"reason": "The session may hold confidential data, and this reaches the outside.",
@@ -47,6 +55,8 @@ ask contains {
 	not unburdened
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0086]}
 ask contains {
 	"id": "host.drop", "code": "drop", "severity": "high",
 	"reason": "The host is a place where anybody leaves data for anybody, and is not listed.",
@@ -59,6 +69,8 @@ ask contains {
 }
 
 # A message to another agent that carries instructions to a model is an attack on it, whoever wrote it.
+# METADATA
+# custom: {owasp: [ASI01, ASI07], atlas: [AML.T0051]}
 ask contains {
 	"id": "instructions.sent", "code": "sends-instructions", "severity": "high",
 	"reason": "What is sent to {tool} carries instructions to a model.",
@@ -71,6 +83,8 @@ ask contains {
 	input.context.detect.injection_milli >= 500
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0101]}
 ask contains {
 	"id": "destroys", "code": "destroys", "severity": "high",
 	"reason": "{tool} deletes something.",
@@ -81,6 +95,8 @@ ask contains {
 	input.action.effect == "destroy"
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "method.unknown", "code": "method-unknown", "severity": "medium",
 	"reason": "Nobody has said what this method does.",
@@ -92,6 +108,8 @@ ask contains {
 }
 
 # An unknown score is 1000. The person who is asked sees the response; the agent does not.
+# METADATA
+# custom: {owasp: [ASI01, ASI06], atlas: [AML.T0051]}
 ask contains {
 	"id": "result.instructions", "code": "carries-instructions", "severity": "high",
 	"reason": "The response of {tool} carries instructions to the agent.",

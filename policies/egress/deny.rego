@@ -3,6 +3,8 @@ package sallyport.egress
 
 import rego.v2
 
+# METADATA
+# custom: {owasp: [ASI02, ASI03], atlas: [AML.T0053]}
 deny contains {
 	"id": "address.private", "code": "private-address", "severity": "high", "always": true,
 	"reason": "Reaches an address of this machine or of a private network.",
@@ -13,6 +15,8 @@ deny contains {
 	not public
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0055, AML.T0098]}
 deny contains {
 	"id": "address.metadata", "code": "metadata-address", "severity": "critical", "always": true,
 	"reason": "Reaches the metadata service of a cloud machine, which hands out credentials.",
@@ -23,6 +27,8 @@ deny contains {
 	u.host in {"169.254.169.254", "169.254.170.2", "fd00:ec2::254", "metadata.google.internal", "100.100.100.200", "168.63.129.16"}
 }
 
+# METADATA
+# custom: {owasp: [ASI02, ASI03], atlas: [AML.T0055, AML.T0086]}
 deny contains {
 	"id": "secret.outside", "code": "secret-outside", "severity": "critical", "always": true,
 	"reason": "The request holds a secret, and it reaches the outside.",
@@ -33,6 +39,8 @@ deny contains {
 	count(input.context.detect.secrets) > 0
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0057, AML.T0086]}
 deny contains {
 	"id": "flow.secret", "code": "secret-outside", "severity": "critical", "always": true,
 	"reason": "The request holds secret data, or its session has read some, and it reaches the outside.",
@@ -50,6 +58,8 @@ secret if {
 	v.secrecy == "secret"
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0053]}
 deny contains {
 	"id": "rights.missing", "code": "user-may-not", "severity": "high",
 	"reason": "The user could not do this himself.",
@@ -66,6 +76,8 @@ permitted if {
 	input.subject.identity.rights.state == "unknown"
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0086]}
 quarantine contains {
 	"id": "canary.leaves", "code": "canary", "severity": "critical", "always": true,
 	"reason": "The request holds a planted canary: something makes the agent carry data out.",
@@ -75,6 +87,8 @@ quarantine contains {
 	input.context.detect.canary == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0057]}
 deny contains {
 	"id": "canary.result", "code": "canary", "severity": "critical", "always": true,
 	"reason": "The response holds a planted canary.",

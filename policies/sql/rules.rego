@@ -23,6 +23,8 @@ allow contains {"id": "release", "code": "release", "reason": "The result may go
 	input.context.result.kind != "none"
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "write.ask", "code": "writes-asked", "severity": "high",
 	"reason": "Changes rows of a database where changes need a person.",
@@ -44,6 +46,8 @@ allow contains {"id": "write.asked", "code": "writes-asked", "reason": "A person
 	only_rows
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053, AML.T0101]}
 deny contains {
 	"id": "write.never", "code": "writes", "severity": "high", "always": true,
 	"reason": "{tool}: a statement may change something here, or was not understood, and nothing may be changed here.",
@@ -55,6 +59,8 @@ deny contains {
 	not changeable
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0085]}
 deny contains {
 	"id": "database.unlisted", "code": "database-unlisted", "severity": "medium",
 	"reason": "{server} stands on no list of databases.",
@@ -66,6 +72,8 @@ deny contains {
 	not asks
 }
 
+# METADATA
+# custom: {owasp: [ASI02, ASI05], atlas: [AML.T0053, AML.T0101]}
 deny contains {
 	"id": "more.than.rows", "code": "more-than-rows", "severity": "high", "always": true,
 	"reason": "{tool}: a statement does more than change rows, or was not understood.",
@@ -77,6 +85,8 @@ deny contains {
 	not only_reads
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0085]}
 deny contains {
 	"id": "table.hidden", "code": "hidden-table", "severity": "high", "always": true,
 	"reason": "{tool}: a statement names a table that is out of bounds.",
@@ -86,6 +96,8 @@ deny contains {
 	names_hidden
 }
 
+# METADATA
+# custom: {owasp: [ASI04], atlas: [AML.T0110]}
 deny contains {
 	"id": "definition.changed", "code": "definition-changed", "severity": "high",
 	"reason": "The definition of {tool} is not the one that was pinned.",
@@ -95,6 +107,8 @@ deny contains {
 	input.resource.definition.state == "changed"
 }
 
+# METADATA
+# custom: {owasp: [ASI02, ASI03], atlas: [AML.T0055, AML.T0086]}
 deny contains {
 	"id": "secret.outside", "code": "secret-outside", "severity": "critical", "always": true,
 	"reason": "A statement or a parameter holds a secret, and the database is outside.",
@@ -106,6 +120,8 @@ deny contains {
 	count(input.context.detect.secrets) > 0
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0086]}
 deny contains {
 	"id": "unscanned", "code": "not-scanned", "severity": "high",
 	"reason": "The statement was not scanned for secrets, and the database is outside.",
@@ -116,6 +132,8 @@ deny contains {
 	input.context.detect.state != "known"
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0086]}
 quarantine contains {
 	"id": "canary", "code": "canary", "severity": "critical", "always": true,
 	"reason": "A statement holds a planted canary.",
@@ -124,6 +142,8 @@ quarantine contains {
 	input.context.detect.canary == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0055]}
 oblige contains {"id": "redact-secrets", "type": "redact", "params": {"kind": "secret"}} if {
 	input.phase == "after"
 	database
@@ -131,6 +151,8 @@ oblige contains {"id": "redact-secrets", "type": "redact", "params": {"kind": "s
 }
 
 # Rows are what many people wrote.
+# METADATA
+# custom: {owasp: [ASI01, ASI06], atlas: [AML.T0051]}
 oblige contains {"id": "label-untrusted", "type": "label", "params": {"untrusted": "yes"}} if {
 	input.phase == "after"
 	database

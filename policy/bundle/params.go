@@ -51,6 +51,7 @@ type Params struct {
 	Currencies         []string `yaml:"currencies" json:"currencies"`                     // ISO 4217, that may be paid in
 	AmountUnaskedMinor int64    `yaml:"amount_unasked_minor" json:"amount_unasked_minor"` // in hundredths, that passes to a listed payee
 	AmountMaxMinor     int64    `yaml:"amount_max_minor" json:"amount_max_minor"`         // in hundredths, of one payment
+	AmountTwoMinor     int64    `yaml:"amount_two_minor" json:"amount_two_minor"`         // in hundredths, from which two people must agree
 	SpendDayMaxMinor   int64    `yaml:"spend_day_max_minor" json:"spend_day_max_minor"`   // in hundredths, of one agent in a day
 
 	Agents          []string `yaml:"agents" json:"agents"`                     // that may stand in a chain of delegation
@@ -126,7 +127,7 @@ func (p *Params) checkWords() error {
 		}
 	}
 	for what, n := range map[string]int64{"files_changed_max": p.FilesChangedMax, "recipients_max": p.RecipientsMax, "amount_unasked_minor": p.AmountUnaskedMinor,
-		"amount_max_minor": p.AmountMaxMinor, "spend_day_max_minor": p.SpendDayMaxMinor, "delegation_depth": p.DelegationDepth} {
+		"amount_max_minor": p.AmountMaxMinor, "amount_two_minor": p.AmountTwoMinor, "spend_day_max_minor": p.SpendDayMaxMinor, "delegation_depth": p.DelegationDepth} {
 		if n < 0 || n >= action.MaxNumber {
 			return fmt.Errorf("%s: %d is negative or too large", what, n)
 		}
