@@ -77,7 +77,8 @@ func (s *Sallyport) openMonitor() (err error) {
 		}
 		counters = append(counters, n)
 	}
-	if s.Monitor, err = monitor.NewCounters(monitor.Config{Counters: counters}); err != nil {
+	key := sha256.Sum256([]byte(s.Ledger.Fingerprint("monitor.key")))
+	if s.Monitor, err = monitor.NewCounters(monitor.Config{Counters: counters, Key: key[:16]}); err != nil {
 		return err
 	}
 	rules, err := monitor.DefaultRules()
@@ -92,7 +93,6 @@ func (s *Sallyport) openMonitor() (err error) {
 		return err
 	}
 	s.Alarms = monitor.NewAlarms(monitor.AlarmsConfig{Group: c.Group})
-	key := sha256.Sum256([]byte(s.Ledger.Fingerprint("monitor.key")))
 	s.Profiles, err = monitor.NewProfiles(monitor.ProfilesConfig{Key: key[:16], Rules: rules, AlarmsPerDay: c.AlarmsPerDay, Alarm: s.Alarms.Raise})
 	if err != nil {
 		return err
@@ -215,7 +215,7 @@ func (s *Sallyport) calledWrong(a monitor.Alert, ms int64, fresh bool) {
 
 // monitorJobs are what the monitor does in the background.
 func (s *Sallyport) monitorJobs() []func(context.Context) error {
-	jobs := []func(context.Context) error{s.snapshots, func(ctx context.Context) error {
+	jobs := []func(context.Context) error{s.snapshots, s.keepPast, func(ctx context.Context) error {
 		return s.Alarms.Run(ctx, s.Ledger.Now, func(ctx context.Context, a monitor.Alert) error {
 			r, err := a.Record()
 			if err == nil {

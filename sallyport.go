@@ -64,6 +64,8 @@ type Sallyport struct {
 	lock    *os.File
 	closers []func() error
 	alarms  chan string // from the policy; recorded by Run
+	resumed keptPast    // that this start went on from
+	ending  keptPast    // begun by Run at its end, for Close to finish
 	outlets []*monitor.Outlet
 
 	exporters []*export.Exporter
@@ -154,7 +156,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Enforcer, err = enforce.New(enforce.Config{
 				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
-				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.Ledger.History, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
+				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 			})
 			return err
 		},
@@ -223,6 +225,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 // Close releases the columns in reverse order and gives the data directory up.
 func (s *Sallyport) Close() error {
 	var errs []error
+	s.keepEnding()
 	for i := len(s.closers) - 1; i >= 0; i-- {
 		errs = append(errs, s.closers[i]())
 	}

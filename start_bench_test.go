@@ -6,6 +6,8 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -102,16 +104,30 @@ func renamed(t testing.TB, m *action.Record, i int) *action.Record {
 // BenchmarkStart reports how long a start takes, and what memory it holds, beside a log of -start-records.
 func BenchmarkStart(b *testing.B) {
 	h := open(b, nil)
-	h.grow(*startRecords)
-	h.stop()
-	for b.Loop() {
-		h.start()
-		b.StopTimer()
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		b.ReportMetric(float64(m.HeapAlloc)/1e6, "heap-MB")
-		h.stop()
-		b.StartTimer()
+	h.ranAndStopped(func() { h.grow(*startRecords) })
+	for _, c := range []struct {
+		name string
+		harm func() error
+	}{
+		{"snapshots=kept", func() error { return nil }},
+		{"snapshots=none", func() error { return os.RemoveAll(filepath.Join(h.cfg.Data, "snapshots")) }},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			for b.Loop() {
+				b.StopTimer()
+				if err := c.harm(); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				h.start()
+				b.StopTimer()
+				var m runtime.MemStats
+				runtime.GC()
+				runtime.ReadMemStats(&m)
+				b.ReportMetric(float64(m.HeapAlloc)/1e6, "heap-MB")
+				h.stop()
+				b.StartTimer()
+			}
+		})
 	}
 }

@@ -140,39 +140,6 @@ func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) e
 	return s.Ledger.Select(ctx, 0, shelves, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
 }
 
-// restore feeds the past to what keeps counts, profiles and labels, then lets enforce close what a crash
-// left open.
-func (s *Sallyport) restore(ctx context.Context) error {
-	open := map[string]*action.Query{}
-	since := s.Ledger.Now().AddDate(0, -1, -1).UnixMilli() // the longest window of a counter is a month
-	learnt := s.loadProfiles()
-	if err := s.Ledger.Select(ctx, 0, []string{string(action.KindContext)}, s.records.restore); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	err := s.Ledger.Records(ctx, func(e ledger.Entry) error {
-		l := e.Leaf
-		if recent := l.TimeMs >= since; recent || e.Index >= learnt {
-			return s.restoreEntry(ctx, e, open, recent, e.Index >= learnt)
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	s.Monitor.Ready()
-	s.Profiles.Ready()
-	s.Alarms.Ready()
-	if err := s.Enforcer.Restore(ctx); err != nil {
-		return fmt.Errorf("restore: %w", err)
-	}
-	for _, q := range open { // enforce has made them unknown
-		s.Monitor.Settle(ctx, q, action.StatusUnknown)
-		s.Profiles.Settle(ctx, q, action.StatusUnknown)
-		s.Flow.Settle(ctx, q, action.StatusUnknown)
-	}
-	return nil
-}
-
 // restoreEntry feeds one record. Counters and labels want what is recent, profiles what is new to them.
 func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[string]*action.Query, recent, fresh bool) error {
 	l := e.Leaf

@@ -182,7 +182,8 @@ func (e *Enforcer) stop(ctx context.Context, x *entry, sess *sessionState) (acti
 		return action.Deny, err
 	}
 	sess.seq++
-	x.status, x.receipt, x.recorded = r.Status, rec, x.binding
+	x.status, x.recorded = r.Status, x.binding
+	x.recordedAt(rec)
 	x.round++
 	if v == action.Quarantine {
 		e.cfg.Quarantine(ctx, &x.att.Subject, x.att.Session, x.decision.Deciding())
@@ -218,7 +219,8 @@ func (e *Enforcer) intend(ctx context.Context, x *entry, sess *sessionState, gra
 		return action.Deny, err
 	}
 	sess.seq++
-	x.status, x.receipt, x.deadline = action.StatusIntended, rec, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
+	x.status, x.deadline = action.StatusIntended, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
+	x.recordedAt(rec)
 	e.unwait(x)
 	e.notify(x.judgement.query, &x.decision)
 	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {

@@ -31,6 +31,7 @@ func (e *Enforcer) Restore(ctx context.Context) error {
 			x = &entry{id: r.Action, restored: true, args: r.Binding, call: r.Call, att: Attempt{Session: r.Session}}
 			x.att.Subject.Tenant, x.att.Subject.Channel.Door = r.Tenant, r.Door
 			x.decision.Verdict = action.Deny
+			x.first.Store(index + 1)
 			byID[r.Action] = x
 			order = append(order, r.Action)
 		}
@@ -55,6 +56,19 @@ func (e *Enforcer) Restore(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// Oldest returns the index from which History must tell for Restore to know again what is known now, or
+// size if nothing is. Records that are being appended meanwhile are not considered.
+func (e *Enforcer) Oldest(size uint64) uint64 {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for _, x := range e.entries {
+		if n := x.first.Load(); n > 0 {
+			size = min(size, n-1)
+		}
+	}
+	return size
 }
 
 // replay moves x along its life by one record.

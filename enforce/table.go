@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -38,6 +39,7 @@ type entry struct {
 	grant      action.Approval
 	reserved   []Reserver
 	receipt    action.Receipt
+	first      atomic.Uint64 // index of x's first record and one; 0: none yet
 	intended   bool
 	executing  bool
 	executor   string // who was told allow, if he said who he is
@@ -53,6 +55,14 @@ type entry struct {
 	size       int64  // as it is booked
 	loads      string // agent on whom it is booked
 	restored   bool   // rebuilt from the log: att lacks what only the payload holds
+}
+
+// recordedAt notes the receipt of an ask, refusal or intent.
+func (x *entry) recordedAt(r action.Receipt) {
+	x.receipt = r
+	if r.Leaf != "" { // a refusal whose record failed has none
+		x.first.CompareAndSwap(0, r.Index+1)
+	}
 }
 
 // take makes j the judgement of x.

@@ -262,6 +262,25 @@ func (f *Flow) Settle(ctx context.Context, q *action.Query, st action.Status) {
 	_ = f.save(ctx, s, q) // s stays unsaved
 }
 
+// Saved reports whether the store holds the labels of every session. A session that is being worked on
+// counts as saved.
+func (f *Flow) Saved() bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, e := range f.sessions {
+		s := e.Value.(*session)
+		if !s.mu.TryLock() {
+			continue
+		}
+		lost := s.loaded && s.saved == nil
+		s.mu.Unlock()
+		if lost {
+			return false
+		}
+	}
+	return true
+}
+
 // Hear takes text that a door adds to a session; it fits enforce.Config.Hear. Only the user's request
 // counts, and only from somebody whom the model cannot reach; anything else raises no trust and is
 // dropped here.

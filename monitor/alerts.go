@@ -236,6 +236,16 @@ func (m *Alarms) Stats() AlarmStats {
 	return s
 }
 
+// Since returns the time, unix ms, of the oldest alert that is not in the ledger yet, or now if there is none.
+func (m *Alarms) Since(now int64) int64 {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for i := range m.queue {
+		now = min(now, m.queue[i].TimeMs)
+	}
+	return now
+}
+
 // Run records alerts with record until ctx ends. What cannot be recorded is tried again.
 func (m *Alarms) Run(ctx context.Context, now func() time.Time, record func(context.Context, Alert) error) error {
 	tick := time.NewTicker(10 * time.Second)

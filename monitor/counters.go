@@ -13,8 +13,9 @@ package monitor
 
 import (
 	"context"
+	"crypto/rand"
+	"errors"
 	"fmt"
-	"hash/maphash"
 	"math"
 	"slices"
 	"strings"
@@ -99,6 +100,7 @@ type Config struct {
 	MaxKeys     int       // counters x keys that are remembered; 0 means 65,536
 	MaxReserved int       // actions that may be open at once; 0 means 65,536
 	Fresh       bool      // there is no past: counters are known from the start, as after Ready
+	Key         []byte    // 16 secret bytes that stay the same, without which snapshots are of no use; nil means random ones
 }
 
 // Counters is the Reserver that states action.History. All methods are safe for concurrent use and do no
@@ -108,13 +110,15 @@ type Counters struct {
 	currencies map[string]bool
 	maxKeys    int
 	maxOpen    int
-	seed       maphash.Seed
+	hash       hashKey
+	digest     uint64 // of the declarations
 
 	mu     sync.Mutex // guards below
 	ready  bool
 	latest int64 // highest time seen, unix ms
 	cells  cells
 	open   map[string][]booking // by action id
+	ended  *endings             // nil unless a snapshot is under way, or has been loaded and the past is being fed in
 }
 
 // booking is what one action added to one cell.
@@ -139,7 +143,15 @@ func NewCounters(c Config) (*Counters, error) {
 		c.MaxReserved = 1 << 16
 	}
 	m := &Counters{counters: slices.Clone(c.Counters), currencies: map[string]bool{}, maxKeys: c.MaxKeys,
-		maxOpen: c.MaxReserved, seed: maphash.MakeSeed(), ready: c.Fresh, open: map[string][]booking{}}
+		maxOpen: c.MaxReserved, ready: c.Fresh, open: map[string][]booking{}}
+	if c.Key == nil {
+		c.Key = make([]byte, 16)
+		_, _ = rand.Read(c.Key) // it never fails
+	}
+	if len(c.Key) != 16 {
+		return nil, errors.New("monitor: config field Key must hold 16 bytes")
+	}
+	m.hash = keyFrom(c.Key)
 	slices.SortFunc(m.counters, func(a, b Counter) int { return strings.Compare(a.Name, b.Name) })
 	for i := range m.counters {
 		if err := m.counters[i].check(); err != nil {
@@ -153,6 +165,7 @@ func NewCounters(c Config) (*Counters, error) {
 		}
 	}
 	m.cells.init(c.MaxKeys)
+	m.digest = m.hash.text(fmt.Sprintf("%+v %d", m.counters, steps))
 	return m, nil
 }
 
@@ -254,13 +267,7 @@ func scale(a action.Amount, exponent int) (int64, bool) {
 
 // key is the keyed hash under which q, on behalf of who, counts in counter i.
 func (m *Counters) key(i int, q *action.Query, who string) uint64 {
-	var h maphash.Hash
-	h.SetSeed(m.seed)
-	for _, s := range []string{m.counters[i].Name, q.Subject.Tenant, who} {
-		maphash.WriteComparable(&h, len(s))
-		h.WriteString(s)
-	}
-	return h.Sum64()
+	return m.hash.text(m.counters[i].Name, q.Subject.Tenant, who)
 }
 
 // keys are the hashes under which q counts in counter i, each once.
@@ -303,7 +310,7 @@ func (c *Counter) who(q *action.Query) string {
 func (m *Counters) Ready() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.ready = true
+	m.ready, m.ended = true, nil
 }
 
 // Inform states every counter for q's keys: what was counted and what other open actions have reserved.
@@ -370,6 +377,9 @@ func (m *Counters) Restore(_ context.Context, q *action.Query) error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.latest = max(m.latest, q.Context.Time.UnixMilli)
+	if !m.ready && m.ended.has(q.ID, endSettled) {
+		return nil // the snapshot has it, and its end
+	}
 	return m.book(q)
 }
 
@@ -422,6 +432,7 @@ func (m *Counters) Settle(_ context.Context, q *action.Query, s action.Status) {
 		return
 	}
 	delete(m.open, q.ID)
+	m.ended.note(q.ID, endSettled)
 	switch s {
 	case action.StatusDone, action.StatusUnknown, action.StatusReleased, action.StatusWithheld, action.StatusHeld:
 	case action.StatusFailed:
@@ -440,6 +451,10 @@ func (m *Counters) Denied(q *action.Query) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.latest = max(m.latest, q.Context.Time.UnixMilli)
+	if !m.ready && m.ended.has(q.ID, endDenied) {
+		return
+	}
+	m.ended.note(q.ID, endDenied)
 	for i := range m.counters {
 		if c := &m.counters[i]; c.What == "denied" && c.counts(q.Action.Effect) {
 			for _, key := range m.keys(i, q) {
