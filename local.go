@@ -32,6 +32,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "GET /v1/local/ledger", Scopes: viewer, Serve: s.ledgerStatus},
 		{Pattern: "GET /v1/local/ledger/proof/{index}", Scopes: auditor, Serve: s.ledgerProof},
 		{Pattern: "GET /v1/local/ledger/export", Scopes: auditor, Wait: -1, Serve: s.ledgerExport},
+		{Pattern: "POST /v1/local/ledger/evidence", Scopes: auditor, Wait: -1, Serve: s.ledgerEvidence},
 		{Pattern: "POST /v1/local/ledger/erase", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerErase},
 		{Pattern: "GET /v1/local/ledger/entries/{index}", Scopes: auditor, Serve: s.ledgerEntry},
 		{Pattern: "POST /v1/local/ledger/entries/{index}/disclose", Scopes: auditor, Serve: s.ledgerDisclose},

@@ -114,14 +114,17 @@ const bundleFormat = "sallyport bundle 1\n"
 // ExportOptions say what goes into a bundle besides the leaves.
 type ExportOptions struct {
 	// Open chooses the parts that are disclosed; nil discloses none. Erased parts are left out.
-	Open  func(index uint64, l *Leaf, part action.PartName) bool
-	Actor string // who discloses; required with Open, and recorded before anything is opened
+	Open    func(index uint64, l *Leaf, part action.PartName) bool
+	Actor   string // who discloses; required with Open, and recorded before anything is opened
+	Purpose string // why; sealed with the access record
 }
 
 // Export writes the whole log up to its newest checkpoint as one file that Verify accepts.
 func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error {
+	recorded := uint64(0) // entries whose opened parts are on record
 	if opt.Open != nil {
-		if err := l.recordExport(ctx, opt.Actor); err != nil {
+		var err error
+		if recorded, err = l.recordExport(ctx, opt); err != nil {
 			return err
 		}
 	}
@@ -161,7 +164,7 @@ func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error 
 		}
 		bundle = appendBundle(bundle, e.Raw)
 		for _, ref := range e.Leaf.Parts {
-			if opt.Open != nil && opt.Open(i, e.Leaf, ref.Name) {
+			if i < recorded && opt.Open(i, e.Leaf, ref.Name) {
 				parts = append(parts, func() error { return l.exportPart(put, e, ref.Name) })
 			}
 		}
@@ -184,17 +187,69 @@ func (l *Log) Export(ctx context.Context, w io.Writer, opt ExportOptions) error 
 	return nil
 }
 
-// recordExport puts on record who is about to open parts of the whole log.
-func (l *Log) recordExport(ctx context.Context, actor string) error {
-	if actor == "" {
-		return errors.New("ledger: export: disclosing parts needs an actor")
+// recordExport puts on record which parts of the first size entries are about to be opened.
+func (l *Log) recordExport(ctx context.Context, opt ExportOptions) (size uint64, err error) {
+	if opt.Actor == "" {
+		return 0, errors.New("ledger: export: disclosing parts needs an actor")
 	}
-	_, err := l.Append(ctx, &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: actor,
-		Subject: "export/" + strconv.FormatUint(l.Checkpoint().Size, 10), Status: action.StatusDone})
+	var parts []PartAt
+	err = l.Records(ctx, func(e Entry) error {
+		size = e.Index + 1
+		for _, ref := range e.Leaf.Parts {
+			if opt.Open(e.Index, e.Leaf, ref.Name) {
+				parts = append(parts, PartAt{e.Index, ref.Name})
+			}
+		}
+		return nil
+	})
+	if err != nil || len(parts) == 0 {
+		return size, err
+	}
+	_, err = l.Opened(ctx, Access{Actor: opt.Actor, Subject: "export/" + strconv.FormatUint(size, 10), Purpose: opt.Purpose, Parts: parts})
+	return size, err
+}
+
+// Leaves calls fn with every leaf of a bundle, in order. It proves nothing: Verify does, of the same file.
+func Leaves(file string, fn func(index uint64, l *Leaf) error) error {
+	f, err := os.Open(file)
 	if err != nil {
-		return fmt.Errorf("ledger: export: not recorded, not opened: %w", err)
+		return fmt.Errorf("ledger: bundle: %w", err)
 	}
-	return nil
+	defer f.Close()
+	r := tar.NewReader(f)
+	for index := uint64(0); ; {
+		h, err := r.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return fmt.Errorf("ledger: bundle: %w", err)
+		}
+		if !strings.HasPrefix(h.Name, "tile/") {
+			continue
+		}
+		if h.Size > tileWidth*(2+MaxLeafBytes) {
+			return fmt.Errorf("%w: bundle member of %d bytes", ErrCorrupt, h.Size)
+		}
+		b, err := io.ReadAll(r)
+		if err != nil {
+			return fmt.Errorf("ledger: bundle: %w", err)
+		}
+		leaves, err := parseBundle(b)
+		if err != nil {
+			return fmt.Errorf("ledger: bundle: %w", err)
+		}
+		for _, raw := range leaves {
+			l, err := DecodeLeaf(raw)
+			if err != nil {
+				return err
+			}
+			if err := fn(index, l); err != nil {
+				return err
+			}
+			index++
+		}
+	}
 }
 
 func (l *Log) exportPart(put func(string, []byte) error, e Entry, part action.PartName) error {

@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -33,20 +32,25 @@ func (a *app) verifyCommand() *cobra.Command {
 	var old, witnesses []string
 	var quorum int
 	cmd := &cobra.Command{
-		Use: "verify [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.NoArgs,
+		Use: "verify [PACKAGE] [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.MaximumNArgs(1),
 		Short: "Prove that nothing was removed or rewritten; needs no owner",
 		Long: `Verify a log offline: signatures, the Merkle tree, each session's chain, the commitments of the
-payloads at hand. The log is the data directory, a URL of tiles, or an exported bundle. Give the log's key
+payloads at hand. The log is the data directory, a URL of tiles, an exported bundle, or a package of evidence,
+whose report is derived again from the log in it. Give the log's key
 with --key and checkpoints that you kept with --old: a key that comes with the log proves only that it is
 whole. Give the keys of witnesses with --witness: without them whoever holds the log's key can rewrite all
 of it. Exit code 5 if anything does not hold.`,
 		Example: `  sallyport ledger verify
-  sallyport ledger verify --bundle evidence.tar --key "sallyport.example/log+..."
+  sallyport ledger verify --bundle log.tar --key "sallyport.example/log+..."
+  sallyport ledger verify evidence.tar --key "..."
   sallyport ledger verify --url https://log.example/log/ --key "..." --old checkpoint-of-may`,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := a.load()
 			if err != nil {
 				return err
+			}
+			if len(args) == 1 && (remote != "" || bundle != "") {
+				return usage("verify: a package goes with no --url and no --bundle")
 			}
 			src := ledger.Source{Dir: cfg.Data}
 			switch {
@@ -67,6 +71,9 @@ of it. Exit code 5 if anything does not hold.`,
 					return err
 				}
 				opt.Old = append(opt.Old, b)
+			}
+			if len(args) == 1 {
+				return a.verifyPackage(cmd.Context(), args[0], opt)
 			}
 			return a.verify(cmd.Context(), src, opt)
 		},
@@ -194,44 +201,6 @@ func (a *app) records(cmd *cobra.Command, query url.Values, most int) error {
 			a.step(w, steps[i])
 		}
 	})
-}
-
-func (a *app) exportCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "export FILE", Short: "A bundle that verifies offline; payloads stay sealed", Args: cobra.ExactArgs(1),
-		Example: "  sallyport ledger export evidence.tar\n  sallyport ledger verify --bundle evidence.tar",
-		RunE: func(cmd *cobra.Command, args []string) (err error) {
-			c, err := a.owner(cmd.Context(), false)
-			if err != nil {
-				return err
-			}
-			r, err := http.NewRequestWithContext(cmd.Context(), http.MethodGet, "http://localhost/people/v1/local/ledger/export", nil)
-			if err != nil {
-				return err
-			}
-			resp, err := c.http.Do(r)
-			if err != nil {
-				return err
-			}
-			defer func() { err = errors.Join(err, resp.Body.Close()) }()
-			if resp.StatusCode != http.StatusOK {
-				return fmt.Errorf("export: status %d", resp.StatusCode)
-			}
-			f, err := os.CreateTemp(filepath.Dir(args[0]), ".export-*")
-			if err != nil {
-				return err
-			}
-			defer func() { _ = os.Remove(f.Name()) }()
-			n, err := io.Copy(f, resp.Body)
-			if err = errors.Join(err, f.Close()); err != nil {
-				return fmt.Errorf("export: %w", err)
-			}
-			if err := os.Rename(f.Name(), args[0]); err != nil {
-				return err
-			}
-			return a.print(map[string]any{"file": args[0], "bytes": n}, func(w io.Writer) { fmt.Fprintf(w, "%s, %d bytes\n", args[0], n) })
-		},
-	}
 }
 
 func (a *app) rebuildCommand() *cobra.Command {
