@@ -72,16 +72,33 @@ func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gatewa
 	if err != nil {
 		return gateway.Refuse(gateway.CodeInvalid, "new: %v", err)
 	}
+	out, err := s.compare(reading(r.Context(), c, "policy-diff"), before, after, body.SinceMs, 0)
+	if err != nil {
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, out)
+}
+
+// errEnough ends a comparison that has seen as many decisions as it was to.
+var errEnough = errors.New("enough")
+
+// compare decides recorded inputs under two bundles: those of a time on, or the latest most of them; 0 is all,
+// which fails if they are more than index.MaxReplay.
+func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled, since int64, most int) (PolicyDiff, error) {
 	out := PolicyDiff{Old: before.Bundle(), New: after.Bundle()}
 	groups := map[PolicyChange]*PolicyChange{}
-	out.Unread, err = s.recorded(reading(r.Context(), c, "policy-diff"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+	var err error
+	out.Unread, err = s.recorded(ctx, since, func(step *index.Step, q *action.Query, d action.Decision) error {
+		if most > 0 && out.Decisions+out.Failed+out.Elsewhere >= most {
+			return errEnough
+		}
 		if s.policyFor(q) != s.Policy {
 			out.Elsewhere++
 			return nil
 		}
-		a, errA := before.Redecide(r.Context(), q)
-		b, errB := after.Redecide(r.Context(), q)
-		if err := r.Context().Err(); err != nil {
+		a, errA := before.Redecide(ctx, q)
+		b, errB := after.Redecide(ctx, q)
+		if err := ctx.Err(); err != nil {
 			return err
 		}
 		if errA != nil || errB != nil {
@@ -103,8 +120,11 @@ func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gatewa
 		groups[key].N++
 		return nil
 	})
+	if errors.Is(err, errEnough) {
+		out.Unread, err = map[index.Answer]int{}, nil
+	}
 	if err != nil {
-		return err
+		return out, err
 	}
 	out.Groups = []PolicyChange{}
 	for _, g := range groups {
@@ -115,7 +135,7 @@ func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gatewa
 	})
 	out.Omitted = max(len(out.Groups)-maxGroups, 0)
 	out.Groups = out.Groups[:min(len(out.Groups), maxGroups)]
-	return gateway.WriteJSON(w, http.StatusOK, out)
+	return out, nil
 }
 
 // bundleNamed loads the embedded baseline or the bundle of a folder.

@@ -178,7 +178,7 @@ func (s *Sallyport) policyFor(q *action.Query) *policy.PDP {
 }
 
 // redecide answers a recorded query under what is in force for it now.
-func (s *Sallyport) redecide(ctx context.Context, q *action.Query) (action.Decision, error) {
+func (s *Sallyport) redecide(ctx context.Context, q *action.Query, _ action.Bundle) (action.Decision, error) {
 	return s.policyFor(q).Active().Redecide(ctx, q)
 }
 

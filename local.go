@@ -46,12 +46,13 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 // ReplayAnswer is a session decided again.
 type ReplayAnswer struct {
 	Session string               `json:"session"`
-	Bundle  action.Bundle        `json:"bundle"` // that decided again
+	Bundle  action.Bundle        `json:"bundle"` // that decided again; empty if each decision has its own
 	Counts  map[index.Answer]int `json:"counts"`
 	Steps   []index.Step         `json:"steps"`
 }
 
-// replay decides a recorded session again, under the active policy or under the bundle in a folder.
+// replay decides a recorded session again: under the active policy, under the bundle in a folder, or each decision
+// under the bundle that its record names.
 // Nothing is executed, asked or recorded.
 func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var body struct {
@@ -60,8 +61,13 @@ func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, c *gateway.Ca
 	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
 		return err
 	}
-	redecide, bundle := s.redecide, s.Policy.Active().Bundle()
-	if body.Policy != "" {
+	var redecide index.Redecide = s.redecide
+	bundle := s.Policy.Active().Bundle()
+	switch body.Policy {
+	case "":
+	case "recorded":
+		redecide, bundle = s.redecideAsRecorded, action.Bundle{}
+	default:
 		if !filepath.IsAbs(body.Policy) {
 			return gateway.Refuse(gateway.CodeInvalid, "policy is no absolute path")
 		}
@@ -69,7 +75,8 @@ func (s *Sallyport) replay(w http.ResponseWriter, r *http.Request, c *gateway.Ca
 		if err != nil {
 			return gateway.Refuse(gateway.CodeInvalid, "policy: %v", err)
 		}
-		redecide, bundle = compiled.Redecide, compiled.Bundle()
+		bundle = compiled.Bundle()
+		redecide = redecideUnder(compiled)
 	}
 	id := r.PathValue("session")
 	if err := s.indexed(r.Context()); err != nil {

@@ -82,7 +82,7 @@ func TestEveryRecordedDecisionIsTakenAgain(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if steps, err = s.Index.Replay(who, sess, edited.Redecide); err != nil {
+	if steps, err = s.Index.Replay(who, sess, redecideUnder(edited)); err != nil {
 		t.Fatal(err)
 	}
 	if got := index.Count(steps); got[index.Different] != n/10 || edited.Bundle().Digest == s.Policy.Active().Bundle().Digest {

@@ -6,13 +6,11 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"sync"
 	"time"
 
-	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/detect"
 	"github.com/sallyport/sallyport/enforce"
@@ -55,6 +53,7 @@ type Sallyport struct {
 	attest         *attestation
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
+	bundles        bundles
 	world          World
 
 	records *tenantRecords
@@ -139,8 +138,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		func() error { s.records = s.newTenantRecords(); return nil },
 		s.openMonitor,
 		s.openExport,
-		func() (err error) { s.Policy, err = s.openPolicy(); return err },
-		func() error { return s.refuseRollback(ctx) },
+		func() (err error) { s.Policy, err = s.openPolicy(ctx); return err },
 		s.openEgressPolicy,
 		s.openDatabasePolicy,
 		func() (err error) {
@@ -253,23 +251,4 @@ func first(steps ...func() error) error {
 		}
 	}
 	return nil
-}
-
-// recordStart puts the policy in force and this build on record.
-func (s *Sallyport) recordStart(ctx context.Context) error {
-	bundles := []action.Bundle{s.Policy.Active().Bundle(), s.egressPolicy.Active().Bundle()}
-	if s.databasePolicy != nil {
-		bundles = append(bundles, s.databasePolicy.Active().Bundle())
-	}
-	for _, b := range bundles {
-		if b.Name == "egress" && (s.Config.Egress.Listen == "" || s.Config.Egress.Listen == "none") {
-			continue // it decides on nothing
-		}
-		_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindPolicy, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
-			Bundle: b, Subject: b.Digest, Status: action.StatusNone, Codes: []string{"policy.in_force"}})
-		if err != nil {
-			return fmt.Errorf("record of the policy in force: %w", err)
-		}
-	}
-	return s.raiseMark(ctx)
 }

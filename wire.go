@@ -24,7 +24,6 @@ import (
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
-	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/tools"
 )
 
@@ -68,21 +67,6 @@ func (s *Sallyport) toolsConfig() tools.Config {
 		Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen}, Host: s.Config.Egress.standing,
 		Record: s.Ledger.Append, Poisoned: s.Detect.Poisoned, Proved: s.proved, Now: s.Ledger.Now,
 	}
-}
-
-func (s *Sallyport) openPolicy() (*policy.PDP, error) {
-	cfg := policy.Config{Dir: s.Config.Policy.Dir, Alarm: s.policyAlarm}
-	if f := s.Config.Policy.Params; f != "" {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("policy: params: %w", err)
-		}
-		cfg.Params = b
-	}
-	if err := s.trustPolicy(&cfg); err != nil {
-		return nil, err
-	}
-	return policy.Open(cfg)
 }
 
 // policyAlarm notes that the compiled form of a policy was given up for the slow one. It is told in the

@@ -107,6 +107,7 @@ type Config struct {
 	// Follow is as index.Config.Follow, and feeds the stream.
 	Follow   func(ctx context.Context, from uint64, fn func(index.Entry) error) error
 	Policies func(ctx context.Context) ([]Policy, error)
+	Bundles  Bundles // nil: none can be put in force or handed out
 
 	// Actor says how a caller counts as an approver. Nil means ActorOf.
 	Actor func(c *gateway.Caller) approval.Actor
@@ -233,6 +234,8 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "GET /v1/alerts/{index}", Scopes: to(viewer, auditor), Serve: d.showAlert},
 		{Pattern: "POST /v1/alerts/{index}/acknowledge", Scopes: to(approver), Serve: d.acknowledgeAlert},
 		{Pattern: "GET /v1/policies", Scopes: to(viewer, author, polApp, auditor), Serve: d.listPolicies},
+		{Pattern: "POST /v1/policies", Scopes: to(polApp), Wait: 2 * time.Minute, Serve: d.activatePolicy},
+		{Pattern: "GET /v1/policies/{digest}", Scopes: to(author, polApp, auditor), Serve: d.showPolicy},
 
 		{Pattern: "GET /v1/agents", Scopes: to(viewer, admin), Serve: d.listAgents},
 		{Pattern: "POST /v1/agents", Scopes: to(admin), Serve: d.createAgent},

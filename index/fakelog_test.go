@@ -123,7 +123,7 @@ func (l *fakeLog) config(path string) Config {
 }
 
 // decision is what the fake policy says of a query: writes outside /home/ are denied, sends ask.
-func decision(_ context.Context, q *action.Query) (action.Decision, error) {
+func decision(_ context.Context, q *action.Query, _ action.Bundle) (action.Decision, error) {
 	d := action.Decision{Verdict: action.Allow, Mode: action.Enforce, Engines: []action.Engine{{Name: "fake"}}}
 	match := action.Match{ID: "base." + string(q.Action.Effect), Verdict: action.Allow, Code: "ok"}
 	switch {
@@ -151,7 +151,7 @@ func act(t testing.TB, n int, session, agent, tool string, effect action.Effect,
 	q.Subject.ID, q.Subject.User.ID = agent, "user-of-"+agent
 	q.Resource.Server, q.Resource.Name, q.Action.Effect = "fs", tool, effect
 	q.Action.Arguments = []byte(args)
-	d, _ := decision(t.Context(), q)
+	d, _ := decision(t.Context(), q, action.Bundle{})
 	base := action.Record{Tenant: "default", TimeMs: 1_750_000_000_000 + int64(n)*1000, Action: q.ID, Session: session, Agent: agent,
 		User: q.Subject.User.ID, Door: action.DoorMCP, Server: "fs", Tool: tool, Effect: effect, Enforced: true,
 		Bundle: action.Bundle{Digest: "sha256:b", Sequence: 4}, Durability: action.DurabilityLocal}
@@ -170,7 +170,7 @@ func act(t testing.TB, n int, session, agent, tool string, effect action.Effect,
 	}
 	after := action.NewQuery(action.After)
 	after.ID, after.Subject, after.Resource, after.Action = q.ID, q.Subject, q.Resource, q.Action
-	d, _ = decision(t.Context(), after)
+	d, _ = decision(t.Context(), after, action.Bundle{})
 	out := base
 	out.Kind, out.Phase, out.Verdict, out.Status = action.KindOutcome, action.After, d.Verdict, action.StatusDone
 	out.Parts = []action.PayloadPart{{Name: action.PartInputAfter, Owner: q.Subject.User.ID, Data: canon(t, after)},

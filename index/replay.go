@@ -38,6 +38,9 @@ type Replayed struct {
 	Elsewhere   bool            `json:"elsewhere"`   // the recorded decision is another bundle's, and log and explanation agree
 }
 
+// Redecide takes a decision again from its recorded input. under is the bundle that decided at the time.
+type Redecide func(ctx context.Context, q *action.Query, under action.Bundle) (action.Decision, error)
+
 // MaxReplay is how many steps one replay takes.
 const MaxReplay = 50_000
 
@@ -45,7 +48,7 @@ const MaxReplay = 50_000
 // complete input that was recorded with it. decide must be what the path decides with, kernel included,
 // or another policy to see what it would have said. Nothing is executed, asked or recorded. Deciding
 // policy, engines and their versions are not compared, but say how a difference is to be read.
-func (x *Index) Replay(ctx context.Context, session string, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) ([]Step, error) {
+func (x *Index) Replay(ctx context.Context, session string, decide Redecide) ([]Step, error) {
 	if x.c.Payload == nil || decide == nil {
 		return nil, errors.New("index: replay needs payloads and something that decides")
 	}
@@ -216,13 +219,13 @@ func (x *Index) reopen(ctx context.Context, s *Step, r *Replayed) (*action.Query
 }
 
 // again decides one step again. An error is one of reading, and ends the replay.
-func (x *Index) again(ctx context.Context, s *Step, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (*Replayed, error) {
+func (x *Index) again(ctx context.Context, s *Step, decide Redecide) (*Replayed, error) {
 	r := &Replayed{}
 	q, err := x.reopen(ctx, s, r)
 	if err != nil || q == nil {
 		return r, err
 	}
-	if r.Again, err = safely(ctx, q, decide); err != nil {
+	if r.Again, err = safely(ctx, q, r.Recorded.Bundle, decide); err != nil {
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
 		}
@@ -260,13 +263,13 @@ func (x *Index) payload(ctx context.Context, index uint64, part action.PartName)
 }
 
 // safely decides, and turns a panic of an evaluator into an error.
-func safely(ctx context.Context, q *action.Query, decide func(ctx context.Context, q *action.Query) (action.Decision, error)) (d action.Decision, err error) {
+func safely(ctx context.Context, q *action.Query, under action.Bundle, decide Redecide) (d action.Decision, err error) {
 	defer func() {
 		if p := recover(); p != nil {
 			err = fmt.Errorf("the evaluator panicked: %v", p)
 		}
 	}()
-	return decide(ctx, q)
+	return decide(ctx, q, under)
 }
 
 // Differences says in words how b differs from a: verdict, mode, rules, obligations and errors. Which

@@ -14,8 +14,8 @@ import (
 )
 
 func TestReplayTellsWhatWouldBeDecided(t *testing.T) {
-	stricter := func(ctx context.Context, q *action.Query) (action.Decision, error) {
-		d, err := decision(ctx, q)
+	stricter := func(ctx context.Context, q *action.Query, under action.Bundle) (action.Decision, error) {
+		d, err := decision(ctx, q, under)
 		if q.Action.Effect == action.EffectSend {
 			d.Verdict, d.Matches[0].Verdict = action.Deny, action.Deny
 		}
@@ -25,25 +25,25 @@ func TestReplayTellsWhatWouldBeDecided(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		change func(l *fakeLog)
-		decide func(ctx context.Context, q *action.Query) (action.Decision, error)
+		decide Redecide
 		want   map[Answer]int
 	}{
 		{"the same policy decides the same", nil, decision, map[Answer]int{Same: 16}},
 		{"another policy differs where it differs", nil, stricter, map[Answer]int{Same: 14, Different: 2}},
-		{"the same policy in another engine", nil, func(ctx context.Context, q *action.Query) (action.Decision, error) {
-			d, err := stricter(ctx, q)
+		{"the same policy in another engine", nil, func(ctx context.Context, q *action.Query, under action.Bundle) (action.Decision, error) {
+			d, err := stricter(ctx, q, under)
 			d.Bundle.Digest, d.Engines = "", []action.Engine{{Name: "fake", Version: "2"}}
 			return d, err
 		}, map[Answer]int{Same: 14, Drift: 2}},
-		{"the same policy and engine, but another answer", nil, func(ctx context.Context, q *action.Query) (action.Decision, error) {
-			d, err := stricter(ctx, q)
+		{"the same policy and engine, but another answer", nil, func(ctx context.Context, q *action.Query, under action.Bundle) (action.Decision, error) {
+			d, err := stricter(ctx, q, under)
 			d.Bundle.Digest = ""
 			return d, err
 		}, map[Answer]int{Same: 14, Different: 2}},
-		{"an evaluator that is gone", nil, func(context.Context, *action.Query) (action.Decision, error) {
+		{"an evaluator that is gone", nil, func(context.Context, *action.Query, action.Bundle) (action.Decision, error) {
 			return action.Decision{}, errors.New("no such engine")
 		}, map[Answer]int{NoEngine: 16}},
-		{"an evaluator that panics", nil, func(context.Context, *action.Query) (action.Decision, error) { panic("boom") }, map[Answer]int{NoEngine: 16}},
+		{"an evaluator that panics", nil, func(context.Context, *action.Query, action.Bundle) (action.Decision, error) { panic("boom") }, map[Answer]int{NoEngine: 16}},
 		{"a user who was forgotten", func(l *fakeLog) { l.erased["user-of-agent-1"] = true }, decision, map[Answer]int{Erased: 16}},
 		{"an input of a version nobody reads", func(l *fakeLog) {
 			edit(l, action.PartInputBefore, func(b []byte) []byte {

@@ -79,9 +79,14 @@ func Open(cfg Config) (*PDP, error) {
 	if err != nil {
 		return nil, err
 	}
+	return New(c), nil
+}
+
+// New returns a decision point with c active.
+func New(c *Compiled) *PDP {
 	p := &PDP{}
 	p.active.Store(c)
-	return p, nil
+	return p
 }
 
 // ErrRollback is returned by Activate for a bundle of an older sequence.
@@ -166,6 +171,9 @@ func Load(cfg Config) (*Compiled, error) {
 	}
 	return compile(b, cfg)
 }
+
+// Compile loads a bundle that was read already. Of cfg, where it would come from and whom to trust do not count.
+func Compile(b *bundle.Bundle, cfg Config) (*Compiled, error) { return compile(b, cfg) }
 
 // LoadFS loads the bundle at the top of fsys.
 func LoadFS(fsys fs.FS) (*Compiled, error) {

@@ -148,7 +148,10 @@ type problem struct {
 // nil. Unknown members of the answer are ignored: the API may grow.
 func (c *client) call(ctx context.Context, method, path string, in, out any, header ...string) error {
 	var body io.Reader
-	if in != nil {
+	switch raw, is := in.([]byte); {
+	case is:
+		body = bytes.NewReader(raw) // with a Content-Type in header
+	case in != nil:
 		b, err := json.Marshal(in)
 		if err != nil {
 			return err
@@ -182,6 +185,10 @@ func (c *client) call(ctx context.Context, method, path string, in, out any, hea
 		return fmt.Errorf("%s: %s", p.Title, p.Detail)
 	}
 	if out == nil || len(b) == 0 {
+		return nil
+	}
+	if raw, is := out.(*[]byte); is {
+		*raw = b
 		return nil
 	}
 	return json.Unmarshal(b, out)

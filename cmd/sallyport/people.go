@@ -155,12 +155,13 @@ func show[T any](a *app, cmd *cobra.Command, path string, most int, line func(w 
 
 func (a *app) replayCommand() *cobra.Command {
 	var bundle string
+	var recorded bool
 	cmd := &cobra.Command{
-		Use: "replay SESSION [--policy DIR]", Short: "Decide a recorded session again, from its recorded inputs", Args: cobra.ExactArgs(1),
+		Use: "replay SESSION [--policy DIR | --recorded]", Short: "Decide a recorded session again, from its recorded inputs", Args: cobra.ExactArgs(1),
 		Long: `Decide a recorded session again, from its recorded inputs: under the policy in force, or under
-another one to see what it would have said. Nothing is executed or asked; that the inputs were opened is
-recorded. Exit code 5 if the recorded policy, in the same engines, says something else than the record,
-and 1 if it does in engines of another version (drift).`,
+another one to see what it would have said, or each decision under the very bundle that its record names. Nothing is
+executed or asked; that the inputs were opened is recorded. Exit code 5 if the recorded policy, in the same engines,
+says something else than the record, and 1 if it does in engines of another version (drift).`,
 		Example: "  sallyport replay 01J9...\n  sallyport replay 01J9... --policy ./policies/strict",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.owner(cmd.Context(), false)
@@ -168,6 +169,9 @@ and 1 if it does in engines of another version (drift).`,
 				return err
 			}
 			body := map[string]string{}
+			if recorded {
+				body["policy"] = "recorded"
+			}
 			if bundle != "" {
 				if body["policy"], err = filepath.Abs(bundle); err != nil {
 					return err
@@ -191,6 +195,8 @@ and 1 if it does in engines of another version (drift).`,
 		},
 	}
 	cmd.Flags().StringVar(&bundle, "policy", "", "folder of another bundle")
+	cmd.Flags().BoolVar(&recorded, "recorded", false, "decide each under the bundle that decided it, from the owner's own copy")
+	cmd.MarkFlagsMutuallyExclusive("policy", "recorded")
 	return cmd
 }
 
@@ -198,7 +204,11 @@ func (a *app) replayed(w io.Writer, ans *sallyport.ReplayAnswer) {
 	for _, s := range ans.Steps {
 		a.step(w, s)
 	}
-	fmt.Fprintf(w, "%s decided again by %s %s\n", a.colour(w, bold, "replay:"), ans.Bundle.Name, ans.Bundle.Digest)
+	by := ans.Bundle.Name + " " + ans.Bundle.Digest
+	if ans.Bundle.Digest == "" {
+		by = "the bundle that each record names"
+	}
+	fmt.Fprintf(w, "%s decided again by %s\n", a.colour(w, bold, "replay:"), by)
 	for _, k := range []index.Answer{index.Same, index.Different, index.Drift, index.Erased, index.NoEngine, index.Unrecorded} {
 		if n := ans.Counts[k]; n > 0 {
 			fmt.Fprintf(w, "  %-18s %d\n", k, n)

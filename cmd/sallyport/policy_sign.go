@@ -177,7 +177,7 @@ func (a *app) printStatement(s *bundle.Statement) error {
 }
 
 func stated(dir string) (*bundle.Bundle, bundle.Statement, error) {
-	b, err := bundle.Open(dir, nil)
+	b, err := readBundle(dir)
 	if err != nil {
 		return nil, bundle.Statement{}, err
 	}

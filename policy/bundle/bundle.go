@@ -237,6 +237,9 @@ func (b *Bundle) File(name string) ([]byte, bool) {
 	return data, ok
 }
 
+// Names returns the names of all files, sorted. The caller must not change them.
+func (b *Bundle) Names() []string { return b.names }
+
 // Files returns the files in folder ("" is everywhere) whose name ends in ext, sorted by name.
 func (b *Bundle) Files(folder, ext string) []File {
 	var out []File

@@ -20,6 +20,8 @@ type Manifest struct {
 	Expires     time.Time `yaml:"expires"`    // absent: does not expire
 	NotBefore   time.Time `yaml:"not_before"` // of a signed bundle; absent: holds at once
 	Parent      string    `yaml:"parent"`     // digest of the bundle before, for readers; absent: none
+	Settings    string    `yaml:"settings"`   // digest of the owner's settings that it was approved for; absent: any
+	Rollback    string    `yaml:"rollback"`   // digest of the bundle whose rules it brings back; absent: none
 	Description string    `yaml:"description"`
 	Owner       string    `yaml:"owner"`
 	Observe     []Observe `yaml:"observe"`
@@ -81,8 +83,11 @@ func (m *Manifest) check() error {
 		return fmt.Errorf("expires %q is before 1970", m.Expires)
 	case !m.NotBefore.IsZero() && m.NotBefore.UnixMilli() <= 0:
 		return fmt.Errorf("not_before %q is before 1970", m.NotBefore)
-	case m.Parent != "" && !digest(m.Parent):
-		return fmt.Errorf("parent %q is no digest", action.Clip(m.Parent, 80))
+	}
+	for key, value := range map[string]string{"parent": m.Parent, "settings": m.Settings, "rollback": m.Rollback} {
+		if value != "" && !isDigest(value) {
+			return fmt.Errorf("%s %q is no digest", key, action.Clip(value, 80))
+		}
 	}
 	for i, o := range m.Observe {
 		switch {
@@ -158,8 +163,8 @@ func (m *Manifest) ModeAt(q *action.Query) action.Mode {
 	return action.Enforce
 }
 
-// digest reports whether s is "sha256:" and 64 hexadecimal digits.
-func digest(s string) bool {
+// isDigest reports whether s is "sha256:" and 64 hexadecimal digits.
+func isDigest(s string) bool {
 	rest, ok := strings.CutPrefix(s, "sha256:")
 	return ok && len(rest) == 64 && strings.Trim(rest, "0123456789abcdef") == ""
 }
