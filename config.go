@@ -74,6 +74,8 @@ type ApprovalConfig struct {
 	TTL        time.Duration `yaml:"ttl" doc:"how long an ask stays open"`
 	GrantTTL   time.Duration `yaml:"grant_ttl" doc:"how long an unused grant holds"`
 	MaxPending int           `yaml:"max_pending" doc:"open asks per session"`
+	Groups     []Group       `yaml:"groups" doc:"people whom rules name together"`
+	Keys       KeysConfig    `yaml:"keys"`
 }
 
 // LedgerConfig configures the log.
@@ -212,7 +214,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export))
+	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

@@ -37,6 +37,7 @@ type Sallyport struct {
 	Store    *sqlite.Store
 	Tokens   *identity.Tokens
 	Kill     *identity.Switch
+	Signers  *identity.Signers
 	Tools    *tools.Registry
 	Detect   *detect.Detector
 	Flow     *flow.Flow
@@ -123,6 +124,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() error { return s.openAttest(ctx, key) },
+		func() error { return s.openSigners(ctx, key) },
 		func() (err error) {
 			s.Detect, err = s.detector()
 			return err
@@ -143,7 +145,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openDatabasePolicy,
 		func() (err error) {
 			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
-				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending})
+				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending, Prove: s.prove})
 			return err
 		},
 		func() (err error) {

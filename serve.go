@@ -297,7 +297,7 @@ func (s *Sallyport) ready() bool { return s.Ledger.Stats().Stopped == "" }
 
 func (s *Sallyport) adminConfig() admin.Config {
 	return admin.Config{
-		Approvals: s.Approval, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s}, Shown: s.shown,
+		Approvals: s.Approval, Signers: s.Signers, Actor: s.actor, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s}, Shown: s.shown,
 		Records: s.records, Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(), Alerts: alerts{s},
 		Bundles: adminBundles{s},
 		Policies: func(context.Context) ([]admin.Policy, error) {

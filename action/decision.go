@@ -70,6 +70,10 @@ type Approver struct {
 	Quorum  int    `json:"quorum"`  // 0 means 1
 	TTL     int    `json:"ttl_s"`   // 0 means the approver's default
 	Group   string `json:"group"`   // "" means anyone with the scope
+
+	Apart         bool   `json:"apart"`       // nobody counts who is the user for whom the agent acts
+	EscalateAfter int    `json:"escalate_s"`  // seconds after which EscalateTo counts beside Group; 0 means never
+	EscalateTo    string `json:"escalate_to"` // group
 }
 
 // Need returns the weakest channel that satisfies the ask.

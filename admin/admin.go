@@ -37,6 +37,12 @@ type Approvals interface {
 	Deny(ctx context.Context, id string, who approval.Actor, comment string) (approval.View, error)
 	Revoke(ctx context.Context, id string, who approval.Actor, comment string) (approval.View, error)
 	RevokeAll(ctx context.Context, f approval.Filter, who approval.Actor, comment string) (int, error)
+	Edit(ctx context.Context, id string, who approval.Actor, comment string, arguments []byte) (approval.View, error)
+	Challenge(ctx context.Context, id, verb, comment string, edit []byte) ([]byte, approval.View, error)
+	Seen(id, person string)
+	Away(ctx context.Context, who approval.Actor, a approval.Absence) (approval.Absence, error)
+	Back(ctx context.Context, who approval.Actor, id string) error
+	Absences() []approval.Absence
 }
 
 // Identities keeps agents and tokens; *identity.Tokens is one.
@@ -115,6 +121,8 @@ type Config struct {
 	// Shown puts on record that pieces of sealed parts are shown to a caller, and where; if it errs nothing is
 	// shown. Required.
 	Shown func(ctx context.Context, c *gateway.Caller, where string, parts []index.PartAt) error
+	// Signers keeps people's passkeys and SSH keys. Nil means that nobody can have any.
+	Signers *identity.Signers
 
 	// Records keeps the organisation's own records. Nil means that there are none.
 	Records TenantRecords
@@ -218,9 +226,19 @@ func (d *desk) table() []gateway.Route {
 	return []gateway.Route{
 		{Pattern: "GET /v1/approvals", Scopes: to(viewer, approver), Serve: d.listApprovals},
 		{Pattern: "GET /v1/approvals/{id}", Scopes: to(viewer, approver), Serve: d.showApproval},
-		{Pattern: "POST /v1/approvals/{id}/approve", Scopes: to(approver), Serve: d.answer(d.cfg.Approvals.Approve)},
-		{Pattern: "POST /v1/approvals/{id}/deny", Scopes: to(approver), Serve: d.answer(d.cfg.Approvals.Deny)},
-		{Pattern: "POST /v1/approvals/{id}/revoke", Scopes: to(approver), Serve: d.answer(d.cfg.Approvals.Revoke)},
+		{Pattern: "POST /v1/approvals/{id}/approve", Scopes: to(approver), Serve: d.answer("approve", d.cfg.Approvals.Approve)},
+		{Pattern: "POST /v1/approvals/{id}/deny", Scopes: to(approver), Serve: d.answer("deny", d.cfg.Approvals.Deny)},
+		{Pattern: "POST /v1/approvals/{id}/revoke", Scopes: to(approver), Serve: d.answer("revoke", d.cfg.Approvals.Revoke)},
+
+		{Pattern: "POST /v1/approvals/{id}/challenge", Scopes: to(approver), Serve: d.challenge},
+
+		{Pattern: "GET /v1/absences", Scopes: to(viewer, approver), Serve: d.listAbsences},
+		{Pattern: "POST /v1/absences", Scopes: to(approver), Serve: d.addAbsence},
+		{Pattern: "DELETE /v1/absences/{id}", Scopes: to(approver), Serve: d.endAbsence},
+		{Pattern: "GET /v1/signers", Scopes: to(viewer, approver, admin), Serve: d.listSigners},
+		{Pattern: "POST /v1/signers/challenge", Scopes: to(approver, admin), Serve: d.beginSigner},
+		{Pattern: "POST /v1/signers", Scopes: to(approver, admin), Serve: d.addSigner},
+		{Pattern: "DELETE /v1/signers/{id}", Scopes: to(approver, admin), Serve: d.removeSigner},
 
 		{Pattern: "GET /v1/sessions", Scopes: to(viewer, auditor), Serve: d.listSessions},
 		{Pattern: "GET /v1/sessions/{id}", Scopes: to(viewer, auditor), Serve: d.showSession},

@@ -21,6 +21,7 @@ import (
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/identity/factor"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/monitor"
 	"github.com/sallyport/sallyport/store/memory"
@@ -171,14 +172,15 @@ func (a tokens) Authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 // bench is a listener over real columns in memory.
 type bench struct {
 	*httptest.Server
-	t      testing.TB
-	cfg    Config
-	desk   *approval.Desk
-	ids    *identity.Tokens
-	book   *book
-	secret map[string]string // by scope, "" for none, "operator" for all that people may hold
-	bad    []string          // codes of refused attempts
-	mu     sync.Mutex
+	t       testing.TB
+	cfg     Config
+	desk    *approval.Desk
+	ids     *identity.Tokens
+	signers *identity.Signers
+	book    *book
+	secret  map[string]string // by scope, "" for none, "operator" for all that people may hold
+	bad     []string          // codes of refused attempts
+	mu      sync.Mutex
 }
 
 func start(t testing.TB, change ...func(*Config)) *bench {
@@ -197,7 +199,10 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	must(err)
 	sw, err := identity.OpenSwitch(ctx, identity.SwitchConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tokens: b.ids})
 	must(err)
-	b.desk, err = approval.Open(ctx, approval.Config{Store: st, Record: b.book.append, Past: b.book.past})
+	b.signers, err = identity.OpenSigners(ctx, identity.SignersConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past,
+		Origins: []string{"http://localhost:7118"}})
+	must(err)
+	b.desk, err = approval.Open(ctx, approval.Config{Store: st, Record: b.book.append, Past: b.book.past, Prove: b.prove})
 	must(err)
 	reg, err := tools.Open(ctx, tools.Config{Store: st, Record: b.book.append})
 	must(err)
@@ -214,7 +219,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("agent", identity.TokenSpec{Name: "bot", Agent: "bot", Scopes: []action.Scope{action.ScopeAgent}})
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
-	b.cfg = Config{Approvals: b.desk, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
+	b.cfg = Config{Approvals: b.desk, Signers: b.signers, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
 		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{},
 		Shown: func(context.Context, *gateway.Caller, string, []index.PartAt) error { return nil },
 		Policies: func(context.Context) ([]Policy, error) {
@@ -243,6 +248,19 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.Server = httptest.NewServer(h)
 	t.Cleanup(b.Close)
 	return b
+}
+
+// prove takes a passkey's signature as one, and an SSH key's as a login.
+func (b *bench) prove(ctx context.Context, person string, challenge []byte, evidence string) (action.Rank, error) {
+	e, err := factor.Read([]byte(evidence))
+	if err != nil {
+		return action.RankUnknown, err
+	}
+	k, err := b.signers.Check(ctx, person, challenge, &e)
+	if err != nil || k.Key.Kind != factor.Passkey {
+		return action.RankOperator, err
+	}
+	return action.RankPasskey, nil
 }
 
 func (b *bench) token(as string, s identity.TokenSpec) {

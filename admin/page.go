@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/identity/factor"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/tools"
 )
@@ -126,6 +127,10 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodePrecondition, "")
 	case is(approval.ErrState, identity.ErrNotKilled):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
+	case is(identity.ErrVouch, identity.ErrChallenge, approval.ErrEvidence, factor.ErrForged):
+		return gateway.Refuse(gateway.CodeEvidence, "%s", text(err))
+	case is(approval.ErrEdit, approval.ErrAbsence):
+		return gateway.Refuse(gateway.CodeInvalid, "%s", text(err))
 	case is(approval.ErrOwn):
 		return gateway.Refuse(gateway.CodeSubject, "%s", text(err))
 	case is(identity.ErrExists):

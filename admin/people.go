@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/identity/factor"
 )
 
 func (d *desk) listApprovals(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
@@ -36,7 +37,7 @@ func (d *desk) listApprovals(w http.ResponseWriter, r *http.Request, c *gateway.
 	return page(w, views, p.Limit, func(v approval.View) string { return v.ID })
 }
 
-func (d *desk) showApproval(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (d *desk) showApproval(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	if err := plain(r); err != nil {
 		return err
 	}
@@ -44,12 +45,23 @@ func (d *desk) showApproval(w http.ResponseWriter, r *http.Request, _ *gateway.C
 	if err != nil {
 		return translate(err)
 	}
+	if c.Has(action.ScopeApprover) {
+		d.cfg.Approvals.Seen(v.ID, d.cfg.Actor(c).ID)
+	}
 	etag(w, v.Revision)
 	return gateway.WriteJSON(w, http.StatusOK, v)
 }
 
+// reply is an answer to an approval, with the person's signature over it if he gives one.
+type reply struct {
+	Comment   string            `json:"comment"`
+	Arguments jsontext.Value    `json:"arguments"` // to approve in place of those shown
+	Passkey   *factor.Assertion `json:"passkey"`
+	SSH       *factor.Evidence  `json:"ssh"`
+}
+
 // answer serves an answer to an approval. 202 means that it was recorded and that more is needed.
-func (d *desk) answer(do func(context.Context, string, approval.Actor, string) (approval.View, error)) gateway.Handler {
+func (d *desk) answer(verb string, do func(context.Context, string, approval.Actor, string) (approval.View, error)) gateway.Handler {
 	return func(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 		if err := plain(r); err != nil {
 			return err
@@ -58,15 +70,25 @@ func (d *desk) answer(do func(context.Context, string, approval.Actor, string) (
 		if err != nil {
 			return err
 		}
-		var body struct {
-			Comment string `json:"comment"`
-		}
+		var body reply
 		if err := gateway.ReadJSON(w, r, &body, maxBodyBytes); err != nil {
 			return err
 		}
+		if verb != "approve" && body.Arguments != nil {
+			return gateway.Refuse(gateway.CodeInvalid, "arguments go with an approval only")
+		}
+		id := r.PathValue("id")
 		who := d.cfg.Actor(c)
 		who.Seen = rev
-		v, err := do(r.Context(), r.PathValue("id"), who, body.Comment)
+		if who.Evidence, err = d.evidence(r.Context(), &who, id, verb, &body); err != nil {
+			return translate(err)
+		}
+		var v approval.View
+		if body.Arguments != nil {
+			v, err = d.cfg.Approvals.Edit(r.Context(), id, who, body.Comment, body.Arguments)
+		} else {
+			v, err = do(r.Context(), id, who, body.Comment)
+		}
 		status := http.StatusOK
 		if errors.Is(err, approval.ErrMore) {
 			status, err = http.StatusAccepted, nil

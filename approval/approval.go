@@ -44,6 +44,10 @@ type Config struct {
 	// be left out.
 	Past func(ctx context.Context, fn func(r *action.Record) error) error
 
+	// Prove says how strong a channel evidence is of person having signed challenge: passkey, or operator for
+	// a signed command line. Nil takes no signatures.
+	Prove func(ctx context.Context, person string, challenge []byte, evidence string) (action.Rank, error)
+
 	TTL      time.Duration // how long an ask stays open; 0 means 15 min
 	MaxTTL   time.Duration // bounds what a rule may demand; 0 means 24 h
 	GrantTTL time.Duration // how long an unused grant holds; 0 means 15 min
@@ -91,8 +95,9 @@ type Desk struct {
 	open      int             // the same in all
 	opened    map[string][]int64
 	cool      map[string]cooling
-	anyOpen   chan struct{} // closed and replaced whenever an ask opens
-	high      int64         // the latest time seen, ms
+	absent    map[string]absence // by id
+	anyOpen   chan struct{}      // closed and replaced whenever an ask opens
+	high      int64              // the latest time seen, ms
 }
 
 var _ enforce.Approver = (*Desk)(nil)
@@ -105,7 +110,7 @@ func Open(ctx context.Context, cfg Config) (*Desk, error) {
 	cfg.defaults()
 	d := &Desk{
 		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, pending: map[string]int{}, live: map[string]int{},
-		opened: map[string][]int64{}, cool: map[string]cooling{}, anyOpen: make(chan struct{}),
+		opened: map[string][]int64{}, cool: map[string]cooling{}, absent: map[string]absence{}, anyOpen: make(chan struct{}),
 	}
 	if err := d.load(ctx); err != nil {
 		return nil, fmt.Errorf("approval: reading stored requests: %w", err)

@@ -156,6 +156,7 @@ func (d *Desk) fill(a *ask, r enforce.Request, needs []Need) error {
 		expires = min(expires, r.Expires.UnixMilli())
 	}
 	a.Format, a.User, a.UID, a.Needs = 1, q.Subject.User.ID, q.Subject.Channel.UID, needs
+	a.Judge = unjudgeable(q)
 	a.OpenedMs, a.ExpiresMs, a.GrantMs = now, expires, d.cfg.GrantTTL.Milliseconds()
 	a.Frame = frame{
 		Door: q.Subject.Channel.Door, Server: q.Resource.Server, Tool: q.Resource.Name, Effect: q.Action.Effect,
@@ -213,12 +214,15 @@ func (a *ask) answer() enforce.Answer {
 	case Pending:
 		ans.Status, ans.Comment = action.ApprovalPending, a.Reason
 	case Granted:
-		use, ok := enough(a.Needs, a.Answers)
-		if !ok {
+		use, ok := enough(a.Needs, a.Answers, a.OpenedMs)
+		if !ok || use[0].Edited != "" && use[0].Edited != a.salted([]byte(a.Edit)) {
 			ans.Status = action.ApprovalRefused
 			return ans
 		}
 		ans.Status, ans.Facts = action.ApprovalGranted, a.facts(use)
+		if use[0].Edited != "" {
+			ans.Bytes = []byte(a.Edit)
+		}
 	case Refused, Revoked:
 		ans.Status, ans.Comment = action.ApprovalRefused, a.Comment
 	default:
@@ -231,7 +235,7 @@ func (a *ask) answer() enforce.Answer {
 func (a *ask) facts(use []Given) action.Approval {
 	f := action.Approval{
 		Status: action.ApprovalGranted, ID: a.ID, Channel: use[0].Channel, Rules: a.rules(),
-		ExpiresMs: a.deadline(), Edited: action.No, SameUID: sameUID(use), Digest: a.Digest,
+		ExpiresMs: a.deadline(), Edited: action.TriOf(use[0].Edited != ""), SameUID: sameUID(use), Digest: a.Digest,
 	}
 	for _, g := range use {
 		f.Approvers = append(f.Approvers, g.Approver)
@@ -281,7 +285,8 @@ func asking(dec action.Decision) []action.Match {
 func needsOf(dec action.Decision) []Need {
 	out := []Need{}
 	for _, m := range asking(dec) {
-		n := Need{Rule: m.ID, Channel: m.Approver.Need(), Quorum: max(m.Approver.Quorum, 1), Group: m.Approver.Group}
+		n := Need{Rule: m.ID, Channel: m.Approver.Need(), Quorum: max(m.Approver.Quorum, 1), Group: m.Approver.Group,
+			Apart: m.Approver.Apart, AfterS: max(m.Approver.EscalateAfter, 0), To: m.Approver.EscalateTo}
 		if !slices.Contains(n.Channel.Values(), string(n.Channel)) {
 			n.Channel = action.RankUnknown
 		}
@@ -291,8 +296,10 @@ func needsOf(dec action.Decision) []Need {
 		out = append(out, Need{Channel: action.RankOperator, Quorum: 1})
 	}
 	slices.SortFunc(out, func(a, b Need) int {
-		return strings.Compare(fmt.Sprintf("%s\x00%s\x00%s\x00%09d", a.Rule, a.Channel, a.Group, a.Quorum),
-			fmt.Sprintf("%s\x00%s\x00%s\x00%09d", b.Rule, b.Channel, b.Group, b.Quorum))
+		key := func(n *Need) string {
+			return fmt.Sprintf("%s\x00%s\x00%s\x00%09d\x00%t\x00%09d\x00%s", n.Rule, n.Channel, n.Group, n.Quorum, n.Apart, n.AfterS, n.To)
+		}
+		return strings.Compare(key(&a), key(&b))
 	})
 	return slices.Compact(out)
 }
@@ -305,12 +312,14 @@ func (d *Desk) newID() (string, error) {
 	if _, err := io.ReadFull(d.cfg.Rand, b); err != nil {
 		return "", fmt.Errorf("approval: reading randomness: %w", err)
 	}
-	id := "ap_" + strings.ToLower(base32.StdEncoding.EncodeToString(b))
+	id := "ap_" + encode32(b)
 	if d.asks[id] != nil {
 		return "", errors.New("approval: randomness repeats")
 	}
 	return id, nil
 }
+
+func encode32(b []byte) string { return strings.ToLower(base32.StdEncoding.EncodeToString(b)) }
 
 // nextRound keeps (action, round, kind) unique where one action leads to several asks, also if the rows
 // of the earlier ones were lost: the rounds of an ask start at the time of its opening, in ms.

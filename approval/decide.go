@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -21,26 +22,46 @@ const (
 
 // The codes of approval records.
 const (
-	codeOpened   = "opened"
+	CodeOpened   = "opened"
 	codeApproved = "approved"      // the grant
 	codeMore     = "approved.more" // counted, more people are needed
 	codeWeak     = "approved.weak" // satisfies no asking rule
-	codeOwn      = "approved.own"  // refused: the asking agent's own credential
+	CodeOwn      = "approved.own"  // refused: the asking agent's own credential
 	codeDenied   = "denied"
 	codeRevoked  = "revoked"
 	codeExpired  = "expired"
 	codeReplaced = "superseded" // the policy now demands something else
+	codeRaised   = "escalated"  // the time of another group has come
 )
 
 // Approve records that who approves. If all that the asking rules demand is there, the action may pass
 // once; otherwise Approve returns ErrMore with the reason, and the ask stays open.
 func (d *Desk) Approve(ctx context.Context, id string, who Actor, comment string) (View, error) {
-	return d.reply(ctx, id, who, comment, d.approve)
+	return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
+		return d.approve(ctx, a, g, "")
+	})
+}
+
+// Edit is Approve for other arguments than those shown: a JSON object that will be executed in their place,
+// if facts and policy allow it then. All who approve together have to approve the same arguments. What was
+// asked and what was approved are both on record.
+func (d *Desk) Edit(ctx context.Context, id string, who Actor, comment string, arguments []byte) (View, error) {
+	edit, err := editable(arguments)
+	if err != nil {
+		return View{}, err
+	}
+	who.edit = edit
+	return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
+		if a.Frame.Phase == action.After {
+			return fmt.Errorf("%w: a result can be released or not, not edited", ErrEdit)
+		}
+		return d.approve(ctx, a, g, edit)
+	})
 }
 
 // Deny ends an open ask; comment reaches the agent. Anyone who may answer may deny.
 func (d *Desk) Deny(ctx context.Context, id string, who Actor, comment string) (View, error) {
-	return d.reply(ctx, id, who, comment, func(ctx context.Context, a *ask, g Given) error {
+	return d.reply(ctx, id, who, "deny", comment, func(ctx context.Context, a *ask, g Given) error {
 		if a.State != Pending {
 			return ErrState
 		}
@@ -50,13 +71,13 @@ func (d *Desk) Deny(ctx context.Context, id string, who Actor, comment string) (
 
 // Revoke withdraws an open ask or a grant that was not used. The agent hears the comment.
 func (d *Desk) Revoke(ctx context.Context, id string, who Actor, comment string) (View, error) {
-	return d.reply(ctx, id, who, comment, func(ctx context.Context, a *ask, g Given) error {
+	return d.reply(ctx, id, who, "revoke", comment, func(ctx context.Context, a *ask, g Given) error {
 		return d.refuse(ctx, a, g, Revoked, codeRevoked)
 	})
 }
 
 // reply does what answers share: it finds the live ask, holds its turn, and checks who speaks.
-func (d *Desk) reply(ctx context.Context, id string, who Actor, comment string,
+func (d *Desk) reply(ctx context.Context, id string, who Actor, verb, comment string,
 	do func(ctx context.Context, a *ask, g Given) error) (View, error) {
 	a, err := d.hold(ctx, id)
 	if err != nil {
@@ -74,34 +95,51 @@ func (d *Desk) reply(ctx context.Context, id string, who Actor, comment string,
 	case who.Seen != 0 && who.Seen != a.rev:
 		return d.view(a), ErrChanged
 	}
-	g, err := given(&a.row, who)
+	comment = said(comment)
+	if who, err = d.prove(ctx, a, who, verb, comment); err != nil {
+		return d.view(a), err
+	}
+	g, err := given(&a.row, d.stand(who, now))
 	if err != nil {
 		d.noteOwn(ctx, a, who, now)
 		return d.view(a), err
 	}
-	g.Comment, g.TimeMs = Visible(action.Clip(comment, maxCommentBytes)), now
+	g.Comment, g.TimeMs, g.SeenMs = comment, now, d.seenFor(a, who.ID, now)
 	err = do(ctx, a, g)
 	return d.view(a), err
 }
 
-func (d *Desk) approve(ctx context.Context, a *ask, g Given) error {
+// said is a comment as it is recorded, signed and told.
+func said(comment string) string { return Visible(action.Clip(comment, maxCommentBytes)) }
+
+func (d *Desk) approve(ctx context.Context, a *ask, g Given, edit string) error {
 	if a.State != Pending {
 		return ErrState
 	}
 	g.Approve = true
+	if edit != "" {
+		g.Edited = a.salted([]byte(edit))
+	}
+	if a.Edit != "" && edit != "" && edit != a.Edit {
+		return fmt.Errorf("%w: somebody has approved other arguments already", ErrEdit)
+	}
 	ranks := action.Rank("").Values()
 	for _, old := range a.Answers {
-		if old.Approver == g.Approver && slices.Index(ranks, string(old.Channel)) >= slices.Index(ranks, string(g.Channel)) {
+		if fold(old.Approver) == fold(g.Approver) && old.Edited == g.Edited &&
+			slices.Index(ranks, string(old.Channel)) >= slices.Index(ranks, string(g.Channel)) {
 			return fmt.Errorf("%w: %q has already approved it", ErrOwn, action.Clip(g.Approver, 64))
 		}
 	}
 	next := a.row
 	next.Answers = append(slices.Clone(a.Answers), g)
-	_, granted := enough(a.Needs, next.Answers)
+	if edit != "" {
+		next.Edit = edit
+	}
+	_, granted := enough(a.Needs, next.Answers, a.OpenedMs)
 	status, code := action.StatusGranted, codeApproved
 	if !granted {
 		status, code = action.StatusAsked, codeMore
-		if !countsFor(a.Needs, g) {
+		if !countsFor(a.Needs, g, a.OpenedMs) {
 			code = codeWeak
 		}
 	}
@@ -109,12 +147,12 @@ func (d *Desk) approve(ctx context.Context, a *ask, g Given) error {
 		return err
 	}
 	d.mu.Lock()
-	a.Answers, a.Reason = next.Answers, ""
+	a.Answers, a.Edit, a.Reason = next.Answers, next.Edit, ""
 	if granted {
 		a.State, a.EndedMs = Granted, g.TimeMs
 		d.leavePending(a)
 	} else {
-		a.Reason = lacking(a.Needs, a.Answers, g)
+		a.Reason = lacking(a.Needs, a.Answers, g, a.OpenedMs)
 	}
 	d.wake(a)
 	d.mu.Unlock()
@@ -158,7 +196,7 @@ func (d *Desk) Consume(ctx context.Context, grant, actionID string) error {
 	}
 	d.mu.Lock()
 	now := d.now()
-	if _, ok := enough(a.Needs, a.Answers); a.State != Granted || now >= a.deadline() || !ok {
+	if _, ok := enough(a.Needs, a.Answers, a.OpenedMs); a.State != Granted || now >= a.deadline() || !ok {
 		d.mu.Unlock()
 		return enforce.ErrConsumed
 	}
@@ -229,20 +267,26 @@ func (d *Desk) wake(a *ask) {
 // given checks whether who may answer r at all, and as what he counts.
 func given(r *row, who Actor) (Given, error) {
 	g := Given{Approver: action.Clip(who.ID, 256), Channel: who.Channel, UID: -1, SameUID: action.TriUnknown,
-		Credential: action.Clip(who.Credential, 128), Groups: slices.Clone(who.Groups)}
-	own := who.Agent != "" && who.Agent == r.Agent
+		Credential: action.Clip(who.Credential, 128), Groups: slices.Clone(who.Groups), For: who.standsFor(r.User),
+		Own: own(r, who.ID), Evidence: who.Evidence, SeenMs: -1}
+	g.Groups = append(g.Groups, who.lent(r.User)...)
+	mine := who.Agent != "" && who.Agent == r.Agent
 	switch {
 	case who.ID == "" || who.Channel == "" || who.Channel == action.RankUnknown ||
 		!slices.Contains(who.Channel.Values(), string(who.Channel)):
 		return g, fmt.Errorf("%w: nobody is proved", ErrOwn)
 	case who.Channel == action.RankClient:
-		if who.Session != r.Session || !own {
+		if who.Session != r.Session || !mine {
 			return g, fmt.Errorf("%w: the channel client answers for its own session only", ErrOwn)
 		}
-	case own || who.ID == r.Agent:
+		g.Own = action.Yes
+	case mine || who.ID == r.Agent:
 		return g, fmt.Errorf("%w: the credential belongs to the agent that asks", ErrOwn)
 	case who.Agent != "":
 		g.Channel = action.RankJudge // another agent is an automated system, whatever its token says
+	}
+	if g.Channel == action.RankJudge && r.Judge != "" {
+		return g, fmt.Errorf("%w: no automated system may confirm it: %s", ErrOwn, r.Judge)
 	}
 	if who.HasUID {
 		g.UID = who.UID
@@ -253,22 +297,29 @@ func given(r *row, who Actor) (Given, error) {
 	return g, nil
 }
 
-func countsFor(needs []Need, g Given) bool {
-	return slices.ContainsFunc(needs, func(n Need) bool {
-		return g.Channel.AtLeast(n.Channel) && (n.Group == "" || slices.Contains(g.Groups, n.Group))
-	})
+// own reports whether an approver is the user for whom r's agent acts. Who that user is may not be known.
+func own(r *row, id string) action.Tri {
+	if r.User == "" {
+		return action.TriUnknown
+	}
+	return action.TriOf(fold(id) == fold(r.User))
 }
 
+// fold makes two spellings of one name equal.
+func fold(name string) string { return strings.ToLower(strings.TrimSpace(name)) }
+
 // lacking says in words why answers do not grant.
-func lacking(needs []Need, answers []Given, last Given) string {
+func lacking(needs []Need, answers []Given, last Given, opened int64) string {
 	for _, n := range needs {
-		if satisfied([]Need{n}, answers) {
+		if _, ok := enough([]Need{n}, answers, opened); ok {
 			continue
 		}
 		switch {
 		case !last.Channel.AtLeast(n.Channel):
 			return fmt.Sprintf("approved through %q, but %q is needed", last.Channel, n.Channel)
-		case n.Group != "" && !slices.Contains(last.Groups, n.Group):
+		case n.Apart && last.Own != action.No:
+			return "somebody else than the user for whom the agent acts has to approve"
+		case !n.member(&last, opened):
 			return fmt.Sprintf("somebody of group %q has to approve", n.Group)
 		}
 		return fmt.Sprintf("%d people have to approve", n.Quorum)

@@ -4,6 +4,7 @@ package approval
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"maps"
@@ -118,7 +119,7 @@ func (b *book) append(_ context.Context, r *action.Record) (action.Receipt, erro
 		return action.Receipt{}, b.fail
 	}
 	for _, o := range b.records {
-		if o.Action == r.Action && o.Round == r.Round && o.Kind == r.Kind {
+		if o.Action != "" && o.Action == r.Action && o.Round == r.Round && o.Kind == r.Kind {
 			return action.Receipt{}, fmt.Errorf("record %s/%d/%s repeats", r.Action, r.Round, r.Kind)
 		}
 	}
@@ -163,7 +164,7 @@ type bench struct {
 
 func newBench(t testing.TB, change ...func(*Config)) *bench {
 	b := &bench{t: t, store: newShelf(), book: &book{}, clock: time.UnixMilli(1_790_000_000_000)}
-	b.cfg = Config{Store: b.store, Record: b.book.append, Past: b.book.past, Now: func() time.Time { return b.clock }}
+	b.cfg = Config{Store: b.store, Record: b.book.append, Past: b.book.past, Now: func() time.Time { return b.clock }, Prove: prove}
 	for _, c := range change {
 		c(&b.cfg)
 	}
@@ -201,6 +202,9 @@ func request(id string, change ...func(*enforce.Request)) enforce.Request {
 	return r
 }
 
+// traced says that the origin of every value is known, and harmless.
+func traced(r *enforce.Request) { r.Query.Context.Flow.State = action.StateKnown }
+
 func session(id string) func(*enforce.Request) {
 	return func(r *enforce.Request) { r.Query.Context.Session.ID = id }
 }
@@ -223,6 +227,28 @@ func demand(a ...action.Approver) func(*enforce.Request) {
 	}
 }
 
+// prove takes as a passkey's signature of person what sign makes.
+func prove(_ context.Context, person string, challenge []byte, evidence string) (action.Rank, error) {
+	if evidence != "signed by "+person+" "+hex.EncodeToString(challenge) {
+		return action.RankUnknown, errors.New("forged")
+	}
+	return action.RankPasskey, nil
+}
+
+// sign gives who, if he comes with a passkey, a signature for one answer.
+func (b *bench) sign(id string, who Actor, verb, comment string, edit []byte) Actor {
+	b.t.Helper()
+	if who.Channel != action.RankPasskey {
+		return who
+	}
+	c, _, err := b.Challenge(b.t.Context(), id, verb, comment, edit)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	who.Evidence = "signed by " + who.ID + " " + hex.EncodeToString(c)
+	return who
+}
+
 var olga = Actor{ID: "olga", Channel: action.RankOperator, UID: 2000, HasUID: true}
 
 func (b *bench) ask(r enforce.Request, want action.ApprovalStatus) enforce.Answer {
@@ -239,7 +265,7 @@ func (b *bench) ask(r enforce.Request, want action.ApprovalStatus) enforce.Answe
 
 func (b *bench) approve(id string, who Actor) {
 	b.t.Helper()
-	if _, err := b.Approve(b.t.Context(), id, who, ""); err != nil {
+	if _, err := b.Approve(b.t.Context(), id, b.sign(id, who, "approve", "", nil), ""); err != nil {
 		b.t.Fatal(err)
 	}
 }

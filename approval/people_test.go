@@ -49,11 +49,11 @@ func TestApproveGrantsOnlyWhatTheRulesDemand(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			b := newBench(t)
-			r := request("1", demand(c.demand...))
+			r := request("1", demand(c.demand...), traced)
 			ticket := b.ask(r, action.ApprovalPending).Ticket
 			var err error
 			for _, who := range c.who {
-				_, err = b.Approve(t.Context(), ticket, who, "")
+				_, err = b.Approve(t.Context(), ticket, b.sign(ticket, who, "approve", "", nil), "")
 			}
 			if !errors.Is(err, c.want) {
 				t.Fatalf("the last answer says %v, want %v", err, c.want)
@@ -84,10 +84,10 @@ func TestNobodyAnswersItsOwnAsk(t *testing.T) {
 		who  Actor
 		code string // recorded besides the opening
 	}{
-		{"the asking agent with an approver's token", Actor{ID: "x", Channel: action.RankOperator, Agent: "a1"}, codeOwn},
-		{"the asking agent with a passkey", Actor{ID: "x", Channel: action.RankPasskey, Agent: "a1"}, codeOwn},
+		{"the asking agent with an approver's token", Actor{ID: "x", Channel: action.RankOperator, Agent: "a1"}, CodeOwn},
+		{"the asking agent with a passkey", Actor{ID: "x", Channel: action.RankPasskey, Agent: "a1"}, CodeOwn},
 		{"a person with the agent's name", Actor{ID: "a1", Channel: action.RankOperator}, ""},
-		{"the client of another session", Actor{ID: "ann", Channel: action.RankClient, Agent: "a1", Session: "s2"}, codeOwn},
+		{"the client of another session", Actor{ID: "ann", Channel: action.RankClient, Agent: "a1", Session: "s2"}, CodeOwn},
 		{"the client of another agent", Actor{ID: "ann", Channel: action.RankClient, Agent: "a2", Session: "s1"}, ""},
 		{"a client of nobody", Actor{ID: "ann", Channel: action.RankClient, Session: "s1"}, ""},
 		{"nobody", Actor{Channel: action.RankOperator}, ""},
@@ -108,7 +108,7 @@ func TestNobodyAnswersItsOwnAsk(t *testing.T) {
 				}
 			}
 			b.ask(r, action.ApprovalPending)
-			want := []string{codeOpened}
+			want := []string{CodeOpened}
 			if c.code != "" {
 				want = append(want, c.code)
 			}

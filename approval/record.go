@@ -15,11 +15,17 @@ func (d *Desk) recordOpening(ctx context.Context, a *ask) error {
 	if err != nil {
 		return err
 	}
-	r, err := d.entry(a, &a.row, action.StatusAsked, codeOpened)
+	r, err := d.entry(a, &a.row, action.StatusAsked, CodeOpened)
 	if err != nil {
 		return err
 	}
-	r.Parts = []action.PayloadPart{{Name: action.PartShown, Owner: a.owner(), Data: shown}}
+	t := a.terms()
+	t.Shown = nil // it stands in a part of its own
+	detail, err := action.Canonical(t)
+	if err != nil {
+		return err
+	}
+	r.Parts = []action.PayloadPart{{Name: action.PartShown, Owner: a.owner(), Data: shown}, {Name: action.PartDetail, Owner: a.owner(), Data: detail}}
 	return d.append(ctx, r)
 }
 
@@ -37,6 +43,9 @@ func (d *Desk) record(ctx context.Context, a *ask, next *row, status action.Stat
 			return err
 		}
 		r.Parts = []action.PayloadPart{{Name: action.PartDetail, Owner: a.owner(), Data: detail}}
+		if g.Edited != "" {
+			r.Parts = append(r.Parts, action.PayloadPart{Name: action.PartArguments, Owner: a.owner(), Data: []byte(next.Edit)})
+		}
 	}
 	return d.append(ctx, r)
 }
@@ -50,7 +59,7 @@ func (d *Desk) noteOwn(ctx context.Context, a *ask, who Actor, now int64) {
 	g := Given{Approver: action.Clip(who.ID, 256), Channel: who.Channel, UID: -1, TimeMs: now,
 		Credential: action.Clip(who.Credential, 128), SameUID: action.TriUnknown}
 	// The answer is refused whether or not this is recorded.
-	_ = d.record(ctx, a, &a.row, action.StatusAsked, codeOwn, &g)
+	_ = d.record(ctx, a, &a.row, action.StatusAsked, CodeOwn, &g)
 }
 
 // entry is the record of one step of a, without its parts. The caller holds a's turn.

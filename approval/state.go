@@ -57,6 +57,10 @@ func (d *Desk) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	away, err := d.loadAbsences(ctx)
+	if err != nil {
+		return err
+	}
 	tell := map[string]*told{}
 	for _, a := range rows {
 		tell[a.ID] = &told{}
@@ -64,6 +68,7 @@ func (d *Desk) load(ctx context.Context) error {
 	err = d.cfg.Past(ctx, func(r *action.Record) error {
 		if r.Kind == action.KindApproval {
 			d.high = max(d.high, r.TimeMs)
+			d.hearAbsence(away, r)
 		}
 		if t := tell[r.Grant]; t != nil {
 			t.hear(r)
@@ -224,7 +229,7 @@ func (d *Desk) view(a *ask) View {
 func (a *ask) view() View {
 	v := View{ID: a.ID, Revision: a.rev, State: a.State, Agent: a.Agent, Session: a.Session, Action: a.Action,
 		OpenedMs: a.OpenedMs, ExpiresMs: a.deadline(), Needs: a.Needs, Answers: slices.Clone(a.Answers),
-		Reason: a.Reason, Shown: a.Shown, Digest: a.Digest}
+		Reason: a.Reason, Shown: a.Shown, Digest: a.Digest, Edit: a.Edit, Alike: a.Near, Requester: a.User}
 	if a.Shown != nil {
 		v.Title = a.Shown.Title
 	}
@@ -275,11 +280,13 @@ func (d *Desk) Run(ctx context.Context) error {
 func (d *Desk) Sweep(ctx context.Context) {
 	d.mu.Lock()
 	now := d.now()
-	var due, behind, ended []*ask
+	var due, raised, behind, ended []*ask
 	for _, a := range d.asks {
 		switch {
 		case a.State.Live() && now >= a.deadline():
 			due = append(due, a)
+		case a.State == Pending && !a.raised && slices.ContainsFunc(a.Needs, func(n Need) bool { return n.escalated(a.OpenedMs, now) }):
+			raised = append(raised, a)
 		case a.dirty:
 			behind = append(behind, a)
 		case a.State != "" && !a.State.Live():
@@ -299,6 +306,9 @@ func (d *Desk) Sweep(ctx context.Context) {
 	for _, a := range due {
 		_ = d.end(ctx, a, func() bool { return false })
 	}
+	for _, a := range raised {
+		d.raise(ctx, a)
+	}
 	for _, a := range behind {
 		if a.acquire(ctx) == nil {
 			_ = d.save(ctx, a, a.State)
@@ -310,6 +320,51 @@ func (d *Desk) Sweep(ctx context.Context) {
 			d.forget(ctx, a)
 		}
 	}
+}
+
+// raise records that the time has come from which another group counts, and wakes those who wait.
+func (d *Desk) raise(ctx context.Context, a *ask) {
+	if a.acquire(ctx) != nil {
+		return
+	}
+	defer a.release()
+	d.mu.Lock()
+	stale := a.State != Pending || a.raised
+	d.mu.Unlock()
+	if stale || d.record(ctx, a, &a.row, action.StatusAsked, codeRaised, nil) != nil {
+		return // tried again at the next turn
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a.raised = true
+	a.Reason = "nobody answered so far; others may answer now"
+	d.wake(a)
+}
+
+// Seen notes that person opened a request, for how long he thinks about it.
+func (d *Desk) Seen(id, person string) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	a := d.asks[id]
+	if a == nil || a.State != Pending || person == "" || len(a.seen) >= maxAnswers {
+		return
+	}
+	if a.seen == nil {
+		a.seen = map[string]int64{}
+	}
+	if _, ok := a.seen[fold(person)]; !ok {
+		a.seen[fold(person)] = d.now()
+	}
+}
+
+// seenFor is how long person had the request before him, or -1. The caller holds a's turn, not mu.
+func (d *Desk) seenFor(a *ask, person string, now int64) int64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if at, ok := a.seen[fold(person)]; ok {
+		return max(now-at, 0)
+	}
+	return -1
 }
 
 // forget removes an ask that has ended.

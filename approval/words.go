@@ -37,6 +37,13 @@ type Actor struct {
 	Session    string   // for channel client: the session whose user was asked
 	Groups     []string // for rules that name a group
 	Seen       uint64   // revision of the View that is answered; 0 skips the check
+
+	// Evidence is the person's own signature over what Desk.Challenge gave for this very answer, as
+	// Config.Prove reads it; "" where he signed nothing.
+	Evidence string
+
+	edit   string    // arguments that he approves in place of those shown
+	absent []Absence // people whom he stands in for now
 }
 
 // Need is what one asking rule demands.
@@ -45,6 +52,9 @@ type Need struct {
 	Channel action.Rank `json:"channel"`
 	Quorum  int         `json:"quorum"`
 	Group   string      `json:"group"`
+	Apart   bool        `json:"apart"`       // the user for whom the agent acts does not count
+	AfterS  int         `json:"escalate_s"`  // after so many seconds EscalateTo counts too; 0 means never
+	To      string      `json:"escalate_to"` // group that takes over
 }
 
 // Given is one recorded answer.
@@ -58,6 +68,11 @@ type Given struct {
 	Groups     []string    `json:"groups"`
 	Comment    string      `json:"comment"`
 	TimeMs     int64       `json:"time_ms"`
+	Own        action.Tri  `json:"own"`      // the approver is the user for whom the agent acts
+	For        []string    `json:"for"`      // absent people whose groups he answers for
+	Edited     string      `json:"edited"`   // salted digest of the arguments that he approves in place of those shown; "" for none
+	Evidence   string      `json:"evidence"` // his signature over the challenge; "" if there is none
+	SeenMs     int64       `json:"seen_ms"`  // since the approver first opened the request; -1 when not known
 }
 
 // View is an ask as people see it.
@@ -76,6 +91,9 @@ type View struct {
 	Reason    string  `json:"reason"` // why it is still pending, or how it ended
 	Shown     *Shown  `json:"shown"`  // without arguments once the ask has ended
 	Digest    string  `json:"digest"` // of what a grant binds
+	Edit      string  `json:"edit"`   // arguments that somebody approves in place of those shown; "" for none
+	Alike     string  `json:"alike"`  // the same for requests that differ in nothing a person could tell apart
+	Requester string  `json:"user"`   // for whom the agent acts
 }
 
 // row is an ask as it is stored.
@@ -104,6 +122,8 @@ type row struct {
 	Sinks     string  `json:"sinks"`
 	Frame     frame   `json:"frame"`
 	Shown     *Shown  `json:"shown"`
+	Edit      string  `json:"edit"`  // see Given.Edited
+	Judge     string  `json:"judge"` // why no automated system may confirm; "" if it may
 }
 
 // frame is what every record about an ask repeats from its action.
@@ -125,13 +145,15 @@ type frame struct {
 type ask struct {
 	row
 	rev      uint64
-	dirty    bool          // the stored row is behind; memory is right
-	actions  []string      // the latest actions that wait for it
-	turn     chan struct{} // holds one token; taken while an answer is recorded
-	changed  chan struct{} // closed and replaced whenever the answer changes
-	ready    chan struct{} // closed once the opening is recorded or has failed
-	failed   error         // why the opening failed; read after ready
-	ownTried bool          // the asking agent has tried to approve it
+	dirty    bool             // the stored row is behind; memory is right
+	actions  []string         // the latest actions that wait for it
+	turn     chan struct{}    // holds one token; taken while an answer is recorded
+	changed  chan struct{}    // closed and replaced whenever the answer changes
+	ready    chan struct{}    // closed once the opening is recorded or has failed
+	failed   error            // why the opening failed; read after ready
+	ownTried bool             // the asking agent has tried to approve it
+	raised   bool             // its escalation is on record
+	seen     map[string]int64 // when each person first opened it, ms; guarded by Desk.mu
 }
 
 func (a *ask) deadline() int64 {
@@ -150,30 +172,38 @@ func (a *ask) rules() []string {
 	return slices.Compact(out)
 }
 
-// bound is what a grant of the ask holds for. Shown carries a random nonce, so the digest tells nothing
+// terms is what a grant of the ask holds for. Shown carries a random nonce, so the digest tells nothing
 // about the arguments.
-func (r *row) bound() (string, error) {
-	return digest(struct {
-		Binding   string `json:"binding"`
-		ID        string `json:"id"`
-		Session   string `json:"session"`
-		Agent     string `json:"agent"`
-		User      string `json:"user"`
-		UID       int64  `json:"uid"`
-		Needs     []Need `json:"needs"`
-		OpenedMs  int64  `json:"opened_ms"`
-		ExpiresMs int64  `json:"expires_ms"`
-		GrantMs   int64  `json:"grant_ms"`
-		Shown     *Shown `json:"shown"`
-	}{r.Binding, r.ID, r.Session, r.Agent, r.User, r.UID, r.Needs, r.OpenedMs, r.ExpiresMs, r.GrantMs, r.Shown})
+type terms struct {
+	Binding   string `json:"binding"`
+	ID        string `json:"id"`
+	Session   string `json:"session"`
+	Agent     string `json:"agent"`
+	User      string `json:"user"`
+	UID       int64  `json:"uid"`
+	Needs     []Need `json:"needs"`
+	OpenedMs  int64  `json:"opened_ms"`
+	ExpiresMs int64  `json:"expires_ms"`
+	GrantMs   int64  `json:"grant_ms"`
+	Shown     *Shown `json:"shown"`
+	Judge     string `json:"judge"`
 }
 
-// proof is the digest of all answers so far; it stands in the record of the last one.
-func (r *row) proof() (string, error) {
+func (r *row) terms() terms {
+	return terms{r.Binding, r.ID, r.Session, r.Agent, r.User, r.UID, r.Needs, r.OpenedMs, r.ExpiresMs, r.GrantMs, r.Shown, r.Judge}
+}
+
+func (r *row) bound() (string, error) { return digest(r.terms()) }
+
+// proof is the digest of all answers so far.
+func (r *row) proof() (string, error) { return Proof(r.Digest, r.Answers) }
+
+// Proof is the subject of the record of the last of answers to the ask whose digest is given.
+func Proof(bound string, answers []Given) (string, error) {
 	return digest(struct {
 		Digest  string  `json:"digest"`
 		Answers []Given `json:"answers"`
-	}{r.Digest, r.Answers})
+	}{bound, answers})
 }
 
 func digest(v any) (string, error) {
@@ -183,46 +213,4 @@ func digest(v any) (string, error) {
 	}
 	sum := sha256.Sum256(b)
 	return "sha256:" + hex.EncodeToString(sum[:]), nil
-}
-
-// enough reports whether answers satisfy every need, and with which answers it does: the fewest, the
-// strongest channels kept.
-func enough(needs []Need, answers []Given) ([]Given, bool) {
-	var use []Given
-	for _, g := range answers {
-		if g.Approve {
-			use = append(use, g)
-		}
-	}
-	if len(needs) == 0 || !satisfied(needs, use) {
-		return nil, false
-	}
-	ranks := action.Rank("").Values()
-	slices.SortStableFunc(use, func(a, b Given) int {
-		return slices.Index(ranks, string(a.Channel)) - slices.Index(ranks, string(b.Channel))
-	})
-	for i := 0; i < len(use); {
-		rest := slices.Delete(slices.Clone(use), i, i+1)
-		if satisfied(needs, rest) {
-			use = rest
-			continue
-		}
-		i++
-	}
-	return use, true
-}
-
-func satisfied(needs []Need, use []Given) bool {
-	for _, n := range needs {
-		people := map[string]bool{}
-		for _, g := range use {
-			if g.Channel.AtLeast(n.Channel) && (n.Group == "" || slices.Contains(g.Groups, n.Group)) {
-				people[g.Approver] = true
-			}
-		}
-		if len(people) < max(n.Quorum, 1) {
-			return false
-		}
-	}
-	return true
 }

@@ -102,6 +102,7 @@ const maxRounds = 4
 // admit takes x through gate one until it is intended, refused or waiting for somebody. x.mu is held.
 func (e *Enforcer) admit(ctx context.Context, x *entry) (Admission, error) {
 	grant := action.NoApproval()
+	x.edited = nil
 	for range maxRounds {
 		v, err := e.gateOne(ctx, x, grant)
 		if err != nil || v != action.Ask {
@@ -114,7 +115,9 @@ func (e *Enforcer) admit(ctx context.Context, x *entry) (Admission, error) {
 		case ans.Status == action.ApprovalPending, ans.Status == action.ApprovalGranted && !x.strong(ans.Facts):
 			return x.admission(), nil // an answer through too weak a channel leaves the question open
 		case ans.Status == action.ApprovalGranted:
-			grant = ans.Facts
+			if grant = ans.Facts; ans.Bytes != nil {
+				x.edited = ans.Bytes
+			}
 		case ans.Status == action.ApprovalExpired:
 			return e.refuse(ctx, x, "approval.expired", "nobody answered in time", "Nobody answered in time.")
 		default:
@@ -131,12 +134,16 @@ func (e *Enforcer) gateOne(ctx context.Context, x *entry, grant action.Approval)
 	if err != nil {
 		return action.Deny, err
 	}
-	q := e.queryBefore(x, sess, x.att.Arguments)
+	arguments := x.att.Arguments
+	if x.edited != nil {
+		arguments = x.edited
+	}
+	q := e.queryBefore(x, sess, arguments)
 	q.Context.Approval = grant
 	faults := e.inform(ctx, q)
 
-	bound := x.binding // what grant was given for
-	sess.mu.Lock()     // serialises decide + reserve + intent of this session
+	bound, asked := x.binding, x.bytes // what grant was given for
+	sess.mu.Lock()                     // serialises decide + reserve + intent of this session
 	defer sess.mu.Unlock()
 	q.Context.Session.Seq = sess.seq
 	for range maxStale {
@@ -148,7 +155,7 @@ func (e *Enforcer) gateOne(ctx context.Context, x *entry, grant action.Approval)
 			j = e.judgeRewritten(ctx, x, q2, e.inform(ctx, q2), j)
 		}
 		x.take(j)
-		if !x.passes(grant, bound) {
+		if !x.passes(grant, bound, asked) {
 			return e.stop(ctx, x, sess)
 		}
 		switch err := e.reserve(ctx, x, j.raw); {

@@ -54,6 +54,7 @@ type Answer struct {
 	Ticket  string                // id under which people find the request
 	Expires time.Time
 	Comment string // of a refusal, for the agent
+	Bytes   []byte // for granted: arguments that were approved in place of Request.Bytes; nil for none
 }
 
 // Approver asks people or a second system. Ask never blocks on them: the first Ask for a binding opens a

@@ -31,6 +31,7 @@ type entry struct {
 	judgement  judgement // of gate one
 	decision   action.Decision
 	bytes      []byte // as they must be executed
+	edited     []byte // not nil: what a person approved in place of the attempt's arguments
 	binding    string // what a grant would hold for
 	recorded   string // the binding whose ask is on record
 	round      int    // decision records so far
@@ -80,13 +81,18 @@ func (x *entry) verdict() action.Verdict { return x.judgement.verdict() }
 
 // passes reports whether nothing stands against x any more, or only asks that the grant answers: the
 // same bytes, definition, subject, session, obligations and rules, through a channel that is strong
-// enough for each of them.
-func (x *entry) passes(grant action.Approval, bound string) bool {
+// enough for each of them. Where other bytes were approved than asked for, the rest of the question must be
+// the one that was asked about those; the bytes themselves were informed and decided on like any.
+func (x *entry) passes(grant action.Approval, bound string, asked []byte) bool {
 	if x.judgement.goesOn() {
 		return true
 	}
+	now := x.binding
+	if x.edited != nil && grant.Edited == action.Yes && x.decision.Verdict == action.Ask {
+		now = Binding(x.judgement.raw, asked, &x.decision)
+	}
 	return x.decision.Verdict == action.Ask && grant.Status == action.ApprovalGranted &&
-		bound != "" && bound == x.binding && x.strong(grant)
+		bound != "" && bound == now && x.strong(grant)
 }
 
 // strong reports whether the grant's channel satisfies every asking rule.

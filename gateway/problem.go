@@ -25,6 +25,7 @@ const (
 	CodeUnauthenticated Code = "unauthenticated"
 	CodeScope           Code = "scope"
 	CodeSubject         Code = "subject"
+	CodeEvidence        Code = "evidence"
 	CodeHost            Code = "host"
 	CodeOrigin          Code = "origin"
 	CodeNotFound        Code = "not-found"
@@ -89,6 +90,9 @@ var registry = []Problem{
 	{Code: CodeSubject, Status: 403, Title: "The credential does not cover this subject", Recorded: true,
 		Cause:  "The body names an agent or user that is not the credential's own.",
 		Remedy: "Leave the member out, or use the credential of that agent. The subject comes from the channel, never from a body."},
+	{Code: CodeEvidence, Status: 403, Title: "A signature is missing or does not hold", Recorded: true,
+		Cause:  "What was asked for needs the signature of a registered passkey or SSH key over a fresh challenge, and there was none, or it is of another person, key, challenge or answer.",
+		Remedy: "Ask for a challenge again, sign exactly it, and answer within five minutes."},
 	{Code: CodeHost, Status: 403, Title: "Host not allowed", Recorded: true,
 		Cause:  "The Host header names neither this machine's loopback, nor the address that was connected to, nor a configured host: a sign of DNS rebinding.",
 		Remedy: "Use the address that \"sallyport up\" printed, or add the name to the configured hosts."},

@@ -8,6 +8,8 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // checked is what can be said of a leaf and its sealed parts without the log before them: most of the
@@ -19,6 +21,18 @@ type checked struct {
 	parts int   // payload frames behind the leaf
 	count PartCount
 	wrong []wrongPart
+
+	opened []openedPart // of the kinds that Options.Inspect looks at
+}
+
+type openedPart struct {
+	name action.PartName
+	data []byte
+}
+
+// inspected reports whether Options.Inspect looks at records of kind k.
+func inspected(k action.Kind) bool {
+	return k == action.KindApproval || k == action.KindKey || k == action.KindKill
 }
 
 type wrongPart struct{ part, what string }
@@ -58,6 +72,9 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 			c.wrong = append(c.wrong, wrongPart{string(ref.Name), "the part does not match its commitment"})
 		default:
 			c.count.Opened++
+			if inspected(c.leaf.Kind) {
+				c.opened = append(c.opened, openedPart{ref.Name, data})
+			}
 		}
 	}
 }

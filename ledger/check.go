@@ -98,6 +98,7 @@ func (c *checker) leaf(index uint64, raw []byte, known *checked) {
 	}
 	c.chain(index, l, h)
 	c.life(index, l)
+	c.inspect(index, l, "", nil)
 	c.report.Kinds[string(l.Kind)]++
 	if c.report.FirstMs == 0 {
 		c.report.FirstMs = l.LogMs

@@ -299,7 +299,7 @@ func (c *checker) file(ctx context.Context, src Source) error {
 
 // members reads entry bundles and parts.
 func (c *checker) members(ctx context.Context, r *tar.Reader, size uint64) error {
-	refs := map[uint64][]PartRef{} // of the newest entry bundle
+	refs := map[uint64]*Leaf{} // of the newest entry bundle
 	first := true
 	for n := uint64(0); ; {
 		h, err := r.Next()
@@ -344,7 +344,7 @@ func (c *checker) members(ctx context.Context, r *tar.Reader, size uint64) error
 		leaves, _ := parseBundle(b) // it has been parsed before
 		for i, raw := range leaves {
 			if l, err := DecodeLeaf(raw); err == nil {
-				refs[n*tileWidth+uint64(i)] = l.Parts
+				refs[n*tileWidth+uint64(i)] = l
 			}
 		}
 		n++
@@ -352,15 +352,16 @@ func (c *checker) members(ctx context.Context, r *tar.Reader, size uint64) error
 }
 
 // part checks a disclosed part against the commitment in its leaf.
-func (c *checker) part(name string, b []byte, refs map[uint64][]PartRef) {
+func (c *checker) part(name string, b []byte, refs map[uint64]*Leaf) {
 	number, part, _ := strings.Cut(strings.TrimPrefix(name, "part/"), "/")
 	index, err := strconv.ParseUint(number, 10, 63)
 	if err != nil {
 		c.problem(nil, name, "not a part")
 		return
 	}
-	for i := range refs[index] {
-		ref := &refs[index][i]
+	l := refs[index]
+	for i := range l.parts() {
+		ref := &l.Parts[i]
 		if string(ref.Name) != part {
 			continue
 		}
@@ -369,7 +370,15 @@ func (c *checker) part(name string, b []byte, refs map[uint64][]PartRef) {
 			return
 		}
 		c.report.Parts.Opened++
+		c.inspect(index, l, ref.Name, b[saltBytes:])
 		return
 	}
 	c.problem(&index, "part "+clip(part), "no leaf before it names the part")
+}
+
+func (l *Leaf) parts() []PartRef {
+	if l == nil {
+		return nil
+	}
+	return l.Parts
 }

@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"golang.org/x/mod/sumdb/note"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // Source is where the log to verify comes from: exactly one of Dir, URL and File.
@@ -38,6 +40,11 @@ type Options struct {
 	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
 	Problems   int                // stop listing after so many; 0 means 1,000
 	Progress   func(index uint64) // called now and then; nil for none
+
+	// Inspect is called for each record of kind approval, key and kill: first with no part, then with each
+	// part that could be opened, in the order of the log. What it returns, if not "", does not hold. Nil looks
+	// at nothing.
+	Inspect func(index uint64, l *Leaf, part action.PartName, data []byte) string
 }
 
 // Verify checks a log without its owner. It reads everything once, re-derives the tree from the leaves,
@@ -412,4 +419,17 @@ func (c *checker) payloads(index uint64, known *checked) {
 	c.report.Parts.Sealed += known.count.Sealed
 	c.report.Parts.Erased += known.count.Erased
 	c.report.Parts.Opened += known.count.Opened
+	for _, p := range known.opened {
+		c.inspect(index, known.leaf, p.name, p.data)
+	}
+}
+
+// inspect lets others look at what is theirs.
+func (c *checker) inspect(index uint64, l *Leaf, part action.PartName, data []byte) {
+	if c.opt.Inspect == nil || !inspected(l.Kind) {
+		return
+	}
+	if what := c.opt.Inspect(index, l, part, data); what != "" {
+		c.problem(&index, string(l.Kind), what)
+	}
 }

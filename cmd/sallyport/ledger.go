@@ -92,12 +92,23 @@ of it. Exit code 5 if anything does not hold.`,
 func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options) error {
 	at, done := a.counting("records verified")
 	opt.Progress = at
+	var people sallyport.ApprovalProofs
+	opt.Inspect = people.Inspect
 	rep, err := ledger.Verify(ctx, src, opt)
 	done()
 	if rep == nil {
 		return &exitCode{exitUnproved, hinted{err, `name the log with --data, --url or --bundle`}}
 	}
-	if perr := a.print(rep, func(w io.Writer) { fmt.Fprint(w, rep.Text()) }); perr != nil {
+	all := struct {
+		*ledger.Report
+		Approvals *sallyport.ApprovalProofs `json:"approvals"`
+	}{rep, &people}
+	if perr := a.print(all, func(w io.Writer) {
+		fmt.Fprint(w, rep.Text())
+		if n := people.Requests + people.Answers + people.Closed; n > 0 {
+			fmt.Fprintf(w, "  approvals: %d requests as they were shown, %d answers, %d of them signed; %d records sealed\n", people.Requests, people.Answers, people.Signed, people.Closed)
+		}
+	}); perr != nil {
 		return perr
 	}
 	if err != nil || !rep.OK {

@@ -230,8 +230,11 @@ func readRule(pack string, p *cedar.Policy) (*rule, error) {
 		return nil, fmt.Errorf("%s: a forbid needs @code and @reason", id)
 	}
 	a := &r.match.Approver
-	if r.match.Verdict != action.Ask && (a.Quorum != 0 || a.TTL != 0 || a.Group != "") {
-		return nil, fmt.Errorf("%s: @quorum, @ttl_s and @group need @ask", id)
+	if r.match.Verdict != action.Ask && (a.Quorum != 0 || a.TTL != 0 || a.Group != "" || a.Apart || a.EscalateAfter != 0 || a.EscalateTo != "") {
+		return nil, fmt.Errorf("%s: @quorum, @ttl_s, @group, @apart, @escalate_s and @escalate_to need @ask", id)
+	}
+	if (a.EscalateAfter > 0) != (a.EscalateTo != "") {
+		return nil, fmt.Errorf("%s: @escalate_s and @escalate_to go together", id)
 	}
 	return r, nil
 }
@@ -264,6 +267,12 @@ func (r *rule) note(key, value string, forbid bool) (err error) {
 		m.Approver.TTL, err = positive(value)
 	case key == "group" && forbid:
 		m.Approver.Group = value
+	case key == "apart" && forbid && value == "true":
+		m.Approver.Apart = true
+	case key == "escalate_s" && forbid:
+		m.Approver.EscalateAfter, err = positive(value)
+	case key == "escalate_to" && forbid:
+		m.Approver.EscalateTo = value
 	case key == "obligation":
 		r.obligations, err = obligations(m.ID, value)
 	default:

@@ -269,10 +269,23 @@ func approver(v *ast.Term) (a action.Approver, err error) {
 			a.Quorum, err = number(v)
 		case "ttl_s":
 			a.TTL, err = number(v)
+		case "apart":
+			b, ok := v.Value.(ast.Boolean)
+			if !ok {
+				err = fmt.Errorf("apart is neither true nor false")
+			}
+			a.Apart = bool(b)
+		case "escalate_s":
+			a.EscalateAfter, err = number(v)
+		case "escalate_to":
+			a.EscalateTo, err = text(v)
 		default:
 			err = fmt.Errorf("there is no %q", string(key))
 		}
 	})
+	if err == nil && (a.EscalateAfter > 0) != (a.EscalateTo != "") {
+		err = fmt.Errorf("escalate_s and escalate_to go together")
+	}
 	return a, err
 }
 
