@@ -6,6 +6,10 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"crypto/ed25519"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -36,6 +40,25 @@ func python(t *testing.T, args ...string) (ok bool, out string) {
 	return err == nil, string(b)
 }
 
+// node runs the verifier for browsers. It reports false for there where there is no Node that can.
+func node(t *testing.T, args ...string) (ok bool, out string, there bool) {
+	t.Helper()
+	exe, err := exec.LookPath("node")
+	if err != nil {
+		t.Log("there is no Node: the verifier for browsers is not compared")
+		return false, "", false
+	}
+	if v, err := exec.CommandContext(t.Context(), exe, "--version").Output(); err != nil || len(v) < 3 || v[0] != 'v' || v[1] < '2' || v[2] == '.' {
+		return false, "", false // older than 20, without Ed25519
+	}
+	b, err := exec.CommandContext(t.Context(), exe, append([]string{filepath.Join("..", "docs", "verify", "verify.mjs")}, args...)...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || exit.ExitCode() != 5 || bytes.Contains(b, []byte("    at "))) {
+		t.Fatalf("%v: %s", err, b)
+	}
+	return err == nil, string(b), true
+}
+
 // agree holds a bundle against both.
 func agree(t *testing.T, name string, bundle []byte, key string, want *bool) {
 	t.Helper()
@@ -47,6 +70,9 @@ func agree(t *testing.T, name string, bundle []byte, key string, want *bool) {
 	ok, out := python(t, file, "--key", key)
 	if ok != (err == nil) {
 		t.Errorf("%s: here %v %v, python %v: %s", name, err, r, ok, out)
+	}
+	if got, out, there := node(t, file, "--key", key); there && got != ok {
+		t.Errorf("%s: python %v, node %v: %s", name, ok, got, out)
 	}
 	if want != nil && *want != ok {
 		t.Errorf("%s: accepted %v, wanted %v: %s", name, ok, *want, out)
@@ -89,7 +115,7 @@ func craft(t *testing.T, leaves ...string) (bundle []byte, key string) {
 	return b.Bytes(), k.vkey
 }
 
-func TestPythonAgreesOnLeaves(t *testing.T) {
+func TestOtherVerifiersAgreeOnLeaves(t *testing.T) {
 	yes, no := true, false
 	one := `{"_v":1,"kind":"session","seq":1,"session":"s"}`
 	h := leafHash([]byte(one))
@@ -130,7 +156,7 @@ func TestPythonAgreesOnLeaves(t *testing.T) {
 	}
 }
 
-func TestPythonAgreesOnBundlesAndTiles(t *testing.T) {
+func TestOtherVerifiersAgreeOnBundlesAndTiles(t *testing.T) {
 	yes := true
 	_, cfg := closedLog(t, 300)
 	l := mustOpen(t, cfg)
@@ -158,6 +184,9 @@ func TestPythonAgreesOnBundlesAndTiles(t *testing.T) {
 		ok, out := python(t, tiles, "--key", key)
 		if ok != (err == nil) {
 			t.Errorf("%s: here %v %v, python %v: %s", name, err, r, ok, out)
+		}
+		if got, out, there := node(t, tiles, "--key", key); there && got != ok {
+			t.Errorf("%s: python %v, node %v: %s", name, ok, got, out)
 		}
 		return ok
 	}
@@ -194,5 +223,86 @@ func TestPythonAgreesOnBundlesAndTiles(t *testing.T) {
 	defer goldenWeb.Close()
 	if !both("the golden log", filepath.Join(golden, "tiles"), goldenWeb.URL, strings.TrimSpace(string(vkey))) {
 		t.Error("the golden log does not verify")
+	}
+}
+
+// TestBrowserVerifierChecksWhatOthersKept holds the verifier for browsers against kept checkpoints, cosignatures
+// and proofs.
+func TestBrowserVerifierChecksWhatOthersKept(t *testing.T) {
+	_, cfg := closedLog(t, 70)
+	_, other := closedLog(t, 70)
+	l := mustOpen(t, cfg)
+	key, older := l.Vkey(), l.Checkpoint().Note
+	fillLog(t, l, 70, 30)
+	cp := l.Checkpoint()
+	proof, err := l.Prove(t.Context(), 42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := l.Read(42)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Publish(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	mustClose(t, l)
+	foreign, err := os.ReadFile(filepath.Join(other.Tiles, "checkpoint"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fork, err := signCheckpoint(l.keys.signer, 70, leafHash([]byte("another history")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	public, private, err := ed25519.GenerateKey(rand.NewChaCha8([32]byte{7}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	body, _, _ := strings.Cut(string(cp.Note), "\n\n")
+	signature := binary.BigEndian.AppendUint64(nil, 1_790_000_000)
+	signature = append(signature, ed25519.Sign(private, []byte("cosignature/v1\ntime 1790000000\n"+body+"\n"))...)
+	vkey := append([]byte{4}, public...)
+	number := sha256.Sum256(append([]byte("w.example\n"), vkey...))
+	witness := fmt.Sprintf("w.example+%x+%s", number[:4], base64.StdEncoding.EncodeToString(vkey))
+	cosigned := fmt.Sprintf("%s— w.example %s\n", cp.Note, base64.StdEncoding.EncodeToString(append(number[:4:4], signature...)))
+	dir := t.TempDir()
+	write := func(name string, b []byte) string {
+		t.Helper()
+		name = filepath.Join(dir, name)
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return name
+	}
+	otherLeaf := bytes.Replace(e.Raw, []byte(`"kind":"intent"`), []byte(`"kind":"alert"`), 1)
+	for _, c := range []struct {
+		name string
+		want bool
+		args []string
+	}{
+		{"nothing asked for", true, []string{cfg.Tiles, "--key", key}},
+		{"a checkpoint from earlier", true, []string{cfg.Tiles, "--key", key, "--old", write("older", older)}},
+		{"a checkpoint of another history", false, []string{cfg.Tiles, "--key", key, "--old", write("fork", fork.Note)}},
+		{"a checkpoint of another log", false, []string{cfg.Tiles, "--key", key, "--old", write("foreign", foreign)}},
+		{"a witness that did not sign", false, []string{cfg.Tiles, "--key", key, "--witness", witness}},
+		{"a proof", true, []string{write("proof", proof.Marshal()), "--key", key, "--leaf", write("leaf", e.Raw)}},
+		{"a proof of another leaf", false, []string{write("proof", proof.Marshal()), "--key", key, "--leaf", write("other", otherLeaf)}},
+		{"a proof that was cut", false, []string{write("cut", bytes.Replace(proof.Marshal(), []byte("index 42"), []byte("index 43"), 1)), "--key", key, "--leaf", write("leaf", e.Raw)}},
+		{"a key of another log", false, []string{cfg.Tiles, "--key", strings.Replace(key, "test.example", "best.example", 1)}},
+	} {
+		ok, out, there := node(t, c.args...)
+		if there && ok != c.want {
+			t.Errorf("%s: %v: %s", c.name, ok, out)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(cfg.Tiles, "checkpoint"), []byte(cosigned), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ok, out, there := node(t, cfg.Tiles, "--key", key, "--witness", witness); there && !ok {
+		t.Errorf("a witness that signed: %s", out)
+	}
+	if ok, out, there := node(t, cfg.Tiles, "--key", key, "--witness", strings.Replace(witness, "w.example", "v.example", 1)); there && ok {
+		t.Errorf("a witness of another name: %s", out)
 	}
 }
