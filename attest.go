@@ -163,7 +163,7 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 		}
 	}
 	cfg := lease.Config{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past, Appraise: a.appraise,
-		Bundle: func() action.Bundle { return a.policy.Active().Bundle() }, Head: s.head, Fingerprint: s.Ledger.Fingerprint, Needed: s.leaseNeeded}
+		Bundle: func() action.Bundle { return a.policy.Active().Bundle() }, Head: s.head, Under: s.leaseOf, Fingerprint: s.Ledger.Fingerprint, Needed: s.leaseNeeded}
 	if cfg.Roots, err = pool(c.Roots); err != nil {
 		return fmt.Errorf("attest: roots: %w", err)
 	}
@@ -266,17 +266,30 @@ func (s *Sallyport) held(sub *action.Subject) bool {
 	if s.attest == nil {
 		return false
 	}
-	base, ok := s.attest.book.Base(sub.Channel.CredID)
-	if !ok {
-		return false
+	id := sub.Channel.CredID
+	switch {
+	case strings.HasPrefix(id, accountPrefix):
+		return true // it was proved with the request, and lives for minutes
+	case strings.HasPrefix(id, identity.ExchangePrefix):
+		d, ok := s.federation.delegations.Get(id)
+		return ok && s.heldBase(&d.Base)
 	}
-	switch base.Channel.Credential {
-	case action.CredentialToken:
-		return !s.Tokens.Revoked(base.Channel.CredID)
-	case action.CredentialPeer:
-		return true
+	base, ok := s.attest.book.Base(id)
+	return ok && s.heldBase(base)
+}
+
+// leaseOf is the lease that a credential acts under: its own, or that of the credential that it was exchanged from,
+// as long as it is the same agent's.
+func (s *Sallyport) leaseOf(sub *action.Subject) string {
+	id := sub.Channel.CredID
+	for range identity.MaxChain + 1 {
+		d, ok := s.federation.delegations.Get(id)
+		if !ok || !strings.HasPrefix(id, identity.ExchangePrefix) || d.Base.ID != sub.ID || d.Base.Tenant != sub.Tenant {
+			return id
+		}
+		id = d.Base.Channel.CredID
 	}
-	return false
+	return id
 }
 
 // Attested states what is proved about the runtime of an agent.

@@ -147,7 +147,7 @@ func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gatew
 		return gateway.Refuse(gateway.CodeInvalid, "%v", err)
 	}
 	claim := lease.Claim{Subject: c.Subject, Challenge: ch, Key: key, Lease: body.Lease, Kind: body.Kind, Evidence: body.Evidence, Log: body.Log,
-		Signature: body.Signature, Until: s.credentialUntil(&c.Subject)}
+		Signature: body.Signature, Until: s.credentialUntil(r, &c.Subject)}
 	if claim.Exporter, err = exporter(r); err != nil {
 		return err
 	}
@@ -167,12 +167,8 @@ func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gatew
 
 // token makes the key-bound token of a lease.
 func (a *attestation) token(l *lease.Lease) (string, error) {
-	var scopes []string
-	for _, sc := range l.Subject.Scopes {
-		scopes = append(scopes, string(sc))
-	}
 	c := identity.Claims{Subject: l.SPIFFE, ID: l.ID + "." + l.Renewed.UTC().Format("150405.000"), Confirm: identity.Confirm{JKT: l.Key}, Tenant: l.Tenant,
-		Agent: l.Agent, Scope: strings.Join(scopes, " "), Lease: l.ID, Assurance: l.Assurance, Model: l.Model, Kind: l.Kind, Status: l.Status}
+		Agent: l.Agent, Scope: words(l.Subject.Scopes), Lease: l.ID, Assurance: l.Assurance, Model: l.Model, Kind: l.Kind, Status: l.Status}
 	if u := l.Subject.User; u.ID != "" && u.Verified == action.Yes {
 		c.Subject, c.Actor = u.ID, &identity.Acting{Subject: l.SPIFFE}
 	}
@@ -197,12 +193,24 @@ func requestURL(r *http.Request) *url.URL {
 }
 
 // credentialUntil is when the credential that a lease is asked for with ends; zero if it does not by itself.
-func (s *Sallyport) credentialUntil(sub *action.Subject) time.Time {
-	if sub.Channel.Credential != action.CredentialToken {
-		return time.Time{}
+func (s *Sallyport) credentialUntil(r *http.Request, sub *action.Subject) time.Time {
+	switch id := sub.Channel.CredID; {
+	case strings.HasPrefix(id, accountPrefix):
+		w, err := s.federation.issuers.Workload(r.Context(), strings.TrimSpace(r.Header.Get("Authorization")[len("Bearer "):]))
+		if err != nil {
+			return time.UnixMilli(0)
+		}
+		return w.Until
+	case strings.HasPrefix(id, identity.ExchangePrefix):
+		d, _ := s.federation.delegations.Get(id)
+		return d.Until
+	case sub.Channel.Credential == action.CredentialToken:
+		return s.Tokens.Until(id)
 	}
-	return s.Tokens.Until(sub.Channel.CredID)
+	return time.Time{}
 }
+
+func secondsOf(t time.Time) jose.Seconds { return jose.Seconds(t.Unix()) }
 
 // attestProblem puts an error of the column into the words of the doors.
 func attestProblem(err error) error {

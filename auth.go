@@ -25,13 +25,13 @@ var operatorScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, ac
 // bearer proves callers of the TCP listeners by their token.
 type bearer struct {
 	tokens *identity.Tokens
-	leases *attestation // nil: tokens of leases are not accepted here
+	agents *Sallyport // nil: tokens of leases and of foreign issuers are not accepted here
 }
 
 // Authenticate reads one Authorization header or, where clients of a model's API send it, one x-api-key.
 func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
-	if b.leases != nil && bound(r) {
-		return b.leases.authenticate(r)
+	if b.agents != nil && bound(r) {
+		return b.agents.boundCaller(r)
 	}
 	secret := ""
 	h, key := r.Header.Values("Authorization"), r.Header.Values("X-Api-Key")
@@ -42,6 +42,9 @@ func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 		secret = h[0][7:]
 	default:
 		return nil, gateway.ErrUnauthenticated
+	}
+	if b.agents != nil && identity.Looks(secret) {
+		return b.agents.federation.workload(ctx, secret)
 	}
 	p, err := b.tokens.Authenticate(ctx, secret)
 	if err != nil {
@@ -104,9 +107,10 @@ func bound(r *http.Request) bool {
 	return len(h) == 1 && len(h[0]) > 5 && strings.EqualFold(h[0][:5], "DPoP ")
 }
 
-// authenticate proves the holder of a lease: its token, a proof of possession for exactly this request, and the
-// lease itself. The subject is the one that the lease was asked for with, never what a token says.
-func (a *attestation) authenticate(r *http.Request) (*gateway.Caller, error) {
+// boundCaller proves the holder of a lease or an exchange: its token, a proof of possession for exactly this request,
+// and the lease itself. The subject is the one that the lease was asked for with, never what a token says.
+func (s *Sallyport) boundCaller(r *http.Request) (*gateway.Caller, error) {
+	a := s.attest
 	token := r.Header.Get("Authorization")[5:]
 	c, err := a.issuer.Verify(token)
 	proof := r.Header.Values("DPoP")
@@ -117,14 +121,26 @@ func (a *attestation) authenticate(r *http.Request) (*gateway.Caller, error) {
 	if err != nil || subtle.ConstantTimeCompare([]byte(key), []byte(c.Confirm.JKT)) != 1 {
 		return nil, gateway.ErrUnauthenticated
 	}
-	l, ok := a.book.Known(c.Lease)
-	if !ok || l.Key != key || l.Tenant != c.Tenant || l.Agent != c.Agent {
+	var sub action.Subject
+	if strings.HasPrefix(c.Lease, identity.ExchangePrefix) {
+		d, ok := s.federation.delegations.Get(c.Lease)
+		if !ok || d.Key != key {
+			return nil, gateway.ErrUnauthenticated
+		}
+		sub = d.Subject
+	} else {
+		l, ok := a.book.Known(c.Lease)
+		if !ok || l.Key != key {
+			return nil, gateway.ErrUnauthenticated
+		}
+		sub = l.Subject
+		sub.Channel.Credential, sub.Channel.CredID = action.CredentialDPoP, lease.CredentialPrefix+l.ID
+	}
+	if sub.Tenant != c.Tenant || sub.ID != c.Agent {
 		return nil, gateway.ErrUnauthenticated
 	}
-	s := l.Subject
-	s.Channel.Credential, s.Channel.CredID = action.CredentialDPoP, lease.CredentialPrefix+l.ID
-	s.Channel.Remote = action.TriOf(!loopback(r.RemoteAddr))
-	return &gateway.Caller{Subject: s, Name: l.Agent}, nil
+	sub.Channel.Remote = action.TriOf(!loopback(r.RemoteAddr))
+	return &gateway.Caller{Subject: sub, Name: sub.ID}, nil
 }
 
 // separationOf is what keeps a caller from approving its own asks: over the socket, whether it runs under

@@ -38,6 +38,8 @@ type Config struct {
 	LLM      LLMConfig      `yaml:"llm"`
 	Attest   AttestConfig   `yaml:"attest"`
 
+	Federation FederationConfig `yaml:"federation"`
+
 	Export []ExportReceiver `yaml:"export" doc:"receivers of every record"`
 }
 

@@ -52,6 +52,7 @@ type Sallyport struct {
 	Egress   *egress.Proxy
 
 	attest         *attestation
+	federation     *federation
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
 	bundles        bundles
@@ -123,6 +124,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, Held: s.held, Now: s.Ledger.Now})
 			return err
 		},
+		s.openFederation,
 		func() error { return s.openAttest(ctx, key) },
 		func() error { return s.openSigners(ctx, key) },
 		func() (err error) {

@@ -146,7 +146,7 @@ func (l *Listeners) counted(h http.Handler) http.Handler {
 
 // Serve answers on l until ctx ends, then lets running requests finish for a few seconds.
 func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
-	agents, err := s.agents(bearer{s.Tokens, s.attest}, false)
+	agents, err := s.agents(bearer{s.Tokens, s}, false)
 	if err != nil {
 		return err
 	}
@@ -154,7 +154,7 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	if err != nil {
 		return err
 	}
-	socketAgents, err := s.agents(local{bearer{s.Tokens, s.attest}, peer{s.Tokens, false}}, true)
+	socketAgents, err := s.agents(local{bearer{s.Tokens, s}, peer{s.Tokens, false}}, true)
 	if err != nil {
 		return err
 	}
@@ -262,6 +262,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	routes = append(routes, foreign...)
 	routes = append(routes, s.llm...)
 	routes = append(routes, s.attestRoutes()...)
+	routes = append(routes, s.exchangeRoutes()...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())

@@ -5,6 +5,7 @@ package identity
 import (
 	"context"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -52,6 +53,9 @@ func targets(sub *action.Subject, session string) []Target {
 func (s *Switch) revoked(sub *action.Subject) action.Tri {
 	switch sub.Channel.Credential {
 	case action.CredentialToken:
+		if strings.Contains(sub.Channel.CredID, ":") {
+			break // no token of ours has such an id
+		}
 		return action.TriOf(s.c.Tokens.Revoked(sub.Channel.CredID))
 	case action.CredentialPeer:
 		return action.TriOf(!slices.Contains(s.c.Tokens.c.PeerUIDs, sub.Channel.UID))

@@ -24,7 +24,7 @@ func (b *Book) Inform(_ context.Context, q *action.Query) (action.Part, error) {
 	p.State = action.StateKnown
 	_, needed := b.c.Profile(s.Tenant, s.ID)
 	p.Needed = action.TriOf(needed || b.c.Needed != nil && b.c.Needed(s.Tenant, s.ID))
-	id, ok := strings.CutPrefix(s.Channel.CredID, CredentialPrefix)
+	id, ok := strings.CutPrefix(b.c.Under(s), CredentialPrefix)
 	if !ok {
 		return p, nil
 	}

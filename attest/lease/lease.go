@@ -49,6 +49,8 @@ type Config struct {
 	Profile func(tenant, agent string) (Profile, bool)
 	// Needed tells whether an agent without a profile must have a lease all the same; nil: no.
 	Needed func(tenant, agent string) bool
+	// Under names the lease credential that a subject acts under; nil means its own credential.
+	Under func(s *action.Subject) string
 	// Head is the head of the ledger, which challenges carry; nil: none.
 	Head func() string
 	// Fingerprint is a keyed digest that may stand in a leaf. Required.
@@ -153,6 +155,9 @@ func Open(ctx context.Context, c Config) (*Book, error) {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	if c.Under == nil {
+		c.Under = func(s *action.Subject) string { return s.Channel.CredID }
 	}
 	if c.Head == nil {
 		c.Head = func() string { return "" }
