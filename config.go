@@ -39,6 +39,7 @@ type Config struct {
 	Attest   AttestConfig   `yaml:"attest"`
 
 	Federation FederationConfig `yaml:"federation"`
+	Rights     RightsConfig     `yaml:"rights"`
 
 	Export []ExportReceiver `yaml:"export" doc:"receivers of every record"`
 }

@@ -53,6 +53,7 @@ type Sallyport struct {
 
 	attest         *attestation
 	federation     *federation
+	identity       enforce.Source
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
 	bundles        bundles
@@ -125,6 +126,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		s.openFederation,
+		func() (err error) { s.identity, err = s.identityFacts(); return err },
 		func() error { return s.openAttest(ctx, key) },
 		func() error { return s.openSigners(ctx, key) },
 		func() (err error) {
@@ -187,7 +189,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 	return [][]enforce.Source{
 		{
 			{Name: "tools", Informer: s.Tools},
-			{Name: "identity", Informer: s.Tokens.Facts(), Deadline: enforce.Inline},
+			s.identity,
 			{Name: "attest", Informer: s.Attested(), Deadline: enforce.Inline},
 		},
 		{

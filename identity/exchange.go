@@ -46,6 +46,8 @@ type Delegation struct {
 	Subject action.Subject // who acts under it, complete
 	Base    action.Subject // the credential that it was made with
 	Until   time.Time
+	// GroupsKnown says that the user's groups are whole, by his token.
+	GroupsKnown bool
 }
 
 // Exchange is what is asked for.
@@ -74,6 +76,12 @@ func (d *Delegations) Make(ctx context.Context, x Exchange) (Delegation, error) 
 		return Delegation{}, err
 	}
 	out := Delegation{Key: x.Key, Subject: *s, Base: x.Caller, Until: earliest(now, x)}
+	if base, ok := d.Get(x.Caller.Channel.CredID); ok {
+		out.GroupsKnown = base.GroupsKnown
+	}
+	if x.Person != nil {
+		out.GroupsKnown = x.Person.GroupsKnow == action.Yes
+	}
 	if !now.Before(out.Until) {
 		return Delegation{}, fmt.Errorf("%w exchange: what it rests on has ended", ErrMalformed)
 	}

@@ -120,6 +120,16 @@ deny contains {
 	not permitted
 }
 
+deny contains {
+	"id": "rights.result", "code": "user-may-not-see", "severity": "high",
+	"reason": "The result holds what the user may not see himself, or what nobody can answer for.",
+	"hint": "The result holds something that the user whom you act for may not see. Ask for less.",
+} if {
+	input.phase == "after"
+	input.subject.identity.rights.source != ""
+	input.subject.identity.rights.permitted != "yes"
+}
+
 # Where nobody answers for the user's rights, they do not count; where somebody does, only a yes counts.
 permitted if input.subject.identity.rights.permitted == "yes"
 
