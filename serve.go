@@ -272,12 +272,19 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 
 // people is the door for people.
 func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handler, error) {
+	cfg := s.adminConfig()
+	if !socket { // browsers do not come over the socket
+		logins, err := s.logins()
+		if err != nil {
+			return nil, err
+		}
+		cfg.Sessions, auth = logins, logins.Authenticator(auth)
+	}
 	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorCLI,
 		Hosts: s.Config.Admin.Hosts, SameOrigin: true, Ready: s.ready})
 	if err != nil {
 		return nil, err
 	}
-	cfg := s.adminConfig()
 	cfg.Gate = gate
 	routes, err := admin.Routes(cfg)
 	if err != nil {
@@ -291,6 +298,9 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 	if err != nil {
 		return nil, err
 	}
+	if !socket {
+		h = admin.Console(h)
+	}
 	return admin.Public(cfg, h), nil
 }
 
@@ -300,7 +310,7 @@ func (s *Sallyport) adminConfig() admin.Config {
 	return admin.Config{
 		Approvals: s.Approval, Signers: s.Signers, Actor: s.actor, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s}, Shown: s.shown,
 		Records: s.records, Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(), Alerts: alerts{s},
-		Bundles: adminBundles{s},
+		Bundles: adminBundles{s}, Workbench: &workbench{s: s},
 		Policies: func(context.Context) ([]admin.Policy, error) {
 			b := s.Policy.Active().Bundle()
 			return []admin.Policy{{Name: b.Name, Digest: b.Digest, Sequence: b.Sequence, ExpiresMs: b.Expires, Mode: action.Enforce}}, nil

@@ -127,6 +127,9 @@ type Config struct {
 	// Records keeps the organisation's own records. Nil means that there are none.
 	Records TenantRecords
 
+	Sessions  *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
+	Workbench Workbench // nil: nothing can be compared, tried, replayed or proved
+
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
 	LogPublic bool         // serves Log to everybody, without any credential
 	Metrics   http.Handler
@@ -239,6 +242,19 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "POST /v1/signers/challenge", Scopes: to(approver, admin), Serve: d.beginSigner},
 		{Pattern: "POST /v1/signers", Scopes: to(approver, admin), Serve: d.addSigner},
 		{Pattern: "DELETE /v1/signers/{id}", Scopes: to(approver, admin), Serve: d.removeSigner},
+
+		{Pattern: "GET /v1/approvals/{id}/similar", Scopes: to(approver), Serve: d.listSimilar},
+
+		{Pattern: "POST /v1/login", Scopes: peopleScopes, Serve: d.login},
+		{Pattern: "POST /v1/logout", Scopes: peopleScopes, Serve: d.logout},
+		{Pattern: "GET /v1/me", Scopes: peopleScopes, Serve: d.showMe},
+
+		{Pattern: "GET /v1/activity", Scopes: to(viewer, auditor), Serve: d.listActivity},
+		{Pattern: "GET /v1/destinations", Scopes: to(viewer, auditor), Serve: d.listDestinations},
+		{Pattern: "POST /v1/sessions/{id}/replay", Scopes: to(auditor), Wait: time.Minute, Serve: d.replaySession},
+		{Pattern: "POST /v1/policies/playground", Scopes: to(author, polApp), Wait: 10 * time.Second, Serve: d.tryPolicy},
+		{Pattern: "GET /v1/ledger", Scopes: to(viewer, auditor), Serve: d.showLedger},
+		{Pattern: "POST /v1/ledger/{index}/disclose", Scopes: to(auditor), Serve: d.disclose},
 
 		{Pattern: "GET /v1/sessions", Scopes: to(viewer, auditor), Serve: d.listSessions},
 		{Pattern: "GET /v1/sessions/{id}", Scopes: to(viewer, auditor), Serve: d.showSession},

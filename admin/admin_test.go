@@ -47,7 +47,7 @@ func TestOnlyTheTableAnswers(t *testing.T) {
 			}
 		})
 	}
-	for _, path := range []string{"/", "/v1", "/v1/", "/v1/approvals/", "/log", "/debug/pprof/", "/console/", "/v1/actions", "/mcp/x",
+	for _, path := range []string{"/", "/v1", "/v1/", "/v1/approvals/", "/log", "/debug/pprof/", "/console/none", "/v1/actions", "/mcp/x",
 		"//v1/approvals", "/v1/../v1/approvals", "/metrics/"} {
 		for _, method := range []string{"GET", "POST", "PUT", "DELETE", "OPTIONS", "TRACE", "HEAD"} {
 			if code, body, _ := b.call("", method, path, ""); code != http.StatusUnauthorized {

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -154,6 +155,49 @@ func (o oneAlert) Acknowledge(ctx context.Context, index uint64, _ string, _ boo
 	return err
 }
 
+// plank is a workbench with one of each.
+type plank struct{}
+
+func (plank) Activity(context.Context, int, string) (index.Page[index.Agent], error) {
+	return index.Page[index.Agent]{Items: []index.Agent{{ID: "bot", Sessions: 1}}}, nil
+}
+
+func (plank) Destinations(context.Context, int64) ([]index.Destination, error) {
+	return []index.Destination{{Server: "mail", Agent: "bot", Effect: action.EffectSend, Tools: 1}}, nil
+}
+
+func (plank) Similar(_ context.Context, v approval.View, _ string) (Similar, error) {
+	return Similar{Items: []index.Step{}, Last: &LastCall{Agent: v.Agent, Arguments: []string{"{}"}}}, nil
+}
+
+func (plank) Replay(_ context.Context, session string) (Replayed, error) {
+	if session != "s1" {
+		return Replayed{}, index.ErrNotFound
+	}
+	return Replayed{Counts: map[index.Answer]int{index.Same: 1}, Items: []Redecided{{Answer: index.Same, Differences: []string{}}}}, nil
+}
+
+func (plank) Try(_ context.Context, t Trial) (Tried, error) {
+	if t.Server == "none" {
+		return Tried{}, fmt.Errorf("%w: no such server", ErrTrial)
+	}
+	v := Verdict{Verdict: action.Ask, Mode: action.Enforce, Rules: []FiredRule{{ID: "r", Verdict: action.Ask, Needs: action.RankOperator}},
+		Obligations: []string{}, Errors: []string{}}
+	return Tried{Again: v, Base: &v, Input: []byte(`{"phase":"before"}`)}, nil
+}
+
+func (plank) Head() LedgerHead { return LedgerHead{Vkey: "log+0+A", Origin: "log", Size: 1} }
+
+func (plank) Disclose(_ context.Context, at uint64, part, _, _ string) (Disclosed, error) {
+	switch at {
+	case 4:
+		return Disclosed{}, ErrNoEntry
+	case 5:
+		return Disclosed{}, ErrErased
+	}
+	return Disclosed{Index: at, Part: part, Text: "{}", Bytes: 2}, nil
+}
+
 // tokens reads bearer tokens; the header X-Peer plays the uid that a unix socket would prove.
 type tokens struct{ *identity.Tokens }
 
@@ -181,7 +225,10 @@ type bench struct {
 	secret  map[string]string // by scope, "" for none, "operator" for all that people may hold
 	bad     []string          // codes of refused attempts
 	mu      sync.Mutex
+	later   atomic.Int64 // nanoseconds that logins' clock is ahead
 }
+
+func (b *bench) now() time.Time { return time.Now().Add(time.Duration(b.later.Load())) }
 
 func start(t testing.TB, change ...func(*Config)) *bench {
 	t.Helper()
@@ -220,7 +267,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Signers: b.signers, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
-		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{},
+		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{}, Workbench: plank{},
 		Shown: func(context.Context, *gateway.Caller, string, []index.PartAt) error { return nil },
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
@@ -233,10 +280,12 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 			return a
 		},
 	}
+	b.cfg.Sessions, err = NewSessions(SessionsConfig{Now: b.now, Live: func(c *gateway.Caller) bool { return !b.ids.Revoked(c.Subject.Channel.CredID) }})
+	must(err)
 	for _, c := range change {
 		c(&b.cfg)
 	}
-	b.cfg.Gate, err = gateway.New(gateway.Config{Auth: tokens{b.ids}, SameOrigin: true, Log: slog.New(slog.DiscardHandler),
+	b.cfg.Gate, err = gateway.New(gateway.Config{Auth: b.cfg.Sessions.Authenticator(tokens{b.ids}), SameOrigin: true, Log: slog.New(slog.DiscardHandler),
 		Malformed: func(_ context.Context, _ action.Door, _, code string) {
 			b.mu.Lock()
 			defer b.mu.Unlock()
@@ -245,7 +294,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	must(err)
 	h, err := New(b.cfg)
 	must(err)
-	b.Server = httptest.NewServer(h)
+	b.Server = httptest.NewServer(Console(h))
 	t.Cleanup(b.Close)
 	return b
 }

@@ -119,13 +119,13 @@ func translate(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound, ErrNoRecord, ErrNoAlert):
+	case is(approval.ErrNotFound, identity.ErrNotFound, tools.ErrNotFound, index.ErrNotFound, ErrNoRecord, ErrNoAlert, ErrNoEntry):
 		return gateway.Refuse(gateway.CodeNotFound, "")
 	case is(ErrRecordUnseen):
 		return gateway.Refuse(gateway.CodeIfMatch, "")
 	case is(approval.ErrChanged, tools.ErrDigest, ErrRecordChanged):
 		return gateway.Refuse(gateway.CodePrecondition, "")
-	case is(approval.ErrState, identity.ErrNotKilled):
+	case is(approval.ErrState, identity.ErrNotKilled, ErrErased):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
 	case is(identity.ErrVouch, identity.ErrChallenge, approval.ErrEvidence, factor.ErrForged):
 		return gateway.Refuse(gateway.CodeEvidence, "%s", text(err))
@@ -135,7 +135,7 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodeSubject, "%s", text(err))
 	case is(identity.ErrExists):
 		return gateway.Refuse(gateway.CodeConflict, "%s", text(err))
-	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery, ErrRecord):
+	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery, ErrRecord, ErrTrial):
 		return gateway.Refuse(gateway.CodeInvalid, "%s", text(err))
 	case is(identity.ErrFull, ErrRecordsFull):
 		return gateway.Refuse(gateway.CodeBusy, "%s", text(err))

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package admin
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base64"
+	"errors"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/gateway"
+)
+
+// The two halves of a login. The cookie is out of reach of scripts, but a browser sends it to every port of
+// the host, other programs' among them. The key is kept by the page's own origin and sent in a header, which
+// no other page can do. Either alone opens nothing.
+const (
+	CookieName = "sallyport_console"
+	KeyHeader  = "Sallyport-Console"
+)
+
+// SessionsConfig is what Sessions needs. Live is required.
+type SessionsConfig struct {
+	// Live reports whether what the caller logged in with still holds. It is asked at every request.
+	Live func(c *gateway.Caller) bool
+
+	Idle    time.Duration    // a login that nobody uses ends after it; 0 means 1 h
+	Max     time.Duration    // every login ends after it; 0 means 12 h
+	MaxEach int              // logins with one credential; 0 means 8, the oldest makes room
+	MaxOpen int              // logins in all; 0 means 1024, further ones are refused
+	Now     func() time.Time // nil means time.Now
+	Rand    io.Reader        // nil means crypto/rand
+}
+
+// Sessions are the logins of people's browsers. They live in memory: a restart ends them. All methods are
+// safe for concurrent use.
+type Sessions struct {
+	cfg SessionsConfig
+
+	mu   sync.Mutex                // guards below
+	open map[[32]byte]*loginHolder // by the hash of the cookie
+}
+
+type loginHolder struct {
+	caller gateway.Caller
+	key    [32]byte // hash of the key
+	began  time.Time
+	used   time.Time
+	until  time.Time
+}
+
+// Login is what a browser gets at a login. Cookie and Key are secrets.
+type Login struct {
+	Cookie string
+	Key    string
+	Until  time.Time
+}
+
+// errLogins means that too many people are logged in.
+var errLogins = errors.New("admin: too many logins")
+
+// NewSessions returns an empty set of logins.
+func NewSessions(cfg SessionsConfig) (*Sessions, error) {
+	if cfg.Live == nil {
+		return nil, errors.New("admin: sessions: Live is required")
+	}
+	cfg.Idle, cfg.Max = cmp.Or(cfg.Idle, time.Hour), cmp.Or(cfg.Max, 12*time.Hour)
+	cfg.MaxEach, cfg.MaxOpen = cmp.Or(cfg.MaxEach, 8), cmp.Or(cfg.MaxOpen, 1024)
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	return &Sessions{cfg: cfg, open: map[[32]byte]*loginHolder{}}, nil
+}
+
+// Start logs c in.
+func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
+	var b [64]byte
+	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
+		return Login{}, err
+	}
+	l := Login{Cookie: base64.RawURLEncoding.EncodeToString(b[:32]), Key: base64.RawURLEncoding.EncodeToString(b[32:])}
+	now := s.cfg.Now()
+	l.Until = now.Add(s.cfg.Max)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var each []*loginHolder
+	for id, h := range s.open {
+		if !s.fresh(h, now) {
+			delete(s.open, id)
+		} else if h.caller.Subject.Channel.CredID == c.Subject.Channel.CredID && h.caller.Name == c.Name {
+			each = append(each, h)
+		}
+	}
+	if len(each) >= s.cfg.MaxEach {
+		oldest := slices.MinFunc(each, func(a, b *loginHolder) int { return a.used.Compare(b.used) })
+		for id, h := range s.open {
+			if h == oldest {
+				delete(s.open, id)
+			}
+		}
+	}
+	if len(s.open) >= s.cfg.MaxOpen {
+		return Login{}, errLogins
+	}
+	held := *c
+	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
+	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), began: now, used: now, until: l.Until}
+	return l, nil
+}
+
+// fresh reports whether a login has not run out. The caller holds mu.
+func (s *Sessions) fresh(h *loginHolder, now time.Time) bool {
+	return now.Before(h.until) && now.Sub(h.used) < s.cfg.Idle
+}
+
+// find returns who is logged in, with the end of the login, and counts as use of it.
+func (s *Sessions) find(cookie, key string) (gateway.Caller, time.Time, bool) {
+	id, now := sha256.Sum256([]byte(cookie)), s.cfg.Now()
+	print := sha256.Sum256([]byte(key))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.open[id]
+	if h == nil {
+		return gateway.Caller{}, time.Time{}, false
+	}
+	if subtle.ConstantTimeCompare(print[:], h.key[:]) != 1 {
+		return gateway.Caller{}, time.Time{}, false
+	}
+	if !s.fresh(h, now) || !s.cfg.Live(&h.caller) {
+		delete(s.open, id)
+		return gateway.Caller{}, time.Time{}, false
+	}
+	h.used = now
+	c := h.caller
+	c.Subject.Scopes = slices.Clone(c.Subject.Scopes)
+	return c, h.until, true
+}
+
+// End logs out.
+func (s *Sessions) End(cookie string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.open, sha256.Sum256([]byte(cookie)))
+}
+
+// halves reads the two halves from a request, each of which must be there once.
+func halves(r *http.Request) (cookie, key string, ok bool) {
+	keys := r.Header[KeyHeader]
+	for _, c := range r.CookiesNamed(CookieName) {
+		if cookie != "" {
+			return "", "", false
+		}
+		cookie = c.Value
+	}
+	if len(keys) != 1 || cookie == "" || keys[0] == "" {
+		return "", "", false
+	}
+	return cookie, keys[0], true
+}
+
+// Authenticator proves callers by a login of theirs, or else asks next. A request with a credential of
+// another kind is next's: a cookie that a browser adds by itself never replaces it.
+func (s *Sessions) Authenticator(next gateway.Authenticator) gateway.Authenticator {
+	return sessionAuth{s, next}
+}
+
+type sessionAuth struct {
+	s    *Sessions
+	next gateway.Authenticator
+}
+
+// Authenticate implements gateway.Authenticator.
+func (a sessionAuth) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	cookie, key, ok := halves(r)
+	if !ok || len(r.Header["Authorization"]) > 0 {
+		return a.next.Authenticate(ctx, r)
+	}
+	c, _, ok := a.s.find(cookie, key)
+	if !ok {
+		return nil, gateway.ErrUnauthenticated
+	}
+	return &c, nil
+}
+
+// peopleScopes are what people may hold; a login needs one of them.
+var peopleScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover,
+	action.ScopeAuditor, action.ScopeAdmin, action.ScopeToolAdmin, action.ScopeTenantData}
+
+// me is who is logged in.
+type me struct {
+	Name    string         `json:"name"`
+	Tenant  string         `json:"tenant"`
+	Scopes  []action.Scope `json:"scopes"`
+	Rank    action.Rank    `json:"rank"` // as what an approval by him counts
+	UntilMs int64          `json:"until_ms"`
+	Key     string         `json:"key"` // told at the login only
+}
+
+func (d *desk) me(c *gateway.Caller, until time.Time, key string) me {
+	m := me{Name: nameOf(c), Tenant: c.Subject.Tenant, Scopes: []action.Scope{}, Rank: d.cfg.Actor(c).Channel, Key: key}
+	for _, s := range peopleScopes {
+		if c.Has(s) {
+			m.Scopes = append(m.Scopes, s)
+		}
+	}
+	if !until.IsZero() {
+		m.UntilMs = until.UnixMilli()
+	}
+	return m
+}
+
+// login exchanges the credential of this request for a login. One login cannot make the next: it would
+// never end.
+func (d *desk) login(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if d.cfg.Sessions == nil {
+		return gateway.Refuse(gateway.CodeNotFound, "nobody logs in here")
+	}
+	if err := plain(r); err != nil {
+		return err
+	}
+	if len(r.Header["Authorization"]) != 1 {
+		return gateway.Refuse(gateway.CodeState, "a login begins with a token in the Authorization header")
+	}
+	if err := gateway.ReadJSON(w, r, &struct{}{}, 16); err != nil {
+		return err
+	}
+	l, err := d.cfg.Sessions.Start(c)
+	if errors.Is(err, errLogins) {
+		return gateway.Refuse(gateway.CodeBusy, "too many people are logged in")
+	}
+	if err != nil {
+		return err
+	}
+	SetCookie(w, r, l.Cookie)
+	return gateway.WriteJSON(w, http.StatusOK, d.me(c, l.Until, l.Key))
+}
+
+// SetCookie hands a browser its half of a login, or takes it back where it is "".
+func SetCookie(w http.ResponseWriter, r *http.Request, cookie string) {
+	k := &http.Cookie{Name: CookieName, Value: cookie, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil}
+	if cookie == "" {
+		k.MaxAge = -1
+	}
+	http.SetCookie(w, k)
+}
+
+// logout ends a login. It may be repeated.
+func (d *desk) logout(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	if err := gateway.ReadJSON(w, r, &struct{}{}, 16); err != nil {
+		return err
+	}
+	if cookie, _, ok := halves(r); ok && d.cfg.Sessions != nil {
+		d.cfg.Sessions.End(cookie)
+	}
+	SetCookie(w, r, "")
+	return gateway.WriteJSON(w, http.StatusOK, d.me(c, time.Time{}, ""))
+}
+
+func (d *desk) showMe(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := plain(r); err != nil {
+		return err
+	}
+	var until time.Time
+	if cookie, key, ok := halves(r); ok && d.cfg.Sessions != nil && len(r.Header["Authorization"]) == 0 {
+		_, until, _ = d.cfg.Sessions.find(cookie, key)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, d.me(c, until, ""))
+}
