@@ -1,0 +1,175 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// What every page shares: who is logged in, where we are, what has just happened, and which keys do what.
+
+import * as api from "./api";
+import type { Approval, Me, Page, Rec } from "./types";
+
+export interface Place {
+  page: string; // first element of the path
+  id: string; // second one
+}
+
+const keep = 500; // of the latest records
+
+class App {
+  me = $state<Me | null>(null);
+  ready = $state(false);
+  place = $state<Place>({ page: "inbox", id: "" });
+  pending = $state<Approval[]>([]);
+  pendingKnown = $state(false);
+  records = $state.raw<Rec[]>([]); // the latest first
+  live = $state(false);
+  now = $state(Date.now());
+  theme = $state<"auto" | "light" | "dark">("auto");
+  toasts = $state<{ id: number; text: string; bad: boolean }[]>([]);
+  palette = $state(false);
+  help = $state(false);
+
+  #stop: AbortController | null = null;
+  #toast = 0;
+  #asked = 0;
+
+  can = (...scopes: string[]) => scopes.some((s) => this.me?.scopes.includes(s));
+
+  go(page: string, id = ""): void {
+    location.hash = id ? `#/${page}/${api.part(id)}` : `#/${page}`;
+  }
+
+  say(text: string, bad = false): void {
+    const id = ++this.#toast;
+    this.toasts.push({ id, text, bad });
+    setTimeout(() => (this.toasts = this.toasts.filter((t) => t.id !== id)), bad ? 8000 : 4000);
+  }
+
+  fail(e: unknown): void {
+    if (e instanceof api.Refused && e.status === 401) return;
+    this.say(e instanceof Error ? e.message : "Something went wrong.", true);
+  }
+
+  setTheme(t: "auto" | "light" | "dark"): void {
+    this.theme = t;
+    localStorage.setItem("sallyport.theme", t);
+    document.documentElement.dataset["theme"] = t;
+  }
+
+  async start(): Promise<void> {
+    const t = localStorage.getItem("sallyport.theme");
+    this.setTheme(t === "light" || t === "dark" ? t : "auto");
+    const read = () => {
+      const [page = "", id = ""] = location.hash.replace(/^#\//, "").split("/");
+      let name = "";
+      try {
+        name = decodeURIComponent(id);
+      } catch {
+        // a broken address names nothing
+      }
+      this.place = { page: page || "inbox", id: name };
+      window.scrollTo(0, 0);
+    };
+    addEventListener("hashchange", read);
+    read();
+    setInterval(() => (this.now = Date.now()), 1000);
+    api.whenLoggedOut(() => this.#leave());
+    if (api.mayBeLoggedIn()) {
+      try {
+        this.enter(await api.get<Me>("/v1/me"));
+      } catch {
+        // the page asks for a token
+      }
+    }
+    this.ready = true;
+  }
+
+  enter(me: Me): void {
+    this.me = me;
+    this.#stop = new AbortController();
+    void this.refresh();
+    if (this.can("viewer", "auditor")) {
+      void api.stream(
+        this.#stop.signal,
+        (r) => this.#heard(r),
+        (on) => (this.live = on),
+      );
+    }
+  }
+
+  #leave(): void {
+    this.#stop?.abort();
+    this.me = null;
+    this.pending = [];
+    this.records = [];
+    this.live = this.pendingKnown = false;
+  }
+
+  #waiting: Rec[] = [];
+
+  // Records come in bursts; the pages change once a frame.
+  #heard(r: Rec): void {
+    this.#waiting.push(r);
+    if (this.#waiting.length === 1) {
+      requestAnimationFrame(() => {
+        this.records = [...this.#waiting.reverse(), ...this.records].slice(0, keep);
+        this.#waiting = [];
+      });
+    }
+    if (r.kind === "approval" || (r.kind === "decision" && r.verdict === "ask") || r.kind === "kill" || r.grant) this.#soon();
+  }
+
+  #soon(): void {
+    if (this.#asked) return;
+    this.#asked = window.setTimeout(() => {
+      this.#asked = 0;
+      void this.refresh();
+    }, 150);
+  }
+
+  /** refresh reads what waits. */
+  async refresh(): Promise<void> {
+    if (!this.can("viewer", "approver")) return;
+    try {
+      const all: Approval[] = [];
+      for (let cursor = ""; ; ) {
+        const p = await api.get<Page<Approval>>(api.query("/v1/approvals", { state: "pending", limit: 200, cursor }));
+        all.push(...p.items);
+        cursor = p.next;
+        if (!cursor || all.length >= 1000) break;
+      }
+      all.sort((a, b) => a.expires_ms - b.expires_ms);
+      this.pending = all;
+      this.pendingKnown = true;
+    } catch (e) {
+      this.fail(e);
+    }
+  }
+}
+
+export const app = new App();
+
+/** typing reports whether a key belongs to a field rather than to the page. */
+export function typing(e: KeyboardEvent): boolean {
+  const path = e.composedPath()[0];
+  return path instanceof HTMLElement && (path.isContentEditable || /^(INPUT|TEXTAREA|SELECT)$/.test(path.tagName));
+}
+
+type Keys = Record<string, () => void>;
+const layers: Keys[] = [];
+
+/** keys binds keys for as long as a component lives; later ones win. */
+export function keys(bound: Keys): () => void {
+  layers.push(bound);
+  return () => layers.splice(layers.indexOf(bound), 1);
+}
+
+/** pressed runs what a key is bound to. */
+export function pressed(e: KeyboardEvent): void {
+  if (e.ctrlKey || e.metaKey || e.altKey || typing(e)) return;
+  for (const l of layers.toReversed()) {
+    const f = l[e.key];
+    if (f) {
+      e.preventDefault();
+      f();
+      return;
+    }
+  }
+}
