@@ -63,7 +63,8 @@ func (b *workbench) Similar(ctx context.Context, v approval.View, by string) (ad
 	if v.Shown == nil {
 		return out, nil
 	}
-	p, err := current{b.s.Index, b.s}.Records(ctx, index.Filter{Tool: v.Shown.Tool.Key}, index.MaxLimit, "")
+	server, tool := action.SplitToolKey(v.Shown.Tool.Key)
+	p, err := current{b.s.Index, b.s}.Records(ctx, index.Filter{Server: server, Tool: tool}, index.MaxLimit, "")
 	if err != nil {
 		return out, err
 	}
