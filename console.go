@@ -75,7 +75,7 @@ func (b *workbench) Similar(ctx context.Context, v approval.View, by string) (ad
 		}
 		seen[step.Action] = true
 		out.Items = append(out.Items, step)
-		if out.Last == nil && step.Verdict == action.Allow {
+		if ran := step.Kind == action.KindIntent || step.Phase == action.After && step.Verdict == action.Allow; ran && out.Last == nil {
 			if out.Last, err = b.lastCall(ctx, step, v.ID, by); err != nil {
 				return out, err
 			}

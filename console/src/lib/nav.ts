@@ -22,3 +22,6 @@ export const pages: Entry[] = [
   { page: "control", name: "Kill switch", icon: "control", scopes: ["viewer", "admin"], key: "k" },
   { page: "settings", name: "Settings", icon: "settings", scopes: [], key: "," },
 ];
+
+/** word is what a record says of its action, in one word: a call that was asked about and then ran was approved. */
+export const word = (r: { kind: string; verdict: string }) => (r.kind === "intent" && r.verdict === "ask" ? "approved" : r.verdict || r.kind);

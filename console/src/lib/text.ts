@@ -15,7 +15,8 @@ export interface Shown {
   shown: number; // of it
 }
 
-const ghosts = new RegExp(
+/** ghosts matches one character that is shown by its number instead. */
+export const ghosts = new RegExp(
   "[\\u0000-\\u0008\\u000b-\\u001f\\u007f-\\u00a0\\u00ad\\u034f\\u061c\\u115f\\u1160\\u1680\\u17b4\\u17b5\\u180b-\\u180f" +
     "\\u2000-\\u200f\\u2028-\\u202f\\u205f-\\u206f\\u2800\\u3000\\u3164\\ufe00-\\ufe0f\\ufeff\\uffa0\\ufff0-\\uffff" +
     "\\u{1bca0}-\\u{1bca3}\\u{1d173}-\\u{1d17a}\\u{e0000}-\\u{e0fff}]|\\p{Cs}|\\p{Co}|\\p{Cn}",
@@ -24,8 +25,7 @@ const ghosts = new RegExp(
 const mark = /\p{M}/u;
 const marksInARow = 3;
 
-/** isGhost reports whether a character is shown by its number instead. */
-export const isGhost = (c: string) => ghosts.test(c);
+const isGhost = (c: string) => ghosts.test(c);
 
 const number = (c: string) => `U+${(c.codePointAt(0) ?? 0).toString(16).toUpperCase().padStart(4, "0")}`;
 

@@ -47,6 +47,7 @@ export function fromBase64(s: string): Bytes {
   const raw = atob(s);
   const out = new Uint8Array(raw.length);
   for (let i = 0; i < raw.length; i++) out[i] = raw.charCodeAt(i);
+  if (btoa(raw) !== s) throw new VerifyError("not base64"); // one text for one value
   return out;
 }
 

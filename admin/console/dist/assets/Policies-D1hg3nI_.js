@@ -1,1 +1,0 @@
-import{N as e,O as t,S as n,b as r,y as i}from"./disclose-version-DlLB0SJI.js";var a=n([[`p`,null,` `]]);function o(n,o){var s=a(),c=e(s,!0);t(()=>i(c,o.id)),r(n,s)}export{o as default};
