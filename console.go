@@ -109,11 +109,11 @@ func (b *workbench) lastCall(ctx context.Context, step index.Step, request, by s
 }
 
 // Replay decides a session again under what is in force.
-func (b *workbench) Replay(ctx context.Context, session string) (admin.Replayed, error) {
+func (b *workbench) Replay(ctx context.Context, c *gateway.Caller, session string) (admin.Replayed, error) {
 	if err := b.s.indexed(ctx); err != nil {
 		return admin.Replayed{}, err
 	}
-	steps, err := b.s.Index.Replay(ctx, session, b.s.redecide)
+	steps, err := b.s.Index.Replay(reading(ctx, c, "replay/"+session), session, b.s.redecide)
 	out := admin.Replayed{Bundle: b.s.Policy.Active().Bundle().Digest, Counts: index.Count(steps), Items: []admin.Redecided{}}
 	for i := range steps {
 		if r := steps[i].Replay; r != nil {

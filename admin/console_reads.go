@@ -26,8 +26,8 @@ type Workbench interface {
 	// Similar finds recorded calls of the same tool. Showing the arguments of one is recorded as an access
 	// of by.
 	Similar(ctx context.Context, v approval.View, by string) (Similar, error)
-	// Replay decides a session again under the policy in force.
-	Replay(ctx context.Context, session string) (Replayed, error)
+	// Replay decides a session again under the policy in force. That c has its inputs opened is recorded.
+	Replay(ctx context.Context, c *gateway.Caller, session string) (Replayed, error)
 	// Try decides a document that nobody sent. Nothing is recorded, asked or executed.
 	Try(ctx context.Context, t Trial) (Tried, error)
 	// Head is how the log stands.
@@ -182,13 +182,16 @@ func (d *desk) listSimilar(w http.ResponseWriter, r *http.Request, c *gateway.Ca
 		return translate(err)
 	}
 	got, err := b.Similar(r.Context(), v, nameOf(c))
+	if parts := index.Shown(got.Items); err == nil && len(parts) > 0 {
+		err = d.cfg.Shown(r.Context(), c, "approval/"+v.ID, parts)
+	}
 	if err != nil {
 		return translate(err)
 	}
 	return gateway.WriteJSON(w, http.StatusOK, got)
 }
 
-func (d *desk) replaySession(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+func (d *desk) replaySession(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	b, err := d.workbench()
 	if err != nil {
 		return err
@@ -199,7 +202,7 @@ func (d *desk) replaySession(w http.ResponseWriter, r *http.Request, _ *gateway.
 	if err := gateway.ReadJSON(w, r, &struct{}{}, 16); err != nil {
 		return err
 	}
-	got, err := b.Replay(r.Context(), r.PathValue("id"))
+	got, err := b.Replay(r.Context(), c, r.PathValue("id"))
 	if err != nil {
 		return translate(err)
 	}

@@ -170,7 +170,7 @@ func (plank) Similar(_ context.Context, v approval.View, _ string) (Similar, err
 	return Similar{Items: []index.Step{}, Last: &LastCall{Agent: v.Agent, Arguments: []string{"{}"}}}, nil
 }
 
-func (plank) Replay(_ context.Context, session string) (Replayed, error) {
+func (plank) Replay(_ context.Context, _ *gateway.Caller, session string) (Replayed, error) {
 	if session != "s1" {
 		return Replayed{}, index.ErrNotFound
 	}
