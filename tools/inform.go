@@ -210,6 +210,9 @@ func (p *plan) role(pattern, name string) (role, bool) {
 		if ro, ok := p.declared[pattern]; ok {
 			return ro, true
 		}
+		if ro, ok := p.within(pattern); ok {
+			return ro, true
+		}
 		return roleOf(name, p.class), false
 	}
 	h := p.hints[pattern]
@@ -227,6 +230,16 @@ func (p *plan) role(pattern, name string) (role, bool) {
 		ro = roleNeutral
 	}
 	return ro, ro != roleNone
+}
+
+// within finds the longest declaration of everything below a place, such as "/filter/**".
+func (p *plan) within(pattern string) (role, bool) {
+	for at := strings.LastIndexByte(pattern, '/'); at > 0; at = strings.LastIndexByte(pattern[:at], '/') {
+		if ro, ok := p.declared[pattern[:at]+"/**"]; ok {
+			return ro, true
+		}
+	}
+	return roleNone, false
 }
 
 func (c *call) str(pointer, s string, ro role, sure bool) {
@@ -265,6 +278,8 @@ func (c *call) str(pointer, s string, ro role, sure bool) {
 		c.opaque(pointer, s)
 	case roleSQL:
 		c.sql(pointer, s)
+	case rolePatch:
+		c.patch(pointer, s)
 	case roleNone, roleSelector, roleNeutral:
 		if c.plan.declared == nil || !sure {
 			c.shape(pointer, s)

@@ -35,7 +35,7 @@ type packTool struct {
 	Idempotent action.Tri      `yaml:"idempotent"`
 	Zone       action.Zone     `yaml:"zone"` // "" leaves the server's
 	Pins       []string        `yaml:"pins"`
-	Arguments  map[string]role `yaml:"arguments"` // JSON pointer, "*" for every element of an array
+	Arguments  map[string]role `yaml:"arguments"` // JSON pointer, "*" for every element of an array, "**" at its end for everything below
 }
 
 var embeddedPacks = sync.OnceValues(func() ([]*pack, error) {

@@ -27,8 +27,8 @@ func TestPacksAreReadStrictly(t *testing.T) {
 // call of the real server can be understood in full.
 func TestPacksAgreeWithTheDefinitions(t *testing.T) {
 	r := open(t, testConfig())
-	for file, pack := range map[string]string{"server-filesystem.json": "server-filesystem", "server-everything.json": "server-everything"} {
-		defs := listed(t, file)
+	for _, pack := range fixtures(t) {
+		defs := listed(t, pack+".json")
 		for i := range defs {
 			d := &defs[i]
 			tool, ok := r.pack(pack).Tools[d.Name]
@@ -40,7 +40,8 @@ func TestPacksAgreeWithTheDefinitions(t *testing.T) {
 				if kind, _ := text(m["type"]); kind == "array" || kind == "object" {
 					continue
 				}
-				if _, ok := tool.Arguments["/"+escapePointer(at)]; !ok {
+				declared := &plan{declared: tool.Arguments}
+				if _, ok := declared.role("/"+escapePointer(at), at); !ok {
 					t.Errorf("%s/%s: argument %q has no role", pack, d.Name, at)
 				}
 			}

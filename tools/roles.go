@@ -35,10 +35,11 @@ const (
 	roleCwd        role = "cwd"     // the folder a command runs in
 	roleProgram    role = "program" // code of a language that is not parsed
 	roleSQL        role = "sql"
+	rolePatch      role = "patch" // changes of files, in the form of apply_patch
 )
 
 var declarable = set(`content neutral selector flag code credential path.read path.list path.write path.destroy path url
-	recipient payee amount currency command argv cwd program sql glob`)
+	recipient payee amount currency command argv cwd program sql glob patch`)
 
 var (
 	contentNames  = set(`content contents body text message messages subject title description comment comments note notes html markdown summary caption review reason details detail bio story prompt instructions feedback input_ids inputs values answer question data payload document old_string new_string oldtext newtext attachments snippet diff patch input_values`)

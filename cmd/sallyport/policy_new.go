@@ -38,7 +38,7 @@ The packs: ` + strings.Join(policies.Names()[1:], ", ") + `.`,
 			files := newBundle(name, owner)
 			if len(packs) > 0 {
 				var err error
-				if files, err = composeBundle(name, owner, withBaseline(packs, alone)); err != nil {
+				if files, err = policy.Compose(name, owner, withBaseline(packs, alone)); err != nil {
 					return hinted{err, "the packs are " + strings.Join(policies.Names(), ", ")}
 				}
 			}
@@ -173,3 +173,17 @@ cases:
     rules: [release]
     query: {phase: after, context: {result: {kind: result}}}
 `
+
+// withBaseline puts the baseline before the named packs, once, unless it is not wanted.
+func withBaseline(packs []string, alone bool) []string {
+	var out []string
+	if !alone {
+		out = append(out, "baseline")
+	}
+	for _, p := range packs {
+		if !slices.Contains(out, p) {
+			out = append(out, p)
+		}
+	}
+	return out
+}

@@ -3,11 +3,11 @@ package sallyport.sql
 
 import rego.v2
 
-# The door's own tools, on a database that the owner's configuration names.
+# The tools of our own door, on a database that the owner's configuration names, and of two known MCP servers.
 database if {
 	input.resource.type == "tool"
 	input.resource.definition.state == "approved"
-	input.resource.definition.pack in {"postgres", "postgres-read-only"}
+	input.resource.definition.pack in {"postgres", "postgres-read-only", "server-postgres", "mcp-server-sqlite"}
 	input.action.effect_source == "declared"
 }
 

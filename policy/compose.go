@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package main
+package policy
 
 import (
 	"bytes"
@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"strings"
 
 	"go.yaml.in/yaml/v3"
@@ -16,20 +15,6 @@ import (
 	"github.com/sallyport/sallyport/policies"
 	"github.com/sallyport/sallyport/policy/bundle"
 )
-
-// withBaseline puts the baseline before the named packs, once, unless it is not wanted.
-func withBaseline(packs []string, alone bool) []string {
-	var out []string
-	if !alone {
-		out = append(out, "baseline")
-	}
-	for _, p := range packs {
-		if !slices.Contains(out, p) {
-			out = append(out, p)
-		}
-	}
-	return out
-}
 
 // A composition is a bundle of several packs, in the making.
 type composition struct {
@@ -39,10 +24,10 @@ type composition struct {
 	settles []bundle.Settle
 }
 
-// composeBundle returns the files of a bundle in which each of packs has a folder of its own. Each pack's
+// Compose returns the files of a bundle in which each of packs has a folder of its own. Each pack's
 // cases stay about that pack alone, under the parameters that it came with, so that they hold whatever the
 // bundle's own parameters become.
-func composeBundle(name, owner string, packs []string) (map[string]string, error) {
+func Compose(name, owner string, packs []string) (map[string]string, error) {
 	c := composition{files: map[string]string{}, keys: map[string]bool{}, params: yaml.Node{Kind: yaml.MappingNode}}
 	for _, p := range packs {
 		if err := c.add(p); err != nil {
