@@ -28,9 +28,18 @@ listed(r) if {
 	r.domain in data.params.domains_mail
 }
 
-listed(r) if {
+listed(r) if channel(r)
+
+channel(r) if {
 	not r.kind in {"email", "phone", "iban", "account"}
 	r.value in data.params.channels
+}
+
+# Somebody of whom it is not known that he belongs to the organisation, listed or not. A listed channel does.
+strangers if {
+	some r in input.action.recipients
+	r.outside != "no"
+	not channel(r)
 }
 
 all_listed if {

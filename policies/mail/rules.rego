@@ -64,13 +64,13 @@ ask contains {
 # custom: {owasp: [ASI02], atlas: [AML.T0057, AML.T0086]}
 ask contains {
 	"id": "personal", "code": "personal-data", "severity": "high",
-	"reason": "The message holds personal data and goes to somebody who is not listed.",
+	"reason": "The message holds personal data and leaves the organisation.",
 	"hint": "The message holds personal data. Leave it out, or wait for a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
 	input.phase == "before"
 	message
-	not all_listed
+	strangers
 	personal
 }
 
@@ -78,13 +78,13 @@ ask contains {
 # custom: {owasp: [ASI09], atlas: [AML.T0086]}
 ask contains {
 	"id": "link", "code": "links-elsewhere", "severity": "medium",
-	"reason": "The message carries a link to a host that is not listed, to somebody who is not listed.",
+	"reason": "The message carries a link to a host that is not listed, and leaves the organisation.",
 	"hint": "Leave the link out, or wait for a person's approval.",
 	"approver": {"channel": "operator"},
 } if {
 	input.phase == "before"
 	message
-	not all_listed
+	strangers
 	links_elsewhere
 }
 
