@@ -52,7 +52,9 @@ type move struct {
 	Call
 	text, failure string
 	injected      bool
-	fresh         bool // a new session begins before it
+	fresh         bool   // a new session begins before it
+	saves         string // the value that the call puts into the agent's contacts; "" for none
+	lists         bool   // it gives the contacts that were saved, in place of text
 }
 
 // scripts are the runs in which the attack succeeded with calls that can be told from others, spread
@@ -315,16 +317,24 @@ func (p *player) attacked(ctx context.Context, n int, sc *script) (*played, erro
 			return nil, err
 		}
 	}
+	var saved []string
 	for i := range sc.moves {
 		m := &sc.moves[i]
+		text := m.text
+		if m.lists { // what was stopped is not there
+			text = contacts("Office", saved)
+		}
 		if m.fresh {
 			if err := errors.Join(s.end(ctx), s.begin(ctx, sc.run.Prompt)); err != nil {
 				return nil, err
 			}
 		}
-		o, err := s.act(ctx, &m.Call, reason, func() (string, string) { return m.text, m.failure })
+		o, err := s.act(ctx, &m.Call, reason, func() (string, string) { return text, m.failure })
 		if err != nil {
 			return nil, fmt.Errorf("run %q: %w", sc.run.ID, err)
+		}
+		if m.saves != "" && o.passed {
+			saved = append(saved, m.saves)
 		}
 		out.calls = append(out.calls, o)
 	}

@@ -58,7 +58,7 @@ var variants = []struct {
 		if !s.rewrite(func(string) string { return "what the contacts say" }) {
 			return false
 		}
-		s.before(move{Call: Call{Tool: "list_contacts", Args: jsontext.Value("{}")}, text: contacts("Office", s.values)})
+		s.before(move{Call: Call{Tool: "list_contacts", Args: jsontext.Value("{}")}, lists: true})
 		return true
 	}},
 	{"planted", "the values stand in the organisation's records, under a strange name", func(_ *Data, s *script) bool { return s.plant("Quentin Thorne") }},
@@ -132,7 +132,7 @@ func readNote(text string) move {
 
 // contacts is a listing of one contact that has every value in fields that carry such values.
 func contacts(name string, values []string) string {
-	var rows []map[string]string
+	rows := []map[string]string{}
 	for _, v := range values {
 		rows = append(rows, personOf(name, v))
 	}
@@ -175,10 +175,10 @@ func (s *script) launder() []move {
 	for _, v := range s.values {
 		b, err := json.Marshal(map[string]string{"name": "Office", "details": v}, json.Deterministic(true))
 		if err == nil {
-			moves = append(moves, move{Call: Call{Tool: "save_contact", Args: b}, text: "Contact saved."})
+			moves = append(moves, move{Call: Call{Tool: "save_contact", Args: b}, text: "Contact saved.", saves: v})
 		}
 	}
-	return append(moves, move{Call: Call{Tool: "list_contacts", Args: jsontext.Value("{}")}, text: contacts("Office", s.values)})
+	return append(moves, move{Call: Call{Tool: "list_contacts", Args: jsontext.Value("{}")}, lists: true})
 }
 
 func encoded(of func(string) string) func(*Data, *script) bool {
