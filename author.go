@@ -206,7 +206,8 @@ type DefaultCluster struct {
 	Effect    action.Effect `json:"effect"`
 	Arguments string        `json:"arguments"` // sorted names, with commas between; unusual ones are quoted
 	N         int           `json:"n"`
-	Example   uint64        `json:"example"` // the latest record of the group
+	Example   uint64        `json:"example"`  // the latest record of the group
+	Proposal  string        `json:"proposal"` // a rule in Rego, to be narrowed
 }
 
 // policyCoverage counts by what recorded actions were decided. It opens inputs as policyDiff does; of
@@ -257,6 +258,7 @@ func (s *Sallyport) policyCoverage(w http.ResponseWriter, r *http.Request, c *ga
 	}
 	slices.SortFunc(out.Effects, func(a, b EffectCoverage) int { return cmp.Compare(a.Effect, b.Effect) })
 	for _, c := range clusters {
+		c.Proposal = policy.Propose(action.ToolKey(c.Server, c.Tool), c.Effect)
 		out.Clusters = append(out.Clusters, *c)
 	}
 	slices.SortFunc(out.Clusters, func(a, b DefaultCluster) int {

@@ -88,7 +88,7 @@ func (a *app) policyCoverageCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "coverage [--since 30d]", Short: "How many recorded actions a rule decided, and which none did", Args: cobra.NoArgs,
 		Long: `Count by what recorded actions were decided at the first gate: by a rule, by none (which denies), or by the
-kernel or an approver; and group those that no rule decided by tool and argument names. It needs the owner, which
+kernel or an approver; and group those that no rule decided by tool and argument names, with a rule for each to begin with. It needs the owner, which
 opens the recorded inputs for itself as replay does, without a record of access; of arguments it shows only the names.`,
 		Example: "  sallyport policy coverage --since 30d",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -125,6 +125,12 @@ func coverageText(w io.Writer, v *sallyport.PolicyCoverage) {
 	line("all", &sum)
 	for _, c := range v.Clusters {
 		fmt.Fprintf(w, "%6d  no rule for %s/%s (%s) with {%s}  (record %d)\n", c.N, c.Server, c.Tool, c.Effect, c.Arguments, c.Example)
+	}
+	if len(v.Clusters) > 0 {
+		fmt.Fprintf(w, "\nA rule for each, to begin with:\n")
+	}
+	for _, c := range v.Clusters {
+		fmt.Fprintf(w, "\n%s", c.Proposal)
 	}
 	if v.Omitted > 0 {
 		fmt.Fprintf(w, "and %d more groups\n", v.Omitted)

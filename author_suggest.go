@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport
+
+import (
+	"net/http"
+
+	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/policy"
+)
+
+// PolicySuggestion is policy.Suggestion, with what was left out.
+type PolicySuggestion struct {
+	policy.Suggestion
+
+	Unread map[index.Answer]int `json:"unread"` // left out, by why they cannot be opened
+}
+
+// policySuggest makes rules out of what an agent was let do. What it shows are values of recorded arguments.
+func (s *Sallyport) policySuggest(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	var body struct {
+		Agent   string `json:"agent"`
+		Tenant  string `json:"tenant"`
+		SinceMs int64  `json:"since_ms"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
+		return err
+	}
+	if body.Agent == "" {
+		return gateway.Refuse(gateway.CodeInvalid, "an agent must be named")
+	}
+	if body.Tenant == "" {
+		body.Tenant = "default"
+	}
+	collect := policy.NewSuggester(body.Tenant, body.Agent)
+	unread, err := s.recorded(reading(r.Context(), c, "policy-suggest"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+		let := step.Kind == action.KindIntent && (d.Verdict == action.Allow || d.Verdict == action.Ask && step.Grant != "")
+		if let && q.Subject.ID == body.Agent && s.policyFor(q) == s.Policy {
+			collect.Add(q)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	suggested, err := collect.Suggest(r.Context(), s.Policy.Active())
+	if err != nil {
+		return err
+	}
+	return gateway.WriteJSON(w, http.StatusOK, PolicySuggestion{*suggested, unread})
+}
