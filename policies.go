@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/store"
@@ -207,9 +208,9 @@ func (s *Sallyport) newestBundle(ctx context.Context, name string) (mark policy.
 	if _, err := s.stored(ctx, markKey(name), &mark); err != nil {
 		return mark, err
 	}
-	err = s.past(ctx, func(r *action.Record) error {
-		if r.Kind == action.KindPolicy && r.Bundle.Name == name && r.Bundle.Sequence >= mark.Sequence {
-			mark = policy.Mark{Sequence: r.Bundle.Sequence, Digest: r.Bundle.Digest}
+	err = s.Ledger.Select(ctx, 0, []string{string(action.KindPolicy)}, func(e ledger.Entry) error {
+		if b := e.Leaf.Bundle; e.Leaf.Kind == action.KindPolicy && b.Name == name && b.Sequence >= mark.Sequence {
+			mark = policy.Mark{Sequence: b.Sequence, Digest: b.Digest}
 		}
 		return nil
 	})

@@ -25,8 +25,9 @@ import (
 // house is an owner over a folder of its own, without listeners.
 type house struct {
 	*sallyport.Sallyport
-	t   testing.TB
-	cfg sallyport.Config
+	t    testing.TB
+	cfg  sallyport.Config
+	halt func() // ends what runs in the background; nil if nothing does
 }
 
 func open(t testing.TB, change func(*sallyport.Config)) *house {
@@ -54,6 +55,10 @@ func (h *house) start() {
 }
 
 func (h *house) stop() {
+	if h.halt != nil {
+		h.halt()
+		h.halt = nil
+	}
 	if h.Sallyport != nil {
 		if err := h.Close(); err != nil {
 			h.t.Error(err)
