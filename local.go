@@ -223,8 +223,10 @@ func (s *Sallyport) ledgerDisclose(w http.ResponseWriter, r *http.Request, c *ga
 	if err != nil {
 		return err
 	}
-	data, access, err := s.Ledger.Disclose(r.Context(), e.Index, action.PartName(body.Part), c.Name, body.Purpose)
+	data, access, err := s.disclose(r.Context(), c, e.Index, action.PartName(body.Part), body.Purpose)
 	switch {
+	case errors.Is(err, ledger.ErrTwo):
+		return gateway.Refuse(gateway.CodeState, "reasoning is opened by two people: another auditor, with a credential of his own, must ask for it within %v; that you asked is entry %d", twoWithin, access.Index)
 	case errors.Is(err, ledger.ErrNotFound):
 		return gateway.Refuse(gateway.CodeNotFound, "entry %d has no part %q", e.Index, action.Clip(body.Part, 32))
 	case errors.Is(err, ledger.ErrErased):

@@ -72,6 +72,7 @@ type Sallyport struct {
 
 	exporters []*export.Exporter
 	views     views
+	asked     askedTwo
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails

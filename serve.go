@@ -291,6 +291,7 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 		return nil, err
 	}
 	routes = append(routes, s.attestOperatorRoutes()...)
+	routes = append(routes, gateway.Route{Pattern: "POST /v1/ledger/entries/{index}/disclose", Scopes: []action.Scope{action.ScopeAuditor}, Serve: s.ledgerDisclose})
 	if socket {
 		routes = append(routes, s.localRoutes()...)
 	}

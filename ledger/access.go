@@ -38,6 +38,9 @@ func (l *Log) Opened(ctx context.Context, a Access) (action.Receipt, error) {
 	if a.Actor == "" || a.Subject == "" || len(a.Purpose) > 4096 || len(a.Parts) == 0 {
 		return action.Receipt{}, errors.New("ledger: access: an actor, a subject, parts, and a purpose of at most 4096 bytes are needed")
 	}
+	if slices.ContainsFunc(a.Parts, func(p PartAt) bool { return p.Part == action.PartReasoning }) {
+		return action.Receipt{}, ErrTwo
+	}
 	r := &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: a.Actor, Subject: a.Subject,
 		Codes: spans(a.Parts), Count: int64(len(a.Parts)), Status: action.StatusDone}
 	if a.Purpose != "" {

@@ -196,21 +196,45 @@ func (l *Log) finishErasure(leaf *Leaf) error {
 // Disclose opens a part of the entry at index for a person. First an access record is durable that says
 // who opened what: Subject is "INDEX/PART", and purpose is sealed with it as the actor's own data. Its
 // errors are Entry.Open's; without the record nothing is opened. An erased part is recorded as asked for.
+//
+// Reasoning takes two people: DiscloseByTwo.
 func (l *Log) Disclose(ctx context.Context, index uint64, part action.PartName, actor, purpose string) ([]byte, action.Receipt, error) {
-	if actor == "" || len(purpose) > 4096 {
-		return nil, action.Receipt{}, errors.New("ledger: disclose: an actor, and a purpose of at most 4096 bytes, are needed")
+	if part == action.PartReasoning {
+		return nil, action.Receipt{}, ErrTwo
+	}
+	return l.disclose(ctx, index, part, "", actor, purpose)
+}
+
+// AskToDisclose puts on record that actor wants a part opened that takes two people.
+func (l *Log) AskToDisclose(ctx context.Context, index uint64, part action.PartName, actor, purpose string) (action.Receipt, error) {
+	r, err := l.accessTo(index, part, actor, purpose)
+	if err != nil {
+		return action.Receipt{}, err
+	}
+	r.Status = action.StatusAsked
+	return l.Append(ctx, r)
+}
+
+// DiscloseByTwo is Disclose in the word of two people, who must be two: who they are the caller has proved.
+// The record is the second's, and names the first in Codes as "first/PSEUDONYM".
+func (l *Log) DiscloseByTwo(ctx context.Context, index uint64, part action.PartName, first, second, purpose string) ([]byte, action.Receipt, error) {
+	if first == "" || strings.EqualFold(first, second) {
+		return nil, action.Receipt{}, ErrTwo
+	}
+	return l.disclose(ctx, index, part, first, second, purpose)
+}
+
+func (l *Log) disclose(ctx context.Context, index uint64, part action.PartName, first, actor, purpose string) ([]byte, action.Receipt, error) {
+	r, err := l.accessTo(index, part, actor, purpose)
+	if err != nil {
+		return nil, action.Receipt{}, err
+	}
+	if first != "" {
+		r.Codes = []string{"first/" + l.keys.pseudonym("actor", first)}
 	}
 	e, err := l.Read(index)
 	if err != nil {
 		return nil, action.Receipt{}, err
-	}
-	if e.Leaf.part(part) == nil {
-		return nil, action.Receipt{}, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
-	}
-	r := &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: actor,
-		Subject: strconv.FormatUint(index, 10) + "/" + string(part), Status: action.StatusDone}
-	if purpose != "" {
-		r.Parts = []action.PayloadPart{{Name: action.PartDetail, Owner: actor, Data: []byte(purpose)}}
 	}
 	receipt, err := l.Append(ctx, r)
 	if err != nil {
@@ -218,4 +242,24 @@ func (l *Log) Disclose(ctx context.Context, index uint64, part action.PartName, 
 	}
 	data, err := e.Open(part)
 	return data, receipt, err
+}
+
+// accessTo is the record of an access to a part, if there is such a part.
+func (l *Log) accessTo(index uint64, part action.PartName, actor, purpose string) (*action.Record, error) {
+	if actor == "" || len(purpose) > 4096 {
+		return nil, errors.New("ledger: disclose: an actor, and a purpose of at most 4096 bytes, are needed")
+	}
+	e, err := l.Read(index)
+	if err != nil {
+		return nil, err
+	}
+	if e.Leaf.part(part) == nil {
+		return nil, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
+	}
+	r := &action.Record{Kind: action.KindAccess, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: actor,
+		Subject: strconv.FormatUint(index, 10) + "/" + string(part), Status: action.StatusDone}
+	if purpose != "" {
+		r.Parts = []action.PayloadPart{{Name: action.PartDetail, Owner: actor, Data: []byte(purpose)}}
+	}
+	return r, nil
 }

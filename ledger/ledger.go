@@ -116,6 +116,8 @@ var (
 	ErrFormat = errors.New("ledger: unknown format")
 	// ErrErased means that the key of a part was destroyed.
 	ErrErased = errors.New("ledger: erased")
+	// ErrTwo means that a part is opened in the word of two people only.
+	ErrTwo = errors.New("ledger: reasoning is opened by two people")
 	// ErrNotFound means that there is no such entry or part.
 	ErrNotFound = errors.New("ledger: no such entry")
 	// ErrVerification means that a proof or a log does not hold.
