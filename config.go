@@ -91,6 +91,9 @@ type LedgerConfig struct {
 
 	Witnesses      []LedgerWitness `yaml:"witnesses" doc:"parties that cosign the published checkpoints"`
 	Quorum         int             `yaml:"quorum" doc:"how many of the witnesses must cosign; default: all"`
+	TenantKey TenantKeyConfig `yaml:"tenant_key"`
+	Reasoning string          `yaml:"reasoning" doc:"keep or drop what agents say of their reasons; default keep"`
+
 	WitnessTimeout time.Duration   `yaml:"witness_timeout" doc:"how long a witnessed action waits for them"`
 }
 
@@ -217,7 +220,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check())
+	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

@@ -110,7 +110,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 	c, d := &s.Config, layout(s.Config.Data)
 	var key []byte
 	return first(
-		func() (err error) { s.Ledger, err = opened(s, ledger.Open, s.ledgerConfig()); return err },
+		func() (err error) { s.Ledger, err = opened(s, s.openLedger, s.ledgerConfig()); return err },
 		func() (err error) {
 			s.Store, err = opened(s, func(c sqlite.Config) (*sqlite.Store, error) { return sqlite.Open(ctx, c) }, sqlite.Config{Path: d.store})
 			return err
@@ -159,7 +159,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.Enforcer, err = enforce.New(enforce.Config{
-				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.Ledger, Payloads: s.Ledger, Standing: s.Kill,
+				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.recorder(), Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
 				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 			})

@@ -48,7 +48,11 @@ func RecoverLedger(cfg Config, operator string, known ...[]byte) (ledger.Recover
 	if err != nil {
 		return ledger.Recovery{}, err
 	}
-	done, err := ledger.Recover((&Sallyport{Config: cfg}).ledgerConfig(), operator, known...)
+	lc := (&Sallyport{Config: cfg}).ledgerConfig()
+	if lc.Wrap, err = cfg.Ledger.TenantKey.open(cfg.Data); err != nil {
+		return ledger.Recovery{}, errors.Join(err, lock.Close())
+	}
+	done, err := ledger.Recover(lc, operator, known...)
 	if err == nil && done.Second != "" {
 		for _, suffix := range []string{"", "-wal", "-shm"} {
 			if gone := os.Remove(layout(cfg.Data).index + suffix); !errors.Is(gone, fs.ErrNotExist) {

@@ -66,6 +66,7 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 		switch {
 		case errors.Is(err, ErrErased):
 			c.count.Erased++
+		case errors.Is(err, errNoTenantKey): // it stays sealed
 		case err != nil:
 			c.wrong = append(c.wrong, wrongPart{string(ref.Name), err.Error()})
 		case !commits(ref, salt, data):

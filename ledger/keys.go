@@ -4,7 +4,6 @@ package ledger
 
 import (
 	"bytes"
-	"crypto/aes"
 	"crypto/cipher"
 	"crypto/hmac"
 	"crypto/sha256"
@@ -63,6 +62,7 @@ type keyring struct {
 	epochVkeys []string        // none while there is only the first
 	pseudonyms []byte
 	prints     []byte
+	tenantKey  cipher.AEAD // wraps the keys of payloads; nil if they lie plain
 
 	files sync.RWMutex // read-held while a seal key goes from file to cache or is made; write-held while keys are destroyed; before mu
 
@@ -269,7 +269,7 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		var fresh [40]byte
 		if _, err = io.ReadFull(k.random, fresh[:]); err == nil {
-			err = k.write(name, headSeal, base32.EncodeToString(fresh[:8]), base64.StdEncoding.EncodeToString(fresh[8:]))
+			err = k.writeSealKey(name, base32.EncodeToString(fresh[:8]), fresh[8:])
 		}
 		if err == nil {
 			key, err = k.loadSealKey(name, owner+"/"+class)
@@ -300,26 +300,15 @@ func (k *keyring) keep(name string, key *sealKey) {
 }
 
 func (k *keyring) loadSealKey(name, id string) (*sealKey, error) {
-	lines, err := k.read(name, headSeal)
+	generation, raw, err := k.readSealKey(name)
 	if err != nil {
 		return nil, err
 	}
-	if len(lines) != 2 || len(lines[0]) != 13 {
-		return nil, fmt.Errorf("%w: %q", ErrFormat, name)
-	}
-	raw, err := base64.StdEncoding.DecodeString(lines[1])
-	if err != nil || len(raw) != 32 {
-		return nil, fmt.Errorf("%w: %q holds no key", ErrFormat, name)
-	}
-	block, err := aes.NewCipher(raw)
+	aead, err := newAEAD(raw)
 	if err != nil {
 		return nil, err
 	}
-	aead, err := cipher.NewGCM(block)
-	if err != nil {
-		return nil, err
-	}
-	return &sealKey{kid: id + "/" + lines[0], aead: aead}, nil
+	return &sealKey{kid: id + "/" + generation, aead: aead}, nil
 }
 
 // seal appends the payload frame of part to dst and returns its reference for the leaf.

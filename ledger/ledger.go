@@ -87,6 +87,10 @@ type Config struct {
 	WitnessFor time.Duration // how long it waits, and a submission takes at most; 0 means 5 s
 	Client     *http.Client  // for witnesses; nil means a plain one that follows no redirects
 
+	// Wrap keeps the tenant key, which wraps the keys of payloads in Keys. Nil lets them lie plain; once they
+	// are wrapped it is required, but for reading, where wrapped parts stay sealed without it.
+	Wrap Wrapper
+
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // nil means crypto/rand.Reader
 
@@ -249,6 +253,9 @@ func (l *Log) open() error {
 	if err != nil {
 		return err
 	}
+	if err := l.keys.unlock(l.cfg.Wrap); err != nil {
+		return err
+	}
 	if l.stats.fsync, err = measureSync(l.cfg.disk, l.cfg.Wal); err != nil {
 		return fmt.Errorf("ledger: open: fdatasync: %w", err)
 	}
@@ -262,6 +269,9 @@ func (l *Log) openReadOnly() error {
 		return err
 	}
 	if l.keys, err = openReadKeys(l.cfg.disk, l.cfg.Keys, l.cfg.Tenant); err != nil {
+		return err
+	}
+	if err := l.keys.unlockToRead(l.cfg.Wrap); err != nil {
 		return err
 	}
 	return l.recover(names)

@@ -157,6 +157,14 @@ func (a *app) doctor(ctx context.Context) []finding {
 	} else {
 		out = append(out, finding{"data", "ok", cfg.Data, ""})
 	}
+	switch cfg.Ledger.TenantKey.Kind {
+	case "":
+		out = append(out, finding{"seal keys", "warn", "lie plain beside what they seal: a copy of the data directory opens everything", "set ledger.tenant_key"})
+	case "file":
+		out = append(out, finding{"seal keys", "warn", "are wrapped by a file on this machine", "keep " + cfg.Ledger.TenantKey.Path + " out of the backups of the data directory; without it nothing can be opened"})
+	default:
+		out = append(out, finding{"seal keys", "ok", "are wrapped: " + cfg.Ledger.TenantKey.Kind, ""})
+	}
 	c := newClient(cfg.Data)
 	if err := c.alive(ctx); err != nil {
 		return append(out, finding{"owner", "warn", "none runs", `start one with "sallyport up"`})
