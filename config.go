@@ -89,12 +89,12 @@ type LedgerConfig struct {
 	Head         string `yaml:"head" doc:"file outside the data directory that remembers the newest checkpoint"`
 	Origin       string `yaml:"origin" doc:"name of a new log; default: a random one"`
 
-	Witnesses      []LedgerWitness `yaml:"witnesses" doc:"parties that cosign the published checkpoints"`
-	Quorum         int             `yaml:"quorum" doc:"how many of the witnesses must cosign; default: all"`
+	Witnesses []LedgerWitness `yaml:"witnesses" doc:"parties that cosign the published checkpoints"`
+	Quorum    int             `yaml:"quorum" doc:"how many of the witnesses must cosign; default: all"`
 	TenantKey TenantKeyConfig `yaml:"tenant_key"`
 	Reasoning string          `yaml:"reasoning" doc:"keep or drop what agents say of their reasons; default keep"`
 
-	WitnessTimeout time.Duration   `yaml:"witness_timeout" doc:"how long a witnessed action waits for them"`
+	WitnessTimeout time.Duration `yaml:"witness_timeout" doc:"how long a witnessed action waits for them"`
 }
 
 // LedgerWitness is one witness of the log.
