@@ -32,6 +32,7 @@ type AttestConfig struct {
 	Policy     string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
 	Collateral string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX; without it such evidence is refused"`
 	Roots      string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
+	TPM        string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
 	Signers    []string      `yaml:"signers" doc:"PEM files of public keys whose model signatures are accepted"`
 	Agents     []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
 }

@@ -250,6 +250,9 @@ func (s *Sallyport) raiseMark(ctx context.Context, b action.Bundle) error {
 
 // recordStart keeps and records the bundles in force and this owner's settings.
 func (s *Sallyport) recordStart(ctx context.Context) error {
+	if err := s.recordSelf(ctx); err != nil {
+		return err
+	}
 	b := &s.bundles
 	var was string
 	revision, err := s.stored(ctx, settingsKey, &was)

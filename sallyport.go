@@ -206,7 +206,7 @@ func (s *Sallyport) stages() [][]enforce.Source {
 func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms}
+	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	errs := make(chan error, len(jobs))

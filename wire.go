@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/gateway/mcp"
 	"github.com/sallyport/sallyport/identity"
@@ -238,6 +239,10 @@ func (s *Sallyport) quarantine(ctx context.Context, sub *action.Subject, session
 	reason := "policy"
 	if len(why) > 0 {
 		reason = why[0].ID
+	}
+	if credential := s.leaseOf(sub); strings.HasPrefix(credential, lease.CredentialPrefix) {
+		id := strings.TrimPrefix(credential, lease.CredentialPrefix)
+		_, _ = s.attest.book.End(context.WithoutCancel(ctx), func(l *lease.Lease) bool { return l.ID == id }, lease.CodeAnomaly, "policy", reason)
 	}
 	_, _ = s.Kill.Kill(context.WithoutCancel(ctx), identity.Actor{ID: "policy"},
 		identity.Target{Scope: identity.KillSession, Tenant: sub.Tenant, ID: session, Agent: sub.ID}, reason)

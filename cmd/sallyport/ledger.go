@@ -16,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
 )
@@ -29,7 +30,7 @@ func (a *app) ledgerCommand() *cobra.Command {
 
 func (a *app) verifyCommand() *cobra.Command {
 	var vkey, remote, bundle, roots string
-	var old, witnesses []string
+	var old, witnesses, expect []string
 	var quorum int
 	cmd := &cobra.Command{
 		Use: "verify [PACKAGE] [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.MaximumNArgs(1),
@@ -75,7 +76,11 @@ of it. Exit code 5 if anything does not hold.`,
 			if len(args) == 1 {
 				return a.verifyPackage(cmd.Context(), args[0], opt)
 			}
-			return a.verify(cmd.Context(), src, opt)
+			self, err := expected(expect)
+			if err != nil {
+				return err
+			}
+			return a.verify(cmd.Context(), src, opt, self)
 		},
 	}
 	cmd.Flags().StringVar(&vkey, "key", "", "public key of the log in the form of a note verifier")
@@ -83,17 +88,51 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringVar(&bundle, "bundle", "", "file made by ledger export")
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
+	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings= or bundle=sha256:...: what the owner's records of itself must say; may be repeated, and any of a kind will do")
 	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")
 	cmd.MarkFlagsMutuallyExclusive("url", "bundle")
 	return cmd
 }
 
-func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options) error {
+// expected reads the values of --expect; nil without any.
+func expected(values []string) (*sallyport.SelfExpected, error) {
+	if len(values) == 0 {
+		return nil, nil
+	}
+	e := &sallyport.SelfExpected{}
+	for _, v := range values {
+		kind, digest, _ := strings.Cut(v, "=")
+		if !strings.HasPrefix(digest, "sha256:") || len(digest) != len("sha256:")+64 {
+			return nil, usage("--expect: %q is not like executable=sha256:...", v)
+		}
+		switch kind {
+		case "executable":
+			e.Executables = append(e.Executables, digest)
+		case "settings":
+			e.Settings = append(e.Settings, digest)
+		case "bundle":
+			e.Bundles = append(e.Bundles, digest)
+		default:
+			return nil, usage("--expect: %q is none of executable, settings, bundle", kind)
+		}
+	}
+	return e, nil
+}
+
+func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options, self *sallyport.SelfExpected) error {
 	at, done := a.counting("records verified")
 	opt.Progress = at
 	var people sallyport.ApprovalProofs
-	opt.Inspect = people.Inspect
+	opt.Inspect = func(index uint64, l *ledger.Leaf, part action.PartName, data []byte) string {
+		switch {
+		case l.Kind != action.KindAttestation:
+			return people.Inspect(index, l, part, data)
+		case self != nil:
+			return self.Inspect(index, l, part, data)
+		}
+		return ""
+	}
 	rep, err := ledger.Verify(ctx, src, opt)
 	done()
 	if rep == nil {
@@ -110,6 +149,9 @@ func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options)
 		}
 	}); perr != nil {
 		return perr
+	}
+	if err == nil && self != nil && self.Seen == 0 {
+		return &exitCode{exitUnproved, errors.New("--expect: the log holds no record in which its owner says what it is")}
 	}
 	if err != nil || !rep.OK {
 		if err == nil || errors.Is(err, ledger.ErrVerification) {

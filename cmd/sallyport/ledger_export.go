@@ -131,7 +131,7 @@ func refused(resp *http.Response) error {
 // verifyPackage checks a package of evidence, or a bundle.
 func (a *app) verifyPackage(ctx context.Context, file string, opt ledger.Options) error {
 	if !evidence.IsPackage(file) {
-		return a.verify(ctx, ledger.Source{File: file}, opt)
+		return a.verify(ctx, ledger.Source{File: file}, opt, nil)
 	}
 	at, done := a.counting("records verified")
 	opt.Progress = at
