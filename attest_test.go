@@ -216,11 +216,11 @@ func TestLosingTheGoodStateEndsPayments(t *testing.T) {
 		t.Errorf("after the model changed: %s", got)
 	}
 	codes, details := b.records(action.KindAttestation, action.PartDetail)
-	if want := []string{"attest.granted ear.warning", "attest.renewed ear.warning", "attest.refused ear.contraindicated"}; !slices.Equal(codes, want) {
+	if want := []string{"self.measured", "attest.granted ear.warning", "attest.renewed ear.warning", "attest.refused ear.contraindicated"}; !slices.Equal(codes, want) {
 		t.Errorf("attestation records %q", codes)
 	}
-	if !strings.Contains(details[2], "model: measured, and no reference value") {
-		t.Errorf("the record gives no reason: %s", details[2])
+	if !strings.Contains(details[3], "model: measured, and no reference value") {
+		t.Errorf("the record gives no reason: %s", details[3])
 	}
 	_, decisions := b.records(action.KindDecision, action.PartExplanation)
 	last := decisions[len(decisions)-1]
