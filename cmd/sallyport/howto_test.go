@@ -153,7 +153,7 @@ func howtoPage(t *testing.T, page, bin string) {
 	}
 
 	blocks := howtoBlocks(text)
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "bash", "-c", howtoScript(blocks, filepath.Join(home, ".out")))
 	cmd.Dir = home
