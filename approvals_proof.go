@@ -99,11 +99,13 @@ func (e *ApprovalProofs) begin(index uint64, l *ledger.Leaf) {
 			ask = &evidenceOf{digest: l.Binding}
 			e.asks[l.Grant] = ask
 		}
-		if !slices.Contains(l.Codes, approval.CodeOpened) && !slices.Contains(l.Codes, approval.CodeOwn) {
+		if slices.ContainsFunc(l.Codes, approval.Answered) {
 			e.order[index] = ask.known
 			ask.known++
 		}
-		e.Closed++
+		if slices.ContainsFunc(l.Parts, func(p ledger.PartRef) bool { return p.Name == action.PartDetail }) {
+			e.Closed++
+		}
 	}
 }
 

@@ -79,6 +79,7 @@ type ApprovalConfig struct {
 	MaxPending int           `yaml:"max_pending" doc:"open asks per session"`
 	Groups     []Group       `yaml:"groups" doc:"people whom rules name together"`
 	Keys       KeysConfig    `yaml:"keys"`
+	Judges     []JudgeConfig `yaml:"judges" doc:"second systems, asked in turn until one is sure"`
 }
 
 // LedgerConfig configures the log.
@@ -117,8 +118,9 @@ type ToolKind struct {
 
 // IdentityConfig says who may call.
 type IdentityConfig struct {
-	SingleOperator bool    `yaml:"single_operator" doc:"one person may release a kill of everything"`
-	PeerUIDs       []int64 `yaml:"peer_uids" doc:"users who may use the socket; default: the owner's own"`
+	SingleOperator bool          `yaml:"single_operator" doc:"one person may release a kill of everything"`
+	ReleaseDelay   time.Duration `yaml:"release_delay" doc:"how long a person alone waits between asking twice for such a release"`
+	PeerUIDs       []int64       `yaml:"peer_uids" doc:"users who may use the socket; default: the owner's own"`
 }
 
 // FlowConfig declares what results of a server carry.

@@ -63,6 +63,7 @@ type Sallyport struct {
 	mcpHTTP *mcp.HTTP
 	hooks   []gateway.Route
 	llm     []gateway.Route
+	judging *judging
 	lock    *os.File
 	closers []func() error
 	alarms  chan string // from the policy; recorded by Run
@@ -123,13 +124,15 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() (err error) {
 			s.Kill, err = identity.OpenSwitch(ctx, identity.SwitchConfig{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past,
-				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, Held: s.held, Now: s.Ledger.Now})
+				Tokens: s.Tokens, SingleOperator: c.Identity.SingleOperator, ReleaseDelay: c.Identity.ReleaseDelay,
+				Factor: func() bool { return s.Signers.Any() }, Lease: killLease, Held: s.held, Now: s.Ledger.Now})
 			return err
 		},
 		s.openFederation,
 		func() (err error) { s.identity, err = s.identityFacts(); return err },
 		func() error { return s.openAttest(ctx, key) },
 		func() error { return s.openSigners(ctx, key) },
+		s.openJudges,
 		func() (err error) {
 			s.Detect, err = s.detector()
 			return err
@@ -150,7 +153,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openDatabasePolicy,
 		func() (err error) {
 			s.Approval, err = approval.Open(ctx, approval.Config{Store: s.Store, Record: s.Ledger.Append, Past: s.past, Now: s.Ledger.Now,
-				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending, Prove: s.prove})
+				TTL: c.Approval.TTL, GrantTTL: c.Approval.GrantTTL, MaxPending: c.Approval.MaxPending, Prove: s.prove, Opened: s.toJudge})
 			return err
 		},
 		func() (err error) {
@@ -161,7 +164,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Enforcer, err = enforce.New(enforce.Config{
 				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.recorder(), Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
-				Now: s.Ledger.Now, Hear: s.Flow.Hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
+				Now: s.Ledger.Now, Hear: s.hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 			})
 			return err
 		},
@@ -206,7 +209,8 @@ func (s *Sallyport) stages() [][]enforce.Source {
 func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf}
+	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf,
+		s.Kill.Run, s.watchKills, s.runJudges}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	errs := make(chan error, len(jobs))

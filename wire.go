@@ -244,7 +244,7 @@ func (s *Sallyport) quarantine(ctx context.Context, sub *action.Subject, session
 		id := strings.TrimPrefix(credential, lease.CredentialPrefix)
 		_, _ = s.attest.book.End(context.WithoutCancel(ctx), func(l *lease.Lease) bool { return l.ID == id }, lease.CodeAnomaly, "policy", reason)
 	}
-	_, _ = s.Kill.Kill(context.WithoutCancel(ctx), identity.Actor{ID: "policy"},
+	_, _ = s.Kill.Kill(context.WithoutCancel(ctx), identity.Actor{ID: byPolicy},
 		identity.Target{Scope: identity.KillSession, Tenant: sub.Tenant, ID: session, Agent: sub.ID}, reason)
 }
 

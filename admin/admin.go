@@ -285,6 +285,8 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "GET /v1/kill", Scopes: to(viewer, admin), Serve: d.listKills},
 		{Pattern: "POST /v1/kill", Scopes: to(admin), Serve: d.kill},
 		{Pattern: "POST /v1/release", Scopes: to(admin), Serve: d.release},
+		{Pattern: "POST /v1/kill/challenge", Scopes: to(admin), Serve: d.challengeOrder("kill")},
+		{Pattern: "POST /v1/release/challenge", Scopes: to(admin), Serve: d.challengeOrder("release")},
 
 		{Pattern: "GET /log/{path...}", Scopes: to(auditor), Serve: mounted(d.cfg.Log)},
 		{Pattern: "GET /metrics", Scopes: to(viewer), Serve: mounted(d.cfg.Metrics)},

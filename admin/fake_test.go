@@ -244,7 +244,8 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	var err error
 	b.ids, err = identity.Open(ctx, identity.Config{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tenants: []string{"default", "other"}})
 	must(err)
-	sw, err := identity.OpenSwitch(ctx, identity.SwitchConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tokens: b.ids})
+	sw, err := identity.OpenSwitch(ctx, identity.SwitchConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past, Tokens: b.ids,
+		Factor: func() bool { return b.signers.Any() }})
 	must(err)
 	b.signers, err = identity.OpenSigners(ctx, identity.SignersConfig{Store: st, Key: key, Record: b.book.append, Past: b.book.past,
 		Origins: []string{"http://localhost:7118"}})

@@ -127,7 +127,7 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodePrecondition, "")
 	case is(approval.ErrState, identity.ErrNotKilled, ErrErased):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
-	case is(identity.ErrVouch, identity.ErrChallenge, approval.ErrEvidence, factor.ErrForged):
+	case is(identity.ErrVouch, identity.ErrChallenge, identity.ErrFactor, approval.ErrEvidence, factor.ErrForged):
 		return gateway.Refuse(gateway.CodeEvidence, "%s", text(err))
 	case is(approval.ErrEdit, approval.ErrAbsence):
 		return gateway.Refuse(gateway.CodeInvalid, "%s", text(err))

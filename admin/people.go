@@ -259,6 +259,45 @@ type order struct {
 	ID     string `json:"id"`
 	Agent  string `json:"agent"`
 	Reason string `json:"reason"`
+	Tokens bool   `json:"tokens"` // of a kill of an agent: withdraw its tokens for good
+
+	Challenge string            `json:"challenge"` // id, where the order is signed
+	Passkey   *factor.Assertion `json:"passkey"`
+	SSH       *factor.Evidence  `json:"ssh"`
+}
+
+// purpose is what the signature of an order says.
+func purpose(verb string, t identity.Target) string {
+	return strings.TrimSpace(strings.Join([]string{verb, t.Scope, t.ID}, " "))
+}
+
+// signedBy names the caller, with what he signed for this order.
+func (d *desk) signedBy(r *http.Request, c *gateway.Caller, verb string, o *order, t identity.Target) (identity.Actor, error) {
+	by := d.by(c)
+	var err error
+	by.Signed, err = d.second(r.Context(), by.ID, purpose(verb, t), o.Challenge, o.Passkey, o.SSH)
+	return by, err
+}
+
+// challengeOrder opens a challenge for one order.
+func (d *desk) challengeOrder(verb string) gateway.Handler {
+	return func(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+		_, t, err := d.readOrder(w, r, c)
+		if err != nil {
+			return err
+		}
+		if d.cfg.Signers == nil {
+			return gateway.Refuse(gateway.CodeNotFound, "no keys are kept here")
+		}
+		person := d.by(c).ID
+		ch, err := d.cfg.Signers.Begin(person, purpose(verb, t))
+		if err != nil {
+			return translate(err)
+		}
+		s := d.tosign(person, ch.Bytes())
+		s.ID = ch.ID
+		return gateway.WriteJSON(w, http.StatusOK, s)
+	}
 }
 
 func (d *desk) readOrder(w http.ResponseWriter, r *http.Request, c *gateway.Caller) (order, identity.Target, error) {
@@ -289,6 +328,7 @@ func (d *desk) readOrder(w http.ResponseWriter, r *http.Request, c *gateway.Call
 type killed struct {
 	identity.Order
 	Revoked int `json:"revoked"` // open approvals and unused grants that it ended
+	Tokens  int `json:"tokens"`  // tokens that it withdrew
 }
 
 // kill stops first and tidies up afterwards: what the kernel denies is denied whatever fails here.
@@ -297,8 +337,18 @@ func (d *desk) kill(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 	if err != nil {
 		return err
 	}
+	if o.Tokens && o.Scope != identity.KillAgent {
+		return gateway.Refuse(gateway.CodeInvalid, "tokens goes with an agent only")
+	}
+	by, err := d.signedBy(r, c, "kill", &o, t)
+	if err != nil {
+		return translate(err)
+	}
 	ctx := context.WithoutCancel(r.Context()) // whoever hangs up still meant it
-	done, err := d.cfg.Switch.Kill(ctx, d.by(c), t, o.Reason)
+	done, err := d.cfg.Switch.Kill(ctx, by, t, o.Reason)
+	if errors.Is(err, identity.ErrFactor) || errors.Is(err, identity.ErrMalformed) {
+		return translate(err) // nothing was stopped
+	}
 	f := approval.Filter{}
 	switch o.Scope {
 	case identity.KillSession:
@@ -306,11 +356,37 @@ func (d *desk) kill(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 	case identity.KillAgent:
 		f.Agent = o.ID
 	}
-	n, rerr := d.cfg.Approvals.RevokeAll(ctx, f, d.cfg.Actor(c), "stopped by an operator")
-	if err = errors.Join(err, rerr); err != nil {
+	answer := killed{Order: done}
+	var rerr, terr error
+	answer.Revoked, rerr = d.cfg.Approvals.RevokeAll(ctx, f, d.cfg.Actor(c), "stopped by an operator")
+	if o.Tokens {
+		answer.Tokens, terr = d.withdraw(ctx, t.Tenant, o.ID, by.ID)
+	}
+	if err = errors.Join(err, rerr, terr); err != nil {
 		return translate(err)
 	}
-	return gateway.WriteJSON(w, http.StatusOK, killed{done, n})
+	return gateway.WriteJSON(w, http.StatusOK, answer)
+}
+
+// withdraw revokes every token of an agent.
+func (d *desk) withdraw(ctx context.Context, tenant, agent, by string) (n int, err error) {
+	for after := ""; ; {
+		some := d.cfg.Identities.List(tenant, after, 200)
+		if len(some) == 0 {
+			return n, err
+		}
+		for _, t := range some {
+			after = t.ID
+			if t.RevokedMs != 0 || !strings.EqualFold(t.Agent, agent) {
+				continue
+			}
+			if _, rerr := d.cfg.Identities.Revoke(ctx, t.ID, by); rerr != nil {
+				err = errors.Join(err, rerr)
+				continue
+			}
+			n++
+		}
+	}
 }
 
 // release answers 202 where a second person has to confirm.
@@ -319,10 +395,17 @@ func (d *desk) release(w http.ResponseWriter, r *http.Request, c *gateway.Caller
 	if err != nil {
 		return err
 	}
+	by, err := d.signedBy(r, c, "release", &o, t)
+	if err != nil {
+		return translate(err)
+	}
 	status, word := http.StatusOK, "released"
-	err = d.cfg.Switch.Release(r.Context(), d.by(c), t, o.Reason)
-	if errors.Is(err, identity.ErrSecond) {
+	err = d.cfg.Switch.Release(r.Context(), by, t, o.Reason)
+	switch {
+	case errors.Is(err, identity.ErrSecond):
 		status, word, err = http.StatusAccepted, "second", nil
+	case errors.Is(err, identity.ErrWait):
+		status, word, err = http.StatusAccepted, "wait", nil
 	}
 	if err != nil {
 		return translate(err)

@@ -200,3 +200,39 @@ func TestViewsGoThrough(t *testing.T) {
 		}
 	}
 }
+
+func TestEverythingIsStoppedWithASignatureOnceAnybodyHasAKey(t *testing.T) {
+	b := start(t, func(c *Config) {})
+	key, _ := b.enrol("operator")
+	ticket := b.ask("a", 1)
+	b.want(403, "operator", "POST", "/v1/kill", `{"scope":"all"}`)
+	if v, err := b.desk.Show(t.Context(), ticket); err != nil || v.State != approval.Pending {
+		t.Fatalf("a refused kill leaves the request %s, %v", v.State, err)
+	}
+	ch, c := b.toSign("operator", "/v1/kill/challenge", `{"scope":"all"}`)
+	signed := func(scope string) string {
+		return encode(t, map[string]any{"scope": scope, "challenge": ch.ID, "passkey": key.Get(c)})
+	}
+	b.want(403, "second", "POST", "/v1/kill", signed("all"))
+	b.want(403, "operator", "POST", "/v1/release", signed("all")) // signed to kill
+	b.want(403, "operator", "POST", "/v1/kill", signed("tenant"))
+	got := b.want(200, "operator", "POST", "/v1/kill", signed("all"))
+	if !strings.Contains(got, `"passkey":true`) {
+		t.Fatalf("the order is %s", got)
+	}
+	b.want(403, "operator", "POST", "/v1/kill", signed("all")) // a challenge is answered once
+	if v, err := b.desk.Show(t.Context(), ticket); err != nil || v.State != approval.Revoked {
+		t.Fatalf("a kill leaves the request %s, %v", v.State, err)
+	}
+}
+
+func TestKillOfAnAgentWithdrawsItsTokens(t *testing.T) {
+	b := start(t)
+	b.want(422, "operator", "POST", "/v1/kill", `{"scope":"tenant","tokens":true}`)
+	b.want(200, "cheat", "GET", "/v1/approvals", "")
+	got := decode[killed](t, b.want(200, "operator", "POST", "/v1/kill", `{"scope":"agent","id":"bot","tokens":true}`))
+	if got.Tokens != 2 {
+		t.Fatalf("%d tokens were withdrawn", got.Tokens)
+	}
+	b.want(401, "cheat", "GET", "/v1/approvals", "")
+}

@@ -48,6 +48,10 @@ type Config struct {
 	// a signed command line. Nil takes no signatures.
 	Prove func(ctx context.Context, person string, challenge []byte, evidence string) (action.Rank, error)
 
+	// Opened is told of each request in which a rule names the channel judge and that a second system may
+	// confirm. It must not block. Nil tells nobody; people may answer all the same.
+	Opened func(id string, r enforce.Request, expires time.Time)
+
 	TTL      time.Duration // how long an ask stays open; 0 means 15 min
 	MaxTTL   time.Duration // bounds what a rule may demand; 0 means 24 h
 	GrantTTL time.Duration // how long an unused grant holds; 0 means 15 min

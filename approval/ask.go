@@ -86,7 +86,7 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (a *ask, ours bool, ans enf
 	}
 	near, sinks := fingerprints(r)
 	if c, ok := d.cooled(near, sinks, now); ok {
-		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Ticket: c.ask, Comment: c.comment}, nil
+		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Ticket: c.ask, Comment: c.comment, Machine: c.machine}, nil
 	}
 	if len(r.Bytes) == 0 {
 		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Comment: "there is nothing left that could be shown"}, nil
@@ -142,6 +142,9 @@ func (d *Desk) openAsk(ctx context.Context, a *ask, r enforce.Request, needs []N
 	a.State = Pending
 	close(d.anyOpen)
 	d.anyOpen = make(chan struct{})
+	if named := slices.ContainsFunc(a.Needs, func(n Need) bool { return n.Channel == action.RankJudge }); named && a.Judge == "" && d.cfg.Opened != nil {
+		d.cfg.Opened(a.ID, r, time.UnixMilli(a.ExpiresMs))
+	}
 	return a.answer(), nil
 }
 
@@ -225,10 +228,16 @@ func (a *ask) answer() enforce.Answer {
 		}
 	case Refused, Revoked:
 		ans.Status, ans.Comment = action.ApprovalRefused, a.Comment
+		ans.Machine = a.byMachine()
 	default:
 		ans.Status = action.ApprovalExpired
 	}
 	return ans
+}
+
+// byMachine reports whether the last answer is a second system's.
+func (a *ask) byMachine() bool {
+	return len(a.Answers) > 0 && a.Answers[len(a.Answers)-1].Channel == action.RankJudge
 }
 
 // facts are the facts with which the decision is taken again.

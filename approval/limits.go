@@ -22,7 +22,8 @@ type cooling struct {
 	until   int64 // ms
 	ask     string
 	comment string
-	times   int // denials in a row
+	machine bool // a second system refused
+	times   int  // denials in a row
 }
 
 // maxCooling bounds the remembered denials; beyond it those that end first are forgotten.
@@ -41,14 +42,14 @@ func (d *Desk) cooled(near, sinks string, now int64) (cooling, bool) {
 // chill starts the cool-down of a denied ask. Each further denial of the same sinks doubles theirs, so
 // that a call which is varied until somebody gives in is asked less and less. The caller holds mu.
 func (d *Desk) chill(a *ask, at int64) {
-	d.cool[a.Near] = cooling{until: at + d.cfg.Cooldown.Milliseconds(), ask: a.ID, comment: a.Comment}
+	d.cool[a.Near] = cooling{until: at + d.cfg.Cooldown.Milliseconds(), ask: a.ID, comment: a.Comment, machine: a.byMachine()}
 	if a.Sinks != "" {
 		c := d.cool[a.Sinks]
 		if at >= c.until+d.cfg.Cooldown.Milliseconds() {
 			c.times = 0
 		}
 		wait := min(d.cfg.SinkCooldown<<min(c.times, 16), d.cfg.Cooldown)
-		d.cool[a.Sinks] = cooling{until: at + wait.Milliseconds(), ask: a.ID, comment: a.Comment, times: c.times + 1}
+		d.cool[a.Sinks] = cooling{until: at + wait.Milliseconds(), ask: a.ID, comment: a.Comment, machine: a.byMachine(), times: c.times + 1}
 	}
 	for len(d.cool) > maxCooling {
 		var first string

@@ -65,6 +65,9 @@ func ToSign(id, digest, verb, comment, edited string) ([]byte, error) {
 // verbs are the answers that each code of a record stands for.
 var verbs = map[string]string{codeApproved: "approve", codeMore: "approve", codeWeak: "approve", codeDenied: "deny", codeRevoked: "revoke"}
 
+// Answered reports whether records with code hold an answer.
+func Answered(code string) bool { return verbs[code] != "" }
+
 // Signed reads the answer out of the detail of an approval record with code and binding, and returns what
 // was signed for it. The evidence is "" if nothing was.
 func Signed(id, code, binding string, detail []byte) (g Given, challenge []byte, err error) {

@@ -78,6 +78,7 @@ type Enforcer struct {
 	open    load
 	agents  map[string]*load // by tenant and agent
 
+	running   running
 	sessMu    sync.Mutex // guards sessions
 	sessions  map[string]*sessionState
 	malformed malformedCounts

@@ -120,6 +120,8 @@ func (e *Enforcer) admit(ctx context.Context, x *entry) (Admission, error) {
 			}
 		case ans.Status == action.ApprovalExpired:
 			return e.refuse(ctx, x, "approval.expired", "nobody answered in time", "Nobody answered in time.")
+		case ans.Machine:
+			return e.refuse(ctx, x, "approval.refused", "a second system refused", "A second system refused this call.")
 		default:
 			return e.refuse(ctx, x, "approval.refused", "a person refused", refusalHint(ans.Comment))
 		}
@@ -253,9 +255,6 @@ func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(context.Conte
 	if err != nil {
 		return adm, Release{}, err
 	}
-	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
-		return e.lapse(ctx, x, f)
-	}
 	after := context.WithoutCancel(ctx) // a caller who leaves does not leave us without an outcome
 	defer func() {
 		if p := recover(); p != nil {
@@ -263,7 +262,12 @@ func (e *Enforcer) Do(ctx context.Context, a Attempt, execute func(context.Conte
 			rel = Release{}
 		}
 	}()
-	out, xerr := execute(ctx, adm)
+	during, end := e.running.begin(ctx, x)
+	defer end()
+	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok { // a stop that came before it could be told
+		return e.lapse(ctx, x, f)
+	}
+	out, xerr := execute(during, adm)
 	if xerr != nil {
 		out = Outcome{Status: action.ResultFailed, Kind: "error", Content: []byte("null")}
 	}

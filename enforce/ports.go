@@ -54,6 +54,7 @@ type Answer struct {
 	Ticket  string                // id under which people find the request
 	Expires time.Time
 	Comment string // of a refusal, for the agent
+	Machine bool   // a second system refused: the agent does not hear the comment, which names rules
 	Bytes   []byte // for granted: arguments that were approved in place of Request.Bytes; nil for none
 }
 

@@ -3,12 +3,14 @@
 package identity
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -54,19 +56,27 @@ type Target struct {
 	Agent  string `json:"agent"`  // of a session, where it is known
 }
 
-// Actor is who operates the switch. Two actors are distinct if both fields differ.
+// ErrFactor means that stopping or releasing everything needs the signature of a registered key.
+var ErrFactor = errors.New("identity: this needs the signature of a registered key")
+
+// ErrWait means that a single operator's release was noted and takes effect when he repeats it later.
+var ErrWait = errors.New("identity: noted; repeat the release when its delay is over")
+
+// Actor is who operates the switch. Two actors are distinct if both names differ.
 type Actor struct {
-	ID         string // user, operator or "kernel"
-	Credential string // id of the credential
+	ID         string  // user, operator or "kernel"
+	Credential string  // id of the credential
+	Signed     *Signed // what he signed for this very order, verified; nil for nothing
 }
 
 // Order is a kill in force.
 type Order struct {
 	Target
-	Epoch  int64  `json:"epoch"`
-	By     string `json:"by"`
-	Reason string `json:"reason"` // free text; sealed in the ledger
-	TimeMs int64  `json:"time_ms"`
+	Epoch  int64   `json:"epoch"`
+	By     string  `json:"by"`
+	Reason string  `json:"reason"` // free text; sealed in the ledger
+	TimeMs int64   `json:"time_ms"`
+	Signed *Signed `json:"signed,omitempty"` // what By signed for it
 }
 
 // SwitchConfig wires a kill switch.
@@ -77,9 +87,21 @@ type SwitchConfig struct {
 	Past   PastFunc    // as Config.Past
 	Tokens *Tokens     // required: says which credentials are withdrawn
 
-	// SingleOperator lets one actor release a kill of everything. Each such release is recorded with the
-	// code release.by-single.
+	// SingleOperator lets one actor release a kill of everything, by asking twice with ReleaseDelay between,
+	// and with a passkey once anybody has a key. Each such release is recorded with the code
+	// release.by-single.
 	SingleOperator bool
+	ReleaseDelay   time.Duration // 0 means 1 min
+	// Factor reports whether anybody has a key to sign with; then everything is stopped and released with
+	// such a signature only. Nil means that nobody has.
+	Factor func() bool
+
+	// Lease is how long this process may go on without Run having come round; 0 means that it may for ever.
+	// It begins with Run.
+	Lease time.Duration
+	// Refresh asks whoever orders kills whether this process still knows all of them, in each round of Run;
+	// an error lets the lease run out. Nil: this process is the only one, and its own loop is enough.
+	Refresh func(ctx context.Context) error
 	// Owns says whether this process holds the cell (tenant, agent); nil means that it holds all.
 	Owns func(tenant, agent string) bool
 	// Held says whether a credential that is no token of ours, such as a lease, still holds; nil: it is not known.
@@ -100,6 +122,8 @@ type Switch struct {
 	sessions int
 	epoch    int64
 	changed  chan struct{} // closed and replaced with every change
+	began    time.Time
+	until    atomic.Int64 // end of the lease, ns since began; 0 before Run
 	proposed struct {
 		by Actor
 		at time.Time
@@ -122,7 +146,10 @@ func OpenSwitch(ctx context.Context, c SwitchConfig) (*Switch, error) {
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	s := &Switch{c: c, orders: map[string]order{}, hidden: map[string]bool{}, changed: make(chan struct{})}
+	if c.ReleaseDelay <= 0 {
+		c.ReleaseDelay = time.Minute
+	}
+	s := &Switch{c: c, orders: map[string]order{}, hidden: map[string]bool{}, changed: make(chan struct{}), began: time.Now()}
 	prefixes := []string{killRoot}
 	for _, tenant := range c.Tokens.c.Tenants {
 		prefixes = append(prefixes, tenant+"/identity/kill/")
@@ -227,6 +254,9 @@ func (s *Switch) Kill(ctx context.Context, by Actor, t Target, reason string) (O
 	if err := s.checkTarget(&t); err != nil {
 		return Order{}, err
 	}
+	if t.Scope == KillAll && by.Signed == nil && s.factor() {
+		return Order{}, ErrFactor
+	}
 	reason = plain(reason, 500)
 	// The kill is in force before we wait for anybody: a writer may hang on the ledger.
 	key, o, first := s.force(by, t, reason)
@@ -240,6 +270,7 @@ func (s *Switch) Kill(ctx context.Context, by Actor, t Target, reason string) (O
 		return o.Order, nil
 	}
 	ctx = context.WithoutCancel(ctx)
+	o.Signed = by.Signed
 	err := s.record(ctx, []string{codeKill + o.Scope}, o.Order, by)
 	return o.Order, errors.Join(err, s.put(ctx, key, o))
 }
@@ -289,7 +320,8 @@ func (s *Switch) put(ctx context.Context, key string, o order) error {
 }
 
 // Release ends a kill. It is on record before it takes effect. Releasing everything needs two distinct
-// actors within 15 minutes, unless SingleOperator is set: the first gets ErrSecond.
+// actors within 15 minutes, and the first gets ErrSecond; where SingleOperator is set, one actor who asks
+// twice will do, and the first time gets ErrWait.
 func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string) error {
 	if err := s.checkTarget(&t); err != nil {
 		return err
@@ -309,11 +341,19 @@ func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string)
 	if !ok {
 		return fmt.Errorf("%w: %s %q", ErrNotKilled, t.Scope, t.ID)
 	}
-	said := Order{Target: t, Epoch: epoch, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli()}
+	said := Order{Target: t, Epoch: epoch, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli(), Signed: by.Signed}
 	codes := []string{codeRelease + t.Scope}
+	if t.Scope == KillAll && s.factor() && (by.Signed == nil || s.c.SingleOperator && !by.Signed.Passkey) {
+		return ErrFactor
+	}
 	if t.Scope == KillAll && !second(proposed.by, by, now.Sub(proposed.at)) {
-		if !s.c.SingleOperator {
+		switch waited := now.Sub(proposed.at); {
+		case !s.c.SingleOperator:
 			return s.propose(ctx, said, by, now)
+		case !strings.EqualFold(proposed.by.ID, by.ID) || by.ID == "" || waited < 0 || waited >= proposalLife:
+			return cmp.Or(unlessNoted(s.propose(ctx, said, by, now)), ErrWait)
+		case waited < s.c.ReleaseDelay:
+			return ErrWait
 		}
 		codes = append(codes, codeSingle)
 	}
@@ -333,6 +373,16 @@ func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string)
 	}
 	return nil
 }
+
+// unlessNoted is err without the sentinel of a proposal, which says that it succeeded.
+func unlessNoted(err error) error {
+	if errors.Is(err, ErrSecond) {
+		return nil
+	}
+	return err
+}
+
+func (s *Switch) factor() bool { return s.c.Factor != nil && s.c.Factor() }
 
 // second reports whether b is another than a, in time.
 func second(a, b Actor, age time.Duration) bool {

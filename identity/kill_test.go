@@ -166,9 +166,9 @@ func TestReleaseOfEverythingNeedsTwo(t *testing.T) {
 	}{
 		{"two people with two credentials", ada, bob, time.Minute, nil},
 		{"one person twice", ada, ada, time.Minute, ErrSecond},
-		{"one person with two credentials", ada, Actor{"ADA", "t9"}, time.Minute, ErrSecond},
-		{"two names on one credential", ada, Actor{"bob", "t1"}, time.Minute, ErrSecond},
-		{"a nameless second", ada, Actor{"", "t2"}, time.Minute, ErrSecond},
+		{"one person with two credentials", ada, Actor{ID: "ADA", Credential: "t9"}, time.Minute, ErrSecond},
+		{"two names on one credential", ada, Actor{ID: "bob", Credential: "t1"}, time.Minute, ErrSecond},
+		{"a nameless second", ada, Actor{Credential: "t2"}, time.Minute, ErrSecond},
 		{"a second who comes too late", ada, bob, proposalLife, ErrSecond},
 		{"a clock set back", ada, bob, -time.Minute, ErrSecond},
 	} {
@@ -203,13 +203,18 @@ func TestReleaseOfEverythingNeedsTwo(t *testing.T) {
 	t.Run("a single operator is on record as such", func(t *testing.T) {
 		d := newDesk(t)
 		c := d.switchConfig()
-		c.SingleOperator = true
+		c.SingleOperator, c.ReleaseDelay = true, time.Nanosecond
+		now := time.UnixMilli(1_790_000_000_000)
+		c.Now = func() time.Time { now = now.Add(time.Second); return now }
 		s := d.openSwitch(t, c)
 		s.Kill(t.Context(), ada, all, "")
+		if err := s.Release(t.Context(), ada, all, ""); !errors.Is(err, ErrWait) {
+			t.Fatal(err)
+		}
 		if err := s.Release(t.Context(), ada, all, ""); err != nil {
 			t.Fatal(err)
 		}
-		if !strings.HasSuffix(d.book.codes(), "kill.all release.all release.by-single") {
+		if !strings.HasSuffix(d.book.codes(), "kill.all release.proposed release.all release.by-single") {
 			t.Errorf("records: %s", d.book.codes())
 		}
 	})

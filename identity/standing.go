@@ -20,7 +20,7 @@ func (s *Switch) Standing(_ context.Context, sub *action.Subject, session string
 		return k
 	}
 	k.State, k.Revoked = action.StateKnown, s.revoked(sub)
-	k.Owned = action.TriOf(s.c.Owns == nil || s.c.Owns(sub.Tenant, sub.ID))
+	k.Owned = action.TriOf(s.leased() && (s.c.Owns == nil || s.c.Owns(sub.Tenant, sub.ID)))
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	k.Epoch, k.Killed = s.epoch, action.No

@@ -22,7 +22,7 @@ import (
 // target reads --agent, --session, --all into the body of a kill or release.
 type target struct {
 	agent, session, reason string
-	all                    bool
+	all, tenant            bool
 }
 
 func (t *target) flags(cmd *cobra.Command) {
@@ -30,14 +30,17 @@ func (t *target) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.session, "session", "", "this session")
 	cmd.Flags().BoolVar(&t.all, "all", false, "everything")
 	cmd.Flags().StringVar(&t.reason, "reason", "", "why; it is recorded")
-	cmd.MarkFlagsOneRequired("agent", "session", "all")
-	cmd.MarkFlagsMutuallyExclusive("agent", "session", "all")
+	cmd.Flags().BoolVar(&t.tenant, "tenant", false, "every agent of this tenant")
+	cmd.MarkFlagsOneRequired("agent", "session", "all", "tenant")
+	cmd.MarkFlagsMutuallyExclusive("agent", "session", "all", "tenant")
 }
 
 func (t *target) body() map[string]string {
 	switch {
 	case t.all:
 		return map[string]string{"scope": "all", "reason": t.reason}
+	case t.tenant:
+		return map[string]string{"scope": "tenant", "reason": t.reason}
 	case t.agent != "":
 		return map[string]string{"scope": "agent", "id": t.agent, "reason": t.reason}
 	}
@@ -87,8 +90,12 @@ func (a *app) releaseCommand() *cobra.Command {
 				return err
 			}
 			return a.print(done, func(w io.Writer) {
-				if done.Status == "second" {
+				switch done.Status {
+				case "second":
 					fmt.Fprintln(w, "noted; a second person has to release it too")
+					return
+				case "wait":
+					fmt.Fprintln(w, "noted; repeat it when the delay is over")
 					return
 				}
 				fmt.Fprintln(w, "released")

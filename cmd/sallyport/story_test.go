@@ -74,7 +74,7 @@ func baseline(t testing.TB) string {
 func storyPlace(ts *testscript.TestScript) *place {
 	p := &place{home: ts.Getenv("WORK"), data: ts.Getenv("DATA")}
 	for _, name := range []string{"HOME", "XDG_STATE_HOME", "XDG_CONFIG_HOME", "PATH", "SALLYPORT_GATEWAY_LISTEN", "SALLYPORT_ADMIN_LISTEN",
-		"SALLYPORT_LEDGER_SEGMENT_BYTES", "SALLYPORT_POLICY_PARAMS", "SALLYPORT_POLICY_DIR", "SALLYPORT_POLICY_TRUST", "SALLYPORT_IDENTITY_SINGLE_OPERATOR"} {
+		"SALLYPORT_LEDGER_SEGMENT_BYTES", "SALLYPORT_POLICY_PARAMS", "SALLYPORT_POLICY_DIR", "SALLYPORT_POLICY_TRUST", "SALLYPORT_IDENTITY_SINGLE_OPERATOR", "SALLYPORT_IDENTITY_RELEASE_DELAY"} {
 		if v := ts.Getenv(name); v != "" {
 			p.env = append(p.env, name+"="+v)
 		}
