@@ -86,6 +86,7 @@ type ApprovalConfig struct {
 type LedgerConfig struct {
 	SegmentBytes int64  `yaml:"segment_bytes" doc:"size of a preallocated segment"`
 	ReserveBytes int64  `yaml:"reserve_bytes" doc:"space kept for denials, outcomes, approvals and kills"`
+	AgentBytes   int64  `yaml:"agent_bytes" doc:"bytes of records that one agent may cause in a minute; what goes beyond is denied; default: no limit"`
 	Public       bool   `yaml:"public" doc:"serve /log/ to anyone who reaches the people's address"`
 	Head         string `yaml:"head" doc:"file outside the data directory that remembers the newest checkpoint"`
 	Origin       string `yaml:"origin" doc:"name of a new log; default: a random one"`

@@ -8,7 +8,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"strconv"
 	"time"
@@ -17,7 +16,6 @@ import (
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
-	"github.com/sallyport/sallyport/ledger/anchor"
 	"github.com/sallyport/sallyport/policy"
 )
 
@@ -235,24 +233,6 @@ func (s *Sallyport) ledgerDisclose(w http.ResponseWriter, r *http.Request, c *ga
 		return err
 	}
 	return gateway.WriteJSON(w, http.StatusOK, Disclosure{Index: e.Index, Part: body.Part, Data: data, Access: access})
-}
-
-// ledgerAnchor has the newest checkpoint stamped by a time stamping authority.
-func (s *Sallyport) ledgerAnchor(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
-	var body struct {
-		TSA string `json:"tsa"`
-	}
-	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
-		return err
-	}
-	if u, err := url.Parse(body.TSA); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
-		return gateway.Refuse(gateway.CodeInvalid, "tsa is no address")
-	}
-	done, _, err := s.Ledger.Anchor(r.Context(), anchor.RFC3161{URL: body.TSA}, c.Name)
-	if err != nil {
-		return gateway.Refuse(gateway.CodeInvalid, "%v", err)
-	}
-	return gateway.WriteJSON(w, http.StatusOK, done)
 }
 
 // ledgerBackup copies the log, with its keys, into a folder.

@@ -214,3 +214,31 @@ func TestPastKeptUnderLoadCountsEachPaymentOnce(t *testing.T) {
 		t.Errorf("the kept past names what was done: %v", err)
 	}
 }
+
+// TestAgentThatFloodsTheLogStopsActing holds one agent to its bytes; nothing it does beyond them is executed.
+func TestAgentThatFloodsTheLogStopsActing(t *testing.T) {
+	h := open(t, func(c *sallyport.Config) { c.Ledger.AgentBytes = 64 << 10 })
+	h.server("files", readTool)
+	flood, sess := h.agent("flood")
+	quiet, other := h.agent("quiet")
+	read := func(sub action.Subject, sess string, n int) (ran bool) {
+		_, _, err := h.Enforcer.Do(t.Context(), attempt(sub, sess, "files", "read_note", fmt.Sprintf(`{"name":"n%d"}`, n)),
+			func(context.Context, enforce.Admission) (enforce.Outcome, error) {
+				ran = true
+				return enforce.Outcome{Status: action.ResultDone, Content: []byte(`{}`)}, nil
+			})
+		if ran != (err == nil) {
+			t.Fatalf("executed %v, though %v", ran, err)
+		}
+		return ran
+	}
+	n := 0
+	for ; n < 200 && read(flood, sess, n); n++ {
+	}
+	if n == 0 || n == 200 {
+		t.Errorf("%d actions before the quota", n)
+	}
+	if !read(quiet, other, 0) {
+		t.Error("another agent pays for it")
+	}
+}

@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/ledger/anchor"
@@ -21,8 +23,8 @@ import (
 type Anchored struct {
 	Index   uint64 `json:"index"` // of the anchor record; the token is older than it
 	Kind    string `json:"kind"`
-	Size    uint64 `json:"size"` // leaves that existed at the time
-	TimeMs  int64  `json:"time_ms"`
+	Size    uint64 `json:"size"`    // leaves that existed at the time
+	TimeMs  int64  `json:"time_ms"` // 0 while nothing that is trusted says one
 	Signer  string `json:"signer"`
 	Trusted bool   `json:"trusted"` // by roots that the verifier gave
 }
@@ -55,7 +57,55 @@ func (l *Log) Anchor(ctx context.Context, a anchor.Anchor, actor string) (Anchor
 	r, err := l.Append(ctx, &action.Record{Kind: action.KindAnchor, Tenant: l.cfg.Tenant, TimeMs: l.Now().UnixMilli(), Actor: actor,
 		Subject: token.Kind + "/" + number, Status: action.StatusDone,
 		Codes: []string{"token/" + digest(sha256.Sum256(token.Data)), "checkpoint/" + digest(sha256.Sum256(cp.Note))}})
-	return Anchored{Index: r.Index, Kind: token.Kind, Size: cp.Size, TimeMs: token.Time.UnixMilli()}, r, err
+	return Anchored{Index: r.Index, Kind: token.Kind, Size: cp.Size, TimeMs: timeMs(token.Time)}, r, err
+}
+
+func timeMs(t time.Time) int64 {
+	if t.IsZero() {
+		return 0
+	}
+	return t.UnixMilli()
+}
+
+// completed is appended to the name of a proof that its calendars have completed since it was recorded.
+const completed = "-complete"
+
+// CompleteAnchors asks calendars for what was pending when it was recorded, and stores what it gets beside
+// the recorded proof. It returns how many proofs it completed and how many are still pending.
+func (l *Log) CompleteAnchors(ctx context.Context, o anchor.OTS) (done, pending int, err error) {
+	if l.cfg.Anchors == "" || l.cfg.ReadOnly {
+		return 0, 0, errors.New("ledger: anchor: no folder for anchors is configured")
+	}
+	names, err := l.cfg.disk.List(l.cfg.Anchors)
+	if err != nil {
+		return 0, 0, fmt.Errorf("ledger: anchor: %w", err)
+	}
+	var errs []error
+	for _, name := range names {
+		number, ok := strings.CutSuffix(name, "."+anchor.KindOTS)
+		if !ok || slices.Contains(names, name+completed) {
+			continue
+		}
+		data, err := readFile(l.cfg.disk, filepath.Join(l.cfg.Anchors, name), 1<<20)
+		cp, err2 := readFile(l.cfg.disk, filepath.Join(l.cfg.Anchors, number+".checkpoint"), 1<<20)
+		better := false
+		if err = errors.Join(err, err2); err == nil {
+			data, better, err = o.Upgrade(ctx, data, cp)
+		}
+		if err == nil && better {
+			err = writeFile(l.cfg.disk, filepath.Join(l.cfg.Anchors, name+completed), data, true)
+		}
+		if err != nil || !better {
+			errs = append(errs, err)
+			pending++
+			continue
+		}
+		done++
+	}
+	if done > 0 {
+		return done, pending, nil
+	}
+	return done, pending, errors.Join(errs...)
 }
 
 // anchored checks the token of an anchor record, where it is at hand.
@@ -91,7 +141,10 @@ func (c *checker) anchored(index uint64, l *Leaf) {
 		c.problem(&index, "anchor", "what was anchored is no checkpoint of this log")
 		return
 	}
-	checked, err := anchor.Verify(kind, token, cp, c.roots)
+	if b, err := readFile(realDisk{}, filepath.Join(c.anchors, number+"."+kind+completed), 1<<20); err == nil && kind == anchor.KindOTS {
+		token = b // it is about the same checkpoint, or Verify says so
+	}
+	checked, err := anchor.Verify(kind, token, cp, c.trust)
 	if err != nil {
 		c.problem(&index, "anchor", err.Error())
 		return
@@ -100,7 +153,7 @@ func (c *checker) anchored(index uint64, l *Leaf) {
 		c.problem(&index, "anchor", fmt.Sprintf("its root of %d leaves is not the log's", size))
 		return
 	}
-	c.report.Anchors = append(c.report.Anchors, Anchored{Index: index, Kind: kind, Size: size, TimeMs: checked.Time.UnixMilli(),
+	c.report.Anchors = append(c.report.Anchors, Anchored{Index: index, Kind: kind, Size: size, TimeMs: timeMs(checked.Time),
 		Signer: checked.Signer, Trusted: checked.Trusted})
 }
 

@@ -4,7 +4,6 @@ package ledger
 
 import (
 	"bytes"
-	"crypto/x509"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -14,6 +13,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/ledger/anchor"
 	"golang.org/x/mod/sumdb/note"
 )
 
@@ -26,8 +26,8 @@ type checker struct {
 
 	witnesses []note.Verifier
 
-	roots      *x509.CertPool // of time stamping authorities; nil trusts none
-	anchors    string         // folder; "" leaves tokens unchecked
+	trust      anchor.Trust // what anchors are held against
+	anchors    string       // folder; "" leaves tokens unchecked
 	epochVkeys []string
 	epochs     []note.Verifier // oldest first; the last is verifier
 	kept       int             // the epoch whose key the verifier gave

@@ -91,11 +91,21 @@ func (r *Report) Text() string {
 		fmt.Fprintf(&b, "  witnessed up to %d entries by %d (%d demanded): %s\n", r.Witnessed.Size, len(by), r.Witnessed.Quorum, strings.Join(by, ", "))
 	}
 	if n := len(r.Anchors); n > 0 {
-		last, trust := r.Anchors[n-1], "by an authority that nobody asked about; give its roots"
+		last := r.Anchors[n-1]
+		for _, a := range r.Anchors { // the newest that says a time, and of those one that is trusted
+			if a.TimeMs > 0 && (last.TimeMs == 0 || a.Trusted || !last.Trusted) {
+				last = a
+			}
+		}
+		trust := "by an authority that nobody asked about; give its roots"
 		if last.Trusted {
 			trust = "by " + last.Signer
 		}
-		fmt.Fprintf(&b, "  %d anchors hold; %d entries existed at %s, %s\n", n, last.Size, stamp(last.TimeMs), trust)
+		if last.TimeMs == 0 {
+			fmt.Fprintf(&b, "  %d anchors hold, and none says a time yet: %s\n", n, last.Signer)
+		} else {
+			fmt.Fprintf(&b, "  %d anchors hold; %d entries existed at %s, %s\n", n, last.Size, stamp(last.TimeMs), trust)
+		}
 	}
 	var kinds []string
 	for k, n := range r.Kinds {

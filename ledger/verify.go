@@ -16,6 +16,7 @@ import (
 	"golang.org/x/mod/sumdb/note"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/ledger/anchor"
 )
 
 // Source is where the log to verify comes from: exactly one of Dir, URL and File.
@@ -35,6 +36,7 @@ type Options struct {
 	Witnesses  []string           // public keys of the witnesses that the verifier trusts
 	Quorum     int                // how many of them must have cosigned; 0 means all
 	TSARoots   []byte             // certificates in PEM of time stamping authorities that the verifier trusts
+	Blocks     []byte             // headers of Bitcoin blocks that the verifier trusts: lines of a height and 80 bytes in hexadecimal
 	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
 	Sealed     bool               // leave the payloads sealed even where their keys are at hand
 	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
@@ -69,9 +71,12 @@ func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
 	}
 	var err error
 	if opt.TSARoots != nil {
-		if c.roots, err = readRoots(opt.TSARoots); err != nil {
+		if c.trust.Roots, err = readRoots(opt.TSARoots); err != nil {
 			return nil, err
 		}
+	}
+	if c.trust.Blocks, err = anchor.ReadBlocks(opt.Blocks); err != nil {
+		return nil, err
 	}
 	switch {
 	case src.Dir != "" && src.URL == "" && src.File == "":

@@ -29,7 +29,7 @@ func (a *app) ledgerCommand() *cobra.Command {
 }
 
 func (a *app) verifyCommand() *cobra.Command {
-	var vkey, remote, bundle, roots string
+	var vkey, remote, bundle, roots, blocks string
 	var old, witnesses, expect []string
 	var quorum int
 	cmd := &cobra.Command{
@@ -61,6 +61,11 @@ of it. Exit code 5 if anything does not hold.`,
 				src = ledger.Source{File: bundle}
 			}
 			opt := ledger.Options{Vkey: vkey, Head: cfg.Ledger.Head, Witnesses: witnesses, Quorum: quorum}
+			if blocks != "" {
+				if opt.Blocks, err = os.ReadFile(blocks); err != nil {
+					return err
+				}
+			}
 			if roots != "" {
 				if opt.TSARoots, err = os.ReadFile(roots); err != nil {
 					return err
@@ -89,6 +94,7 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
 	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings= or bundle=sha256:...: what the owner's records of itself must say; may be repeated, and any of a kind will do")
+	cmd.Flags().StringVar(&blocks, "blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
 	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")
 	cmd.MarkFlagsMutuallyExclusive("url", "bundle")

@@ -14,7 +14,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
-	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/ledger/witness"
 )
 
@@ -57,30 +56,44 @@ configuration. Speak to it over TLS, through a proxy that ends it, where the net
 }
 
 func (a *app) anchorCommand() *cobra.Command {
-	var tsa string
+	var order sallyport.AnchorOrder
 	cmd := &cobra.Command{
-		Use: "anchor --tsa URL", Args: cobra.NoArgs,
-		Short: "Have a time stamping authority (RFC 3161) say when the newest checkpoint existed",
-		Long: `Send the digest of the newest checkpoint, and nothing else, to a time stamping authority; keep its token
-beside the log and record it. "ledger verify --tsa-roots FILE" checks the tokens, and so does
-"openssl ts -verify -in DATA/anchors/SIZE.rfc3161 -data DATA/anchors/SIZE.checkpoint -CAfile FILE".`,
-		Example: "  sallyport ledger anchor --tsa https://tsa.example/",
+		Use: "anchor --tsa URL | --calendar URL... [--complete]", Args: cobra.NoArgs,
+		Short: "Have third parties say when the newest checkpoint existed: RFC 3161 or OpenTimestamps",
+		Long: `Send the digest of the newest checkpoint, and nothing else, to a time stamping authority, or a salted digest
+to calendars of OpenTimestamps; keep what they answer beside the log and record it. "ledger verify" checks
+it, with --tsa-roots or --blocks, and so do "openssl ts -verify -in DATA/anchors/SIZE.rfc3161 -data
+DATA/anchors/SIZE.checkpoint -CAfile FILE" and "ots verify -f DATA/anchors/SIZE.checkpoint
+DATA/anchors/SIZE.ots-complete". Calendars answer at once and finish hours later: --complete fetches that.
+One anchor covers every record before it.`,
+		Example: "  sallyport ledger anchor --tsa https://tsa.example/\n  sallyport ledger anchor --calendar https://calendar.example --complete",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.owner(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
-			var done ledger.Anchored
-			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/ledger/anchor", map[string]string{"tsa": tsa}, &done); err != nil {
+			var done sallyport.AnchorAnswer
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/ledger/anchor", order, &done); err != nil {
 				return err
 			}
 			return a.print(done, func(w io.Writer) {
-				fmt.Fprintf(w, "%d records existed at %s, recorded as entry %d\n", done.Size, time.UnixMilli(done.TimeMs).UTC().Format(time.RFC3339), done.Index)
+				switch {
+				case order.Complete:
+					fmt.Fprintf(w, "%d proofs are complete now, %d are still pending\n", done.Completed, done.Pending)
+				case done.TimeMs == 0:
+					fmt.Fprintf(w, "%d records are on their way into a block, recorded as entry %d; hours from now, add --complete\n", done.Size, done.Index)
+				default:
+					fmt.Fprintf(w, "%d records existed at %s, recorded as entry %d\n", done.Size, time.UnixMilli(done.TimeMs).UTC().Format(time.RFC3339), done.Index)
+				}
+				if done.NewRecords > 0 {
+					fmt.Fprintf(w, "%.1f anchors like this one cover a million records\n", 1e6/float64(done.NewRecords))
+				}
 			})
 		},
 	}
-	cmd.Flags().StringVar(&tsa, "tsa", "", "address of the authority")
-	_ = cmd.MarkFlagRequired("tsa") // it errs only for a flag that is not there
+	cmd.Flags().StringVar(&order.TSA, "tsa", "", "address of a time stamping authority")
+	cmd.Flags().StringArrayVar(&order.Calendars, "calendar", nil, "address of a calendar of OpenTimestamps; may be repeated")
+	cmd.Flags().BoolVar(&order.Complete, "complete", false, "fetch what the calendars have finished since; records nothing")
 	return cmd
 }
 

@@ -11,9 +11,9 @@ import (
 
 // Token is what a third party said of a checkpoint.
 type Token struct {
-	Kind string // "rfc3161"
-	Data []byte // in the third party's own form
-	Time time.Time
+	Kind string    // "rfc3161" or "ots"
+	Data []byte    // in the third party's own form
+	Time time.Time // zero where nothing is proved yet
 }
 
 // An Anchor has a checkpoint anchored. The answer has been checked against the checkpoint, not against
@@ -22,18 +22,27 @@ type Anchor interface {
 	Anchor(ctx context.Context, checkpoint []byte) (Token, error)
 }
 
+// Trust is what a verifier brings along.
+type Trust struct {
+	Roots  *x509.CertPool   // of time stamping authorities; nil trusts none
+	Blocks map[uint64]Block // headers of Bitcoin blocks by height
+}
+
 // Checked is what Verify found in a token that holds.
 type Checked struct {
-	Time    time.Time
-	Signer  string // name in the certificate
-	Trusted bool   // the certificate leads to the given roots
+	Time    time.Time // zero where nothing that the verifier trusts says one
+	Signer  string    // name in the certificate, or where the proof ends
+	Trusted bool      // the certificate leads to the given roots, or the proof to a given block
 }
 
 // Verify checks that data, a token of a kind, is about checkpoint. With roots the signer's certificate
-// must lead to them.
-func Verify(kind string, data, checkpoint []byte, roots *x509.CertPool) (Checked, error) {
-	if kind != KindRFC3161 {
-		return Checked{}, errUnknown
+// must lead to them; a proof that ends in a given block must have its root.
+func Verify(kind string, data, checkpoint []byte, trust Trust) (Checked, error) {
+	switch kind {
+	case KindRFC3161:
+		return verifyResponse(data, checkpoint, nil, trust.Roots)
+	case KindOTS:
+		return verifyOTS(data, checkpoint, trust.Blocks)
 	}
-	return verifyResponse(data, checkpoint, nil, roots)
+	return Checked{}, errUnknown
 }

@@ -50,3 +50,45 @@ func TestLogIsAnchored(t *testing.T) {
 		}
 	}
 }
+
+// TestLogIsAnchoredInABlock anchors a log with a calendar, completes the proof later, and verifies it with the
+// header of the block and with another.
+func TestLogIsAnchoredInABlock(t *testing.T) {
+	calendar, header, finish := anchor.Calendar(t)
+	dir := t.TempDir()
+	l, err := ledger.Open(ledger.Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys"), Anchors: filepath.Join(dir, "anchors"),
+		SegmentBytes: 64 << 10, MinFreeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), &action.Record{Kind: action.KindAlert}); err != nil {
+		t.Fatal(err)
+	}
+	o := anchor.OTS{Calendars: []string{calendar}}
+	if a, _, err := l.Anchor(t.Context(), o, "op"); err != nil || a.TimeMs != 0 || a.Size != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	r, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{})
+	if err != nil || len(r.Anchors) != 1 || r.Anchors[0].Trusted || r.Anchors[0].TimeMs != 0 || !strings.Contains(r.Text(), "pending at") {
+		t.Errorf("while it is pending: %v %+v", err, r)
+	}
+	if done, pending, err := l.CompleteAnchors(t.Context(), o); done != 0 || pending != 1 || err == nil {
+		t.Errorf("before the calendar has finished: %d, %d, %v", done, pending, err)
+	}
+	finish()
+	if done, pending, err := l.CompleteAnchors(t.Context(), o); done != 1 || pending != 0 || err != nil {
+		t.Errorf("after it has: %d, %d, %v", done, pending, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	r, err = ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Blocks: []byte(header())})
+	if err != nil || len(r.Anchors) != 1 || !r.Anchors[0].Trusted || r.Anchors[0].Signer != "bitcoin block 800000" || !strings.Contains(r.Text(), "bitcoin block 800000") {
+		t.Errorf("%v %+v", err, r)
+	}
+	wrong := []byte(header())
+	wrong[len("800000 ")+2*40] ^= 1 // within the root
+	if _, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Blocks: wrong}); !errors.Is(err, ledger.ErrVerification) {
+		t.Errorf("a block with another root passes: %v", err)
+	}
+}

@@ -103,7 +103,7 @@ func TestTokensHoldHereAndForOpenSSL(t *testing.T) {
 			if err != nil || time.Since(token.Time).Abs() > time.Hour {
 				t.Fatal(token.Time, err)
 			}
-			c, err := Verify(token.Kind, token.Data, checkpoint, roots)
+			c, err := Verify(token.Kind, token.Data, checkpoint, Trust{Roots: roots})
 			if err != nil || !c.Trusted || !strings.Contains(c.Signer, "Test TSA") {
 				t.Fatalf("%+v %v", c, err)
 			}
@@ -115,13 +115,13 @@ func TestTokensHoldHereAndForOpenSSL(t *testing.T) {
 			if out := openssl(t, dir, "ts", "-verify", "-in", "token.tsr", "-data", "checkpoint", "-CAfile", "ca.pem"); !bytes.Contains(out, []byte("Verification: OK")) {
 				t.Fatalf("%s", out)
 			}
-			if _, err := Verify(token.Kind, token.Data, append(checkpoint, '\n'), roots); err == nil {
+			if _, err := Verify(token.Kind, token.Data, append(checkpoint, '\n'), Trust{Roots: roots}); err == nil {
 				t.Error("another checkpoint passes")
 			}
-			if _, err := Verify(token.Kind, token.Data, checkpoint, strangers); err == nil {
+			if _, err := Verify(token.Kind, token.Data, checkpoint, Trust{Roots: strangers}); err == nil {
 				t.Error("another authority's roots pass")
 			}
-			if _, err := Verify("seal", token.Data, checkpoint, roots); err == nil {
+			if _, err := Verify("seal", token.Data, checkpoint, Trust{Roots: roots}); err == nil {
 				t.Error("an unknown kind passes")
 			}
 			random := rand.New(rand.NewPCG(1, 1))
@@ -129,7 +129,7 @@ func TestTokensHoldHereAndForOpenSSL(t *testing.T) {
 				changed := bytes.Clone(token.Data)
 				at := random.IntN(len(changed))
 				changed[at] ^= 1 << random.IntN(8)
-				got, err := Verify(token.Kind, changed, checkpoint, roots)
+				got, err := Verify(token.Kind, changed, checkpoint, Trust{Roots: roots})
 				if err == nil && (!got.Time.Equal(c.Time) || got.Signer != c.Signer) {
 					t.Errorf("byte %d: another time or signer passes: %+v", at, got)
 				}
@@ -159,7 +159,7 @@ func TestAnchorRefusesWhatIsNoAnswer(t *testing.T) {
 func FuzzVerify(f *testing.F) {
 	f.Add([]byte{0x30, 0x03, 0x02, 0x01, 0x00})
 	f.Fuzz(func(t *testing.T, b []byte) {
-		if _, err := Verify(KindRFC3161, b, []byte("x"), nil); err == nil {
+		if _, err := Verify(KindRFC3161, b, []byte("x"), Trust{}); err == nil {
 			t.Error("random bytes are a token")
 		}
 	})
