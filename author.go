@@ -53,6 +53,19 @@ type PolicyChange struct {
 // Same reports whether nothing that was decided again differs, and nothing failed.
 func (d *PolicyDiff) Same() bool { return d.Changed == 0 && d.Failed == 0 }
 
+// group lists groups, the most frequent first, as far as they go.
+func (d *PolicyDiff) group(groups map[PolicyChange]*PolicyChange) {
+	d.Groups = []PolicyChange{}
+	for _, g := range groups {
+		d.Groups = append(d.Groups, *g)
+	}
+	slices.SortFunc(d.Groups, func(a, b PolicyChange) int {
+		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(b.Example, a.Example))
+	})
+	d.Omitted = max(len(d.Groups)-maxGroups, 0)
+	d.Groups = d.Groups[:min(len(d.Groups), maxGroups)]
+}
+
 // policyDiff decides recorded inputs under two bundles. Like a replay it opens them inside the owner,
 // without a record of access: what it tells of them are names of tools and rules.
 func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
@@ -126,15 +139,7 @@ func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled,
 	if err != nil {
 		return out, err
 	}
-	out.Groups = []PolicyChange{}
-	for _, g := range groups {
-		out.Groups = append(out.Groups, *g)
-	}
-	slices.SortFunc(out.Groups, func(a, b PolicyChange) int {
-		return cmp.Or(cmp.Compare(b.N, a.N), cmp.Compare(b.Example, a.Example))
-	})
-	out.Omitted = max(len(out.Groups)-maxGroups, 0)
-	out.Groups = out.Groups[:min(len(out.Groups), maxGroups)]
+	out.group(groups)
 	return out, nil
 }
 

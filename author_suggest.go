@@ -51,3 +51,45 @@ func (s *Sallyport) policySuggest(w http.ResponseWriter, r *http.Request, c *gat
 	}
 	return gateway.WriteJSON(w, http.StatusOK, PolicySuggestion{*suggested, unread})
 }
+
+// policyObserved tells what was let by only because its agent is observed. Old and New are the bundle in force; each
+// group goes from what was decided, with " (observed)", to what is carried out once it is enforced.
+func (s *Sallyport) policyObserved(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	var body struct {
+		Agent   string `json:"agent"`
+		SinceMs int64  `json:"since_ms"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
+		return err
+	}
+	if body.Agent == "" {
+		return gateway.Refuse(gateway.CodeInvalid, "an agent must be named")
+	}
+	active := s.Policy.Active().Bundle()
+	out := PolicyDiff{Old: active, New: active}
+	groups := map[PolicyChange]*PolicyChange{}
+	var err error
+	out.Unread, err = s.recorded(reading(r.Context(), c, "policy-diff"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+		if q.Subject.ID != body.Agent {
+			return nil
+		}
+		out.Decisions++
+		if d.Verdict == action.Allow || d.Mode != action.Observe || step.Enforced {
+			return nil
+		}
+		out.Changed++
+		key := PolicyChange{From: effective(&d), To: string(d.Verdict), Phase: step.Phase, Server: step.Server, Tool: step.Tool, Rules: deciding(&d)}
+		if groups[key] == nil {
+			g := key
+			g.Example = step.Index
+			groups[key] = &g
+		}
+		groups[key].N++
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	out.group(groups)
+	return gateway.WriteJSON(w, http.StatusOK, out)
+}

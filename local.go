@@ -27,6 +27,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},
 		{Pattern: "POST /v1/local/policy/diff", Scopes: auditor, Wait: time.Minute, Serve: s.policyDiff},
 		{Pattern: "POST /v1/local/policy/coverage", Scopes: auditor, Wait: time.Minute, Serve: s.policyCoverage},
+		{Pattern: "POST /v1/local/policy/observed", Scopes: auditor, Wait: time.Minute, Serve: s.policyObserved},
 		{Pattern: "POST /v1/local/policy/suggest", Scopes: auditor, Wait: time.Minute, Serve: s.policySuggest},
 		{Pattern: "GET /v1/local/ledger", Scopes: viewer, Serve: s.ledgerStatus},
 		{Pattern: "GET /v1/local/ledger/proof/{index}", Scopes: auditor, Serve: s.ledgerProof},

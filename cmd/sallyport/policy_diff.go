@@ -16,23 +16,36 @@ import (
 )
 
 func (a *app) policyDiffCommand() *cobra.Command {
-	var since string
+	var since, enforce string
 	cmd := &cobra.Command{
-		Use: "diff OLD NEW [--since 30d]", Short: "Decide recorded actions under two bundles and compare", Args: cobra.ExactArgs(2),
+		Use: "diff OLD NEW [--since 30d]", Short: "Decide recorded actions under two bundles and compare",
+		Args: func(cmd *cobra.Command, args []string) error {
+			if enforce != "" {
+				return cobra.NoArgs(cmd, args)
+			}
+			return cobra.ExactArgs(2)(cmd, args)
+		},
 		Long: `Decide recorded actions again under two bundles and print what is answered otherwise, by tool and rule. OLD
 and NEW are folders, or "baseline" for the embedded one ("./baseline" is a folder). It needs the owner, which opens
-the recorded inputs for itself as replay does: that is not recorded as an access, and nothing of them is shown. Nothing
-is executed, asked or recorded. What the proxy's or the databases' own policy decides is left out. Exit code 0 if all
-answers are the same, 1 if one differs or could not be given.`,
+the recorded inputs, which is recorded as an access, and shows nothing of them. Nothing is executed or asked. What the
+proxy's or the databases' own policy decides is left out.
+
+With --enforce AGENT and no bundles it prints what was let by only because the agent is observed (the manifest's list
+observe): what enforcing it would have asked about or stopped.
+
+Exit code 0 if all answers are the same, 1 if one differs or could not be given.`,
 		Example: "  sallyport policy diff baseline ./policies/strict --since 30d",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			from, err := sinceMs(since, time.Now())
 			if err != nil {
 				return err
 			}
-			body := map[string]any{"since_ms": from}
-			for i, name := range []string{"old", "new"} {
-				dir := args[i]
+			body, path := map[string]any{"since_ms": from}, "/people/v1/local/policy/diff"
+			if enforce != "" {
+				body["agent"], path = enforce, "/people/v1/local/policy/observed"
+			}
+			for i, dir := range args {
+				name := []string{"old", "new"}[i]
 				if dir != "baseline" {
 					if dir, err = absolute(dir); err != nil {
 						return err
@@ -45,7 +58,7 @@ answers are the same, 1 if one differs or could not be given.`,
 				return err
 			}
 			var d sallyport.PolicyDiff
-			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/policy/diff", body, &d); err != nil {
+			if err := c.call(cmd.Context(), http.MethodPost, path, body, &d); err != nil {
 				return err
 			}
 			if err := a.print(d, func(w io.Writer) { a.policyDiffText(w, &d) }); err != nil {
@@ -58,6 +71,7 @@ answers are the same, 1 if one differs or could not be given.`,
 		},
 	}
 	cmd.Flags().StringVar(&since, "since", "", `how far back, such as "12h" or "30d" (default: all)`)
+	cmd.Flags().StringVar(&enforce, "enforce", "", "an observed agent: what enforcing it would have stopped")
 	return cmd
 }
 
@@ -89,7 +103,7 @@ func (a *app) policyCoverageCommand() *cobra.Command {
 		Use: "coverage [--since 30d]", Short: "How many recorded actions a rule decided, and which none did", Args: cobra.NoArgs,
 		Long: `Count by what recorded actions were decided at the first gate: by a rule, by none (which denies), or by the
 kernel or an approver; and group those that no rule decided by tool and argument names, with a rule for each to begin with. It needs the owner, which
-opens the recorded inputs for itself as replay does, without a record of access; of arguments it shows only the names.`,
+opens the recorded inputs, which is recorded as an access; of arguments it shows only the names.`,
 		Example: "  sallyport policy coverage --since 30d",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			from, err := sinceMs(since, time.Now())

@@ -21,7 +21,8 @@ func (a *app) policyExplainCommand() *cobra.Command {
 		Use: "explain [--policy DIR] [FILE]", Short: "Say why a document is decided as it is", Args: cobra.MaximumNArgs(1),
 		Long: `Decide a document agent.v1, as a record's input.before holds it or a part of one, from FILE or standard input,
 under the bundle in DIR or the embedded baseline. It prints the verdict, every rule that fired and the facts
-that are stated; all others are unknown. The exit code is 0 whatever the verdict; "sallyport check" has it in its exit code.`,
+that are stated; all others are unknown. Of what is not allowed it prints facts that, if they were otherwise, would lead to a
+better answer; each is needed, and the policy itself was asked. The exit code is 0 whatever the verdict; "sallyport check" has it in its exit code.`,
 		Example: "  sallyport policy explain --policy policies/mine recorded.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := a.in
@@ -54,14 +55,25 @@ that are stated; all others are unknown. The exit code is 0 whatever the verdict
 			if err != nil {
 				return err
 			}
+			remedy, err := c.Remedy(cmd.Context(), q)
+			if err != nil {
+				return err
+			}
 			out := struct {
 				policy.Explanation
-				Facts []string `json:"facts"`
-			}{e, policy.Stated(q)}
+				Facts  []string      `json:"facts"`
+				Remedy policy.Remedy `json:"remedy"`
+			}{e, policy.Stated(q), remedy}
 			return a.print(out, func(w io.Writer) {
 				fmt.Fprint(w, e.Text)
 				for _, f := range out.Facts {
 					fmt.Fprintf(w, "  fact       %s\n", f)
+				}
+				if len(remedy.Changes) > 0 {
+					fmt.Fprintf(w, "  it would be %s with\n", remedy.Verdict)
+				}
+				for _, f := range remedy.Changes {
+					fmt.Fprintf(w, "    %s = %s (not %s)\n", f.Fact, f.To, f.From)
 				}
 			})
 		},
