@@ -18,7 +18,7 @@ import (
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Policy bundles"}
 	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand(),
-		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand())
+		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand())
 	cmd.AddCommand(a.policyKeyCommand(), a.policyBuildCommand(), a.policySignCommand(), a.policyVerifyCommand(),
 		a.policyActivateCommand(), a.policyRollbackCommand(), a.policyArchiveCommand(), a.policyListCommand())
 	return cmd
