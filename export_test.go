@@ -2,7 +2,11 @@
 
 package sallyport
 
-import "context"
+import (
+	"context"
+
+	"github.com/sallyport/sallyport/action"
+)
 
 // Resumed is the number of records that the start of s did not replay.
 func Resumed(s *Sallyport) uint64 { return s.resumed.Size }
@@ -12,3 +16,11 @@ func BeginPast(s *Sallyport) func(ctx context.Context) error {
 	p := s.beginPast()
 	return func(ctx context.Context) error { return s.keep(ctx, p) }
 }
+
+// Past is what columns are told of the log.
+func Past(ctx context.Context, s *Sallyport, fn func(r *action.Record) error) error {
+	return s.past(ctx, fn)
+}
+
+// PastKinds are the kinds that Past tells of.
+func PastKinds() []action.Kind { return pastKinds }

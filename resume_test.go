@@ -242,3 +242,42 @@ func TestAgentThatFloodsTheLogStopsActing(t *testing.T) {
 		t.Error("another agent pays for it")
 	}
 }
+
+// TestPastTellsOfEveryKindThatColumnsAskFor finds a record of each kind, and of a grant that was used.
+func TestPastTellsOfEveryKindThatColumnsAskFor(t *testing.T) {
+	h := open(t, nil)
+	for i, k := range sallyport.PastKinds() {
+		if _, err := h.Ledger.Append(t.Context(), &action.Record{Kind: k, Subject: fmt.Sprintf("mark-%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, r := range []*action.Record{
+		{Kind: action.KindIntent, Action: "a-1", Grant: "mark-grant", Subject: "mark-grant"},
+		{Kind: action.KindIntent, Action: "a-2", Subject: "mark-none"},
+	} {
+		if _, err := h.Ledger.Append(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, again := range []bool{false, true} { // from memory, and from a snapshot
+		if again {
+			if err := h.Ledger.Snapshot(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			h.stop()
+			h.start()
+		}
+		told := map[string]bool{}
+		if err := sallyport.Past(t.Context(), h.Sallyport, func(r *action.Record) error { told[r.Subject] = true; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for i, k := range sallyport.PastKinds() {
+			if !told[fmt.Sprintf("mark-%d", i)] {
+				t.Errorf("again %v: kind %s is not told", again, k)
+			}
+		}
+		if !told["mark-grant"] || told["mark-none"] {
+			t.Errorf("again %v: grant %v, others %v", again, told["mark-grant"], told["mark-none"])
+		}
+	}
+}

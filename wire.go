@@ -122,10 +122,16 @@ func recordOf(l *ledger.Leaf) *action.Record {
 	}
 }
 
-// past replays the records that columns hold their stored rows against: those of keys, kills and approvals,
-// and whatever names a grant.
+// pastKinds are the kinds of records that columns hold their stored rows against.
+var pastKinds = []action.Kind{action.KindKey, action.KindKill, action.KindApproval, action.KindAttestation, action.KindPolicy, action.KindTool}
+
+// past replays the records of pastKinds, and whatever names a grant. A column that needs another kind has to
+// add it there, and ledger.Leaf.Shelf must keep a list of it.
 func (s *Sallyport) past(ctx context.Context, fn func(r *action.Record) error) error {
-	shelves := []string{string(action.KindKey), string(action.KindKill), string(action.KindApproval), ledger.ShelfGranted}
+	shelves := []string{ledger.ShelfGranted}
+	for _, k := range pastKinds {
+		shelves = append(shelves, string(k))
+	}
 	return s.Ledger.Select(ctx, 0, shelves, func(e ledger.Entry) error { return fn(recordOf(e.Leaf)) })
 }
 

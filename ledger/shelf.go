@@ -14,7 +14,8 @@ import (
 const ShelfGranted = "granted"
 
 // Shelf names the list on which Select finds the entry of l again: its kind, for kinds of which there are
-// few; ShelfGranted; or "" for the many. Context records stand on theirs if they carry a code.
+// few; ShelfGranted; or "" for the many. Context records stand on theirs if they carry a code. Snapshots hold
+// these lists: a change here needs another number in snapshotHead.
 func (l *Leaf) Shelf() string {
 	switch l.Kind {
 	case action.KindApproval, action.KindKey, action.KindKill, action.KindPolicy, action.KindTool, action.KindAttestation,
