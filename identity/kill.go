@@ -343,7 +343,11 @@ func (s *Switch) Release(ctx context.Context, by Actor, t Target, reason string)
 	}
 	said := Order{Target: t, Epoch: epoch, By: plain(by.ID, 128), Reason: plain(reason, 500), TimeMs: now.UnixMilli(), Signed: by.Signed}
 	codes := []string{codeRelease + t.Scope}
-	if t.Scope == KillAll && s.factor() && (by.Signed == nil || s.c.SingleOperator && !by.Signed.Passkey) {
+	switch {
+	case t.Scope != KillAll || !s.factor():
+	case s.c.SingleOperator && (by.Signed == nil || !by.Signed.Passkey):
+		return fmt.Errorf("%w: of a passkey, where one person operates alone", ErrFactor)
+	case by.Signed == nil:
 		return ErrFactor
 	}
 	if t.Scope == KillAll && !second(proposed.by, by, now.Sub(proposed.at)) {

@@ -58,7 +58,7 @@ func (a *app) approvalsCommand() *cobra.Command {
 }
 
 func (a *app) answerCommand(verb, short string) *cobra.Command {
-	var comment string
+	var comment, sign string
 	cmd := &cobra.Command{
 		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1),
 		Example: "  sallyport approvals show ID      look first\n  sallyport approvals " + verb + " ID",
@@ -72,7 +72,16 @@ func (a *app) answerCommand(verb, short string) *cobra.Command {
 			if err := c.call(cmd.Context(), http.MethodGet, path, nil, &v); err != nil {
 				return err
 			}
-			body := map[string]string{"comment": comment}
+			body := map[string]any{"comment": comment}
+			if sign != "" {
+				_, raw, err := c.challenge(cmd.Context(), path+"/challenge", map[string]string{"verb": verb, "comment": comment})
+				if err != nil {
+					return err
+				}
+				if body["ssh"], err = signWith(sign, raw); err != nil {
+					return err
+				}
+			}
 			if err := c.call(cmd.Context(), http.MethodPost, path+"/"+verb, body, &v, "If-Match", strconv.Quote(strconv.FormatUint(v.Revision, 10))); err != nil {
 				return err
 			}
@@ -85,6 +94,7 @@ func (a *app) answerCommand(verb, short string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&comment, "comment", "", "why")
+	cmd.Flags().StringVar(&sign, "sign", "", "sign the answer with this SSH key of yours; see \"sallyport keys\"")
 	return cmd
 }
 

@@ -40,7 +40,7 @@ import (
 // https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, db.example.com for a PostgreSQL server with the databases
 // shop and orders, and /opt/sallyport for the root of the repository.
 func TestHowToPagesDoWhatTheySay(t *testing.T) {
-	for _, tool := range []string{"bash", "curl", "git"} {
+	for _, tool := range []string{"bash", "curl", "git", "ssh-keygen"} {
 		if _, err := exec.LookPath(tool); err != nil {
 			t.Skipf("%s is not installed", tool)
 		}

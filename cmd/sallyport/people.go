@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -21,8 +22,8 @@ import (
 
 // target reads --agent, --session, --all into the body of a kill or release.
 type target struct {
-	agent, session, reason string
-	all, tenant            bool
+	agent, session, reason, sign string
+	all, tenant                  bool
 }
 
 func (t *target) flags(cmd *cobra.Command) {
@@ -30,12 +31,13 @@ func (t *target) flags(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&t.session, "session", "", "this session")
 	cmd.Flags().BoolVar(&t.all, "all", false, "everything")
 	cmd.Flags().StringVar(&t.reason, "reason", "", "why; it is recorded")
+	cmd.Flags().StringVar(&t.sign, "sign", "", "sign it with this SSH key of yours")
 	cmd.Flags().BoolVar(&t.tenant, "tenant", false, "every agent of this tenant")
 	cmd.MarkFlagsOneRequired("agent", "session", "all", "tenant")
 	cmd.MarkFlagsMutuallyExclusive("agent", "session", "all", "tenant")
 }
 
-func (t *target) body() map[string]string {
+func (t *target) order() map[string]string {
 	switch {
 	case t.all:
 		return map[string]string{"scope": "all", "reason": t.reason}
@@ -45,6 +47,24 @@ func (t *target) body() map[string]string {
 		return map[string]string{"scope": "agent", "id": t.agent, "reason": t.reason}
 	}
 	return map[string]string{"scope": "session", "id": t.session, "reason": t.reason}
+}
+
+// body is the order for verb, signed if a key is named.
+func (t *target) body(ctx context.Context, c *client, verb string) (map[string]any, error) {
+	body := map[string]any{}
+	for k, v := range t.order() {
+		body[k] = v
+	}
+	if t.sign == "" {
+		return body, nil
+	}
+	ch, raw, err := c.challenge(ctx, "/people/v1/"+verb+"/challenge", t.order())
+	if err != nil {
+		return nil, err
+	}
+	body["challenge"] = ch.ID
+	body["ssh"], err = signWith(t.sign, raw)
+	return body, err
 }
 
 func (a *app) killCommand() *cobra.Command {
@@ -61,7 +81,11 @@ func (a *app) killCommand() *cobra.Command {
 				identity.Order
 				Revoked int `json:"revoked"`
 			}
-			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/kill", t.body(), &done); err != nil {
+			body, err := t.body(cmd.Context(), c, "kill")
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/kill", body, &done); err != nil {
 				return err
 			}
 			return a.print(done, func(w io.Writer) {
@@ -86,7 +110,11 @@ func (a *app) releaseCommand() *cobra.Command {
 			var done struct {
 				Status string `json:"status"`
 			}
-			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/release", t.body(), &done); err != nil {
+			body, err := t.body(cmd.Context(), c, "release")
+			if err != nil {
+				return err
+			}
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/release", body, &done); err != nil {
 				return err
 			}
 			return a.print(done, func(w io.Writer) {
