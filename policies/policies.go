@@ -10,6 +10,8 @@ import (
 	"slices"
 )
 
+//go:embed airline/*.rego airline/*.yaml airline/*.md airline/tests
+//go:embed airline-cedar/*.cedar airline-cedar/*.yaml airline-cedar/*.md airline-cedar/tests
 //go:embed baseline/*.rego baseline/*.yaml baseline/*.md baseline/tests
 //go:embed cedar-example/*.cedar cedar-example/*.yaml cedar-example/*.md cedar-example/tests
 //go:embed egress/*.rego egress/*.yaml egress/*.md egress/tests
@@ -25,7 +27,7 @@ var packs embed.FS
 
 // Names lists the packs.
 func Names() []string {
-	return []string{"baseline", "cedar-example", "egress", "filesystem", "git", "mail", "multi-agent", "payments", "shell", "sql"}
+	return []string{"baseline", "airline", "airline-cedar", "cedar-example", "egress", "filesystem", "git", "mail", "multi-agent", "payments", "shell", "sql"}
 }
 
 // Documents lists the packs that decide on nothing: other parts evaluate their documents.

@@ -57,6 +57,8 @@ type Params struct {
 	Agents          []string `yaml:"agents" json:"agents"`                     // that may stand in a chain of delegation
 	DelegationDepth int64    `yaml:"delegation_depth" json:"delegation_depth"` // longest chain
 	DelegatedGrave  bool     `yaml:"delegated_grave" json:"delegated_grave"`   // delegated agents need not ask before grave effects
+
+	UnverifiedPasses bool `yaml:"unverified_passes" json:"unverified_passes"` // what nobody could verify need not ask
 }
 
 // ReadParams reads and checks parameters; roots come back clean.

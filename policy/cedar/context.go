@@ -174,13 +174,17 @@ type field struct {
 	encode encoder
 }
 
-// fieldsOf returns how the fields of struct type t that u sees are encoded; raw JSON is left out.
+// fieldsOf returns how the fields of struct type t that u sees are encoded; of raw JSON only the arguments.
 func fieldsOf(t reflect.Type, u *usage.Tree) []field {
 	var out []field
 	for i := range t.NumField() {
 		name := t.Field(i).Tag.Get("json")
-		if below, ok := u.Field(name); ok && t.Field(i).Type != rawType {
+		below, ok := u.Field(name)
+		switch {
+		case ok && t.Field(i).Type != rawType:
 			out = append(out, field{cedar.String(name), i, encoderFor(t.Field(i).Type, below)})
+		case ok && name == "arguments":
+			out = append(out, field{cedar.String(name), i, raw})
 		}
 	}
 	return out

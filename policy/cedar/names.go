@@ -47,6 +47,8 @@ func shapeOfType(t reflect.Type) *shape {
 	for i := range t.NumField() {
 		f := t.Field(i)
 		switch {
+		case f.Type == rawType && f.Tag.Get("json") == "arguments":
+			s.fields["arguments"] = anything
 		case f.Type == rawType:
 		case columns:
 			s.fields[f.Tag.Get("json")] = nil // a set
