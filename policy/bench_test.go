@@ -98,3 +98,20 @@ func TestBenchMeasuresEveryRow(t *testing.T) {
 		}
 	}
 }
+
+// BenchmarkRedecide decides recorded inputs, already decoded, again, as policy diff does: the cases of the baseline.
+func BenchmarkRedecide(b *testing.B) {
+	c, err := Load(Config{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	seeds := c.seeds()
+	b.ReportAllocs()
+	b.ResetTimer()
+	for i := range b.N {
+		if _, err := c.Redecide(b.Context(), seeds[i%len(seeds)]); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "decisions/s")
+}
