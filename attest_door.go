@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -39,6 +40,7 @@ func (s *Sallyport) attestOperatorRoutes() []gateway.Route {
 		{Pattern: "GET /v1/attest/leases", Scopes: viewer, Serve: s.attestLeases},
 		{Pattern: "POST /v1/attest/leases/{id}/end", Scopes: admin, Serve: s.attestEnd},
 		{Pattern: "GET /v1/attest/keys", Scopes: viewer, Serve: s.attestKeys},
+		{Pattern: "POST /v1/attest/appraisals/{index}/again", Scopes: []action.Scope{action.ScopeAuditor}, Serve: s.attestAgain},
 		{Pattern: "POST /v1/attest/keys/{name}/withdraw", Scopes: admin, Serve: s.attestWithdraw},
 	}
 }
@@ -328,4 +330,30 @@ func (s *Sallyport) attestWithdraw(w http.ResponseWriter, r *http.Request, c *ga
 // WithdrawKey forgets an enrolled key, and ends the leases that rest on it.
 func (s *Sallyport) WithdrawKey(ctx context.Context, tenant, key, by string) error {
 	return s.attest.book.Withdraw(ctx, tenant, key, by)
+}
+
+// attestAgain makes a recorded appraisal once more.
+func (s *Sallyport) attestAgain(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
+	i, err := strconv.ParseUint(r.PathValue("index"), 10, 63)
+	if err != nil || i >= s.Ledger.Checkpoint().Size {
+		return gateway.Refuse(gateway.CodeNotFound, "the log has no such entry")
+	}
+	data, err := s.Ledger.Payload(r.Context(), i, action.PartDetail)
+	if err != nil {
+		return gateway.Refuse(gateway.CodeNotFound, "entry %d holds no appraisal that can be opened", i)
+	}
+	var a lease.Appraisal
+	if err := action.Read(data, &a, action.Limits{Bytes: 2 * lease.MaxRequestSize}); err != nil {
+		return gateway.Refuse(gateway.CodeNotFound, "entry %d is no appraisal", i)
+	}
+	again, err := s.Reappraise(r.Context(), &a)
+	if err != nil {
+		return gateway.Refuse(gateway.CodeInvalid, "%v", err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, again)
+}
+
+// Reappraise makes an appraisal once more, from its record.
+func (s *Sallyport) Reappraise(ctx context.Context, a *lease.Appraisal) (lease.Again, error) {
+	return s.attest.book.Reappraise(ctx, a)
 }

@@ -397,6 +397,20 @@ func TestSoftwareTPMEndToEnd(t *testing.T) {
 		t.Fatalf("renewal: %v", err)
 	}
 
+	// The record is enough to verify and appraise it again, and says so when it is changed.
+	_, details := b.records(action.KindAttestation, action.PartDetail)
+	var was lease.Appraisal
+	if err := action.Read([]byte(details[len(details)-1]), &was, action.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	if again, err := b.Reappraise(t.Context(), &was); err != nil || again.Evidence != "holds" || !again.Same {
+		t.Errorf("appraised again: %+v %v", again, err)
+	}
+	was.Evidence[len(was.Evidence)/2] ^= 1
+	if again, err := b.Reappraise(t.Context(), &was); err != nil || again.Evidence == "holds" {
+		t.Errorf("changed evidence: %+v %v", again, err)
+	}
+
 	// Two agents on one chip: the second has a key of its own, and cannot enrol the first one's.
 	if _, _, err := as2(b, "twin", s.chip("payer")).Enroll(t.Context()); err == nil || !strings.Contains(err.Error(), "another agent's") {
 		t.Errorf("another agent's key: %v", err)

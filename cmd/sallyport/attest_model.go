@@ -11,11 +11,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/attest/modelsig"
 )
 
@@ -149,4 +153,32 @@ func readSigner(path string) (*ecdsa.PrivateKey, error) {
 		}
 	}
 	return nil, fmt.Errorf("%s: no private key in PEM", path)
+}
+
+func (a *app) attestReappraiseCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "reappraise INDEX", Args: cobra.ExactArgs(1), Short: "Verify and appraise recorded evidence once more",
+		Long: `Verify the evidence of a record of kind attestation as of its time, and appraise what was recorded under the policy that is in
+force now. Nothing is granted. Exit code 5 if the evidence does not hold; a policy that says something else today is told, and is no
+error. "sallyport ledger search attest.granted" finds the records.`,
+		Example: "  sallyport attest reappraise 4812",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.owner(cmd.Context(), false)
+			if err != nil {
+				return err
+			}
+			var out lease.Again
+			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/attest/appraisals/"+url.PathEscape(args[0])+"/again", nil, &out); err != nil {
+				return err
+			}
+			err = a.print(out, func(w io.Writer) {
+				fmt.Fprintf(w, "evidence     %s, %s\nthen         %s, lease of %d s\n", out.Kind, out.Evidence, out.Was.Status(), out.Was.LeaseS)
+				fmt.Fprintf(w, "now          %s, lease of %d s\n", out.Now.Status(), out.Now.LeaseS)
+			})
+			if err == nil && strings.HasPrefix(out.Evidence, "does not hold") {
+				return &exitCode{exitUnproved, fmt.Errorf("evidence: %s", out.Evidence)}
+			}
+			return err
+		},
+	}
 }
