@@ -57,6 +57,9 @@ func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 		{"a script that nobody expected", func(in *lease.Input) {
 			in.Measured = append(in.Measured, attest.Event{Kind: "script", Digest: other})
 		}, 0, lease.Contraindicated, ""},
+		{"another command line", func(in *lease.Input) {
+			in.Measured = append(in.Measured, attest.Event{Kind: "command", Digest: other})
+		}, 0, lease.Contraindicated, ""},
 		{"another prompt", func(in *lease.Input) { in.Measured[1].Digest = other }, 0, lease.Contraindicated, "prompt: measured"},
 		{"another model", func(in *lease.Input) { in.Measured[2].Digest = other }, 0, lease.Contraindicated, "model: measured"},
 		{"no model", func(in *lease.Input) { in.Measured = in.Measured[:2] }, 0, lease.Warning, "model: not measured"},

@@ -54,7 +54,7 @@ type AttestAgent struct {
 
 // AttestReference lists what may be measured of one kind.
 type AttestReference struct {
-	Kind    string   `yaml:"kind" doc:"executable, script, packages, prompt, tools, model, mrenclave or mrtd"`
+	Kind    string   `yaml:"kind" doc:"command, executable, script, packages, prompt, tools, model, mrenclave or mrtd"`
 	Digests []string `yaml:"digests" doc:"accepted digests, in hex"`
 }
 

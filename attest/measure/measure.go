@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/modelsig"
 )
@@ -30,6 +31,7 @@ import (
 // its files in order of names, links included as what they say.
 type Spec struct {
 	Executable string   // the program: a file
+	Command    []string // the command line and what else decides what the program does; one digest
 	Scripts    []string // what it interprets
 	Packages   []string // lock files, site-packages or node_modules folders
 	Prompts    []string
@@ -48,6 +50,14 @@ const (
 // Take measures everything that s names, the model last.
 func Take(ctx context.Context, s Spec) ([]attest.Event, error) {
 	var out []attest.Event
+	if s.Command != nil {
+		line, err := action.Canonical(s.Command)
+		if err != nil {
+			return nil, err
+		}
+		sum := sha256.Sum256(line)
+		out = append(out, attest.Event{PCR: s.PCR, Kind: "command", Digest: hex.EncodeToString(sum[:])})
+	}
 	for _, group := range []struct {
 		kind  string
 		paths []string

@@ -38,7 +38,8 @@ type agentFlags struct {
 	url, tokenFile string
 	tpm, name, log string
 	register       int
-	software       bool
+	software, free bool
+	env            []string
 	signature      string
 	spec           measure.Spec
 }
@@ -63,6 +64,8 @@ func (f *agentFlags) measured(cmd *cobra.Command) {
 	l.StringArrayVar(&f.spec.Packages, "packages", nil, "lock file or folder of packages; may be repeated")
 	l.StringArrayVar(&f.spec.Prompts, "prompt", nil, "file or folder of prompts; may be repeated")
 	l.StringArrayVar(&f.spec.Tools, "tools", nil, "manifest of tools; may be repeated")
+	l.BoolVar(&f.free, "free-arguments", false, "leave the command line out: an agent that may be started with any arguments")
+	l.StringArrayVar(&f.env, "env", nil, "variable of our environment that the program may see, or NAME=VALUE; may be repeated")
 	l.StringVar(&f.spec.Model, "model", "", "folder or file of the model's weights")
 }
 
@@ -106,7 +109,7 @@ func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *at
 		}
 	}
 	if len(args) > 0 {
-		if f.spec, err = programSpec(f.spec, args); err != nil {
+		if f.spec, err = f.program(args); err != nil {
 			return nil, nil, err
 		}
 		f.spec.PCR, f.spec.Progress = f.register, a.hashing()
@@ -140,16 +143,42 @@ func (a *app) withChip(c attester.Config, f *agentFlags) (attester.Config, error
 	return c, nil
 }
 
-// programSpec adds the program of a command line, and for a script what interprets it.
-func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
-	path, err := exec.LookPath(args[0])
+// program is what is measured of a command line. The line itself is part of it, as are variables that are passed on:
+// an interpreter does what they say.
+func (f *agentFlags) program(args []string) (measure.Spec, error) {
+	s, err := programSpec(f.spec, args)
+	if err != nil || f.free {
+		return s, err
+	}
+	path, err := resolved(args[0])
 	if err != nil {
 		return s, err
 	}
-	if path, err = filepath.Abs(path); err != nil {
-		return s, err
+	s.Command = append([]string{path}, args[1:]...)
+	for _, e := range f.env {
+		if name, _, set := strings.Cut(e, "="); !set {
+			e = name + "=" + os.Getenv(name)
+		}
+		s.Command = append(s.Command, "env "+e)
 	}
-	if path, err = filepath.EvalSymlinks(path); err != nil {
+	return s, nil
+}
+
+func resolved(name string) (string, error) {
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", err
+	}
+	if path, err = filepath.Abs(path); err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(path)
+}
+
+// programSpec adds the program of a command line, and for a script what interprets it.
+func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
+	path, err := resolved(args[0])
+	if err != nil {
 		return s, err
 	}
 	s.Executable = path
@@ -256,7 +285,7 @@ func (a *app) attestMeasureCommand() *cobra.Command {
 attest.agents. Measure what you have reviewed, on a machine that you trust.`,
 		Example: "  sallyport attest measure --script agent.py --model ./weights -- python3 agent.py",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			spec, err := programSpec(f.spec, args)
+			spec, err := f.program(args)
 			if err != nil {
 				return err
 			}
@@ -368,8 +397,8 @@ func (a *app) attestKeepCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "keep [--tpm PATH] [--model DIR] ... -- COMMAND [ARGUMENT...]", Args: cobra.MinimumNArgs(1),
 		Short: "Run an agent, measure it, and keep its lease",
-		Long: `Measure a program, its scripts, packages, prompts, tools and model, prove the result to the owner, and run the program.
-Inside, SALLYPORT_URL is a door of its own and SALLYPORT_TOKEN opens it; each request is passed on under the lease, with
+		Long: `Measure a program, its command line, scripts, packages, prompts, tools and model, prove the result to the owner, and run the
+program. Of our environment it sees a few harmless variables, and those of --env, which are measured. Inside, SALLYPORT_URL is a door of its own and SALLYPORT_TOKEN opens it; each request is passed on under the lease, with
 a proof of possession. The lease is renewed before it lapses. What has changed on disk since is measured again, and what
 is not a reference value ends the lease: the owner denies what the agent asks from then on.
 
@@ -414,7 +443,7 @@ func (a *app) attestKeep(ctx context.Context, f *agentFlags, args []string) erro
 	defer wg.Wait()
 	defer stop()
 	defer func() { _ = door.Close() }()
-	return runChild(args, append(os.Environ(), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
+	return runChild(args, append(runEnv(f.env), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
 }
 
 // leaseListener is the door of one child.

@@ -32,7 +32,10 @@ func NewWatch(spec measure.Spec, log *Log) *Watch {
 func (w *Watch) Look(ctx context.Context) error {
 	for _, s := range parts(w.spec) {
 		name := s.name()
-		now := looks(s.path())
+		now := "command"
+		if s.Command == nil {
+			now = looks(s.path())
+		}
 		if now != "" && w.seen[name] == now {
 			continue
 		}
@@ -64,6 +67,9 @@ func parts(s measure.Spec) (out []part) {
 		set(&p)
 		out = append(out, part{p})
 	}
+	if s.Command != nil {
+		add(func(p *measure.Spec) { p.Command = s.Command })
+	}
 	if s.Executable != "" {
 		add(func(p *measure.Spec) { p.Executable = s.Executable })
 	}
@@ -92,6 +98,8 @@ func (p part) path() string {
 
 func (p part) name() string {
 	switch {
+	case p.Command != nil:
+		return "command"
 	case p.Executable != "":
 		return "executable " + p.Executable
 	case p.Model != "":

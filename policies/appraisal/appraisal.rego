@@ -41,7 +41,7 @@ chip_accepted if {
 }
 
 # Measurements by what they speak of.
-executable_kinds := {"executable", "interpreter", "packages", "lockfile", "script", "image"}
+executable_kinds := {"executable", "command", "interpreter", "packages", "lockfile", "script", "image"}
 
 configuration_kinds := {"prompt", "tools", "config", "policy"}
 
