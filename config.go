@@ -70,6 +70,9 @@ type PolicyConfig struct {
 	Dir    string `yaml:"dir" doc:"folder of the bundle; default: the embedded baseline"`
 	Params string `yaml:"params" doc:"file with parameters in place of the bundle's params.yaml"`
 	Trust  string `yaml:"trust" doc:"file with the keys that must have signed the bundle in dir; default: signatures are not asked for"`
+
+	Alone  bool         `yaml:"alone" doc:"only answer other processes that want a second decision; no doors for agents"`
+	Second SecondConfig `yaml:"second"`
 }
 
 // ApprovalConfig configures how people are asked.
@@ -213,6 +216,9 @@ func (c *Config) check() error {
 		}
 	}
 	if err := c.Detect.check(); err != nil {
+		return err
+	}
+	if err := c.Policy.Second.check(); err != nil {
 		return err
 	}
 	if err := c.LLM.check(); err != nil {

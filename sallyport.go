@@ -66,9 +66,9 @@ type Sallyport struct {
 	judging *judging
 	lock    *os.File
 	closers []func() error
-	alarms  chan string // from the policy; recorded by Run
-	resumed keptPast    // that this start went on from
-	ending  keptPast    // begun by Run at its end, for Close to finish
+	alarms  chan alarmed // from the policy; recorded by Run
+	resumed keptPast     // that this start went on from
+	ending  keptPast     // begun by Run at its end, for Close to finish
 	outlets []*monitor.Outlet
 
 	exporters []*export.Exporter
@@ -87,7 +87,7 @@ func OpenIn(ctx context.Context, cfg Config, world World) (s *Sallyport, err err
 	if err := cfg.check(); err != nil {
 		return nil, err
 	}
-	s = &Sallyport{Config: cfg, world: world, alarms: make(chan string, 16)}
+	s = &Sallyport{Config: cfg, world: world, alarms: make(chan alarmed, 16)}
 	if s.lock, err = own(cfg.Data); err != nil {
 		return nil, err
 	}
@@ -161,8 +161,12 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) {
+			decider, err := s.decider()
+			if err != nil {
+				return err
+			}
 			s.Enforcer, err = enforce.New(enforce.Config{
-				Stages: s.stages(), Decider: byResource{s}, Approver: s.Approval, Recorder: s.recorder(), Payloads: s.Ledger, Standing: s.Kill,
+				Stages: s.stages(), Decider: decider, Approver: s.Approval, Recorder: s.recorder(), Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact,
 				Now: s.Ledger.Now, Hear: s.hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 			})

@@ -49,7 +49,9 @@ func (s *Sallyport) Listen() (*Listeners, error) {
 		l.Close()
 		return nil, fmt.Errorf("address of the egress proxy: %w", err)
 	}
-	if l.Postgres, err = s.listenPostgres(); err != nil {
+	if s.Config.Policy.Alone {
+		// nobody acts through this process
+	} else if l.Postgres, err = s.listenPostgres(); err != nil {
 		l.Close()
 		return nil, fmt.Errorf("databases' address: %w", err)
 	}
@@ -248,6 +250,13 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 		Hosts: s.Config.Gateway.Hosts, Ready: s.ready})
 	if err != nil {
 		return nil, err
+	}
+	if s.Config.Policy.Alone {
+		routes, err := s.decideRoutes()
+		if err != nil {
+			return nil, err
+		}
+		return gate.Handler(routes...)
 	}
 	routes, err := api.Routes(api.Config{Enforcer: s.Enforcer, Gate: gate, Separation: separationOf})
 	if err != nil {

@@ -74,14 +74,8 @@ func (s *Sallyport) toolsConfig() tools.Config {
 	}
 }
 
-// policyAlarm notes that the compiled form of a policy was given up for the slow one. It is told in the
-// middle of a decision and must not block; Run records it.
-func (s *Sallyport) policyAlarm(why string) {
-	select {
-	case s.alarms <- why:
-	default: // one that waits says enough
-	}
-}
+// policyAlarm notes that the compiled form of a policy was given up for the slow one.
+func (s *Sallyport) policyAlarm(why string) { s.alarm("policy.compiled_given_up", why) }
 
 // recordAlarms writes alarms down as alerts.
 func (s *Sallyport) recordAlarms(ctx context.Context) error {
@@ -89,10 +83,10 @@ func (s *Sallyport) recordAlarms(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case why := <-s.alarms:
+		case a := <-s.alarms:
 			_, err := s.Ledger.Append(ctx, &action.Record{Kind: action.KindAlert, Tenant: "default", TimeMs: s.Ledger.Now().UnixMilli(),
-				Status: action.StatusNone, Codes: []string{"policy.compiled_given_up"},
-				Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "policy", Data: []byte(why)}}})
+				Status: action.StatusNone, Codes: []string{a.code},
+				Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: "policy", Data: []byte(a.why)}}})
 			if err != nil {
 				return fmt.Errorf("record of an alarm: %w", err)
 			}

@@ -57,6 +57,7 @@ var kernelHints = map[string]string{
 	"kernel.revoked":          "This credential has been withdrawn.",
 	"kernel.lease":            "The attestation of this agent has lapsed.",
 	"kernel.source":           "A check could not be made, so the call was not made either. Try again later.",
+	"kernel.pdp":              "The policy could not be asked, so the call was not made. Try again later.",
 	"kernel.decider":          "The policy could not be asked, so the call was not made. Try again later.",
 	"kernel.result_too_large": "Executed; the result is too large to be checked and was withheld. Do not repeat the call; ask for less.",
 	"approval.expired":        "Nobody answered in time.",

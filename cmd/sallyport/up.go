@@ -22,14 +22,15 @@ import (
 const idleExit = 30 * time.Minute
 
 func (a *app) upCommand() *cobra.Command {
-	var listen, people string
+	var listen, people, only string
 	var background bool
 	cmd := &cobra.Command{
 		Use:   "up",
 		Short: "Run the owner: doors, ledger and policy over one data directory",
 		Example: `  sallyport up
   sallyport up --listen 127.0.0.1:7117 --listen-admin 127.0.0.1:7118
-  sallyport up --listen none --listen-admin none      the socket only`,
+  sallyport up --listen none --listen-admin none      the socket only
+  sallyport up --only policy --data DIR               a second decision point`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			cfg, _, err := a.load()
@@ -42,11 +43,19 @@ func (a *app) upCommand() *cobra.Command {
 			if people != "" {
 				cfg.Admin.Listen = people
 			}
+			switch only {
+			case "":
+			case "policy":
+				cfg.Policy.Alone, cfg.Egress.Listen = true, "none"
+			default:
+				return hinted{fmt.Errorf("--only %q: policy is all that runs alone", only), "sallyport up --only policy"}
+			}
 			return a.up(cmd.Context(), cfg, background)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "", "address for agents (default "+sallyport.DefaultListen+")")
 	cmd.Flags().StringVar(&people, "listen-admin", "", "address for people (default "+sallyport.DefaultListenAdmin+")")
+	cmd.Flags().StringVar(&only, "only", "", "policy: no doors for agents, only signed decisions for other processes")
 	cmd.Flags().BoolVar(&background, "background", false, "started by a thin client: end when idle, go without addresses that are taken")
 	_ = cmd.Flags().MarkHidden("background")
 	return cmd
@@ -118,8 +127,14 @@ func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
 		Token  string `json:"admin_token_file"`
 		Bundle string `json:"bundle"`
 		Vkey   string `json:"ledger_vkey"`
+		Decide string `json:"decide_key,omitzero"`
 	}{Socket: sallyport.SocketPath(s.Config.Data), Data: s.Config.Data, Token: filepath.Join(s.Config.Data, "tokens", "admin"),
 		Bundle: s.Policy.Active().Bundle().Name + " " + s.Policy.Active().Bundle().Digest, Vkey: s.Ledger.Vkey()}
+	if s.Config.Policy.Alone {
+		if key, err := s.DecideKey(); err == nil {
+			addresses.Decide = key
+		}
+	}
 	if l.Agents != nil {
 		addresses.Agents = "http://" + l.Agents.Addr().String()
 	}
@@ -132,7 +147,7 @@ func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
 	_ = a.print(addresses, func(w io.Writer) {
 		fmt.Fprintf(w, "%s is up\n", a.colour(w, bold, "sallyport"))
 		for _, row := range [][2]string{{"agents", addresses.Agents}, {"people", addresses.People}, {"egress", addresses.Egress}, {"socket", addresses.Socket},
-			{"data", addresses.Data}, {"policy", addresses.Bundle}, {"ledger key", addresses.Vkey}} {
+			{"data", addresses.Data}, {"policy", addresses.Bundle}, {"ledger key", addresses.Vkey}, {"decide key", addresses.Decide}} {
 			if row[1] != "" {
 				fmt.Fprintf(w, "  %-11s %s\n", row[0], row[1])
 			}
