@@ -71,6 +71,10 @@ type PolicyConfig struct {
 	Params string `yaml:"params" doc:"file with parameters in place of the bundle's params.yaml"`
 	Trust  string `yaml:"trust" doc:"file with the keys that must have signed the bundle in dir; default: signatures are not asked for"`
 
+	Source      string        `yaml:"source" doc:"where newer signed bundles are published: dir:/F, file:/F, git:/CHECKOUT//F, https://..., oci://HOST/REPOSITORY:TAG"`
+	SourceToken string        `yaml:"source_token" doc:"file with the bearer token for it"`
+	Poll        time.Duration `yaml:"poll" doc:"how often it is asked where it does not wait itself; default 30 s"`
+
 	Alone  bool         `yaml:"alone" doc:"only answer other processes that want a second decision; no doors for agents"`
 	Second SecondConfig `yaml:"second"`
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/policy/bundle"
+	"github.com/sallyport/sallyport/policy/source"
 	"github.com/sallyport/sallyport/store"
 )
 
@@ -39,6 +40,8 @@ type bundles struct {
 	mark  policy.Mark      // guarded by mu
 	first *policy.Findings // of the bundle that was examined at the start
 
+	source *source.Source // nil without policy.source; Run's once the owner is open
+
 	cacheMu sync.Mutex
 	cache   map[string]*policy.Compiled // guarded by cacheMu; by digest, for replay
 }
@@ -54,6 +57,9 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 		return nil, err
 	}
 	c := &s.Config.Policy
+	if c.Trust == "" && c.Source != "" {
+		return nil, errors.New("policy.source: wants policy.trust; what comes from elsewhere must be signed")
+	}
 	if c.Trust == "" {
 		cfg := s.policyConfig()
 		cfg.Dir = c.Dir
@@ -73,6 +79,9 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 	}
 	if b.root, err = bundle.ReadTrust(c.Trust, data); err != nil {
 		return nil, fmt.Errorf("policy.trust: %w", err)
+	}
+	if b.source, err = s.policySource(); err != nil {
+		return nil, err
 	}
 	if b.mark, err = s.newestBundle(ctx, b.root.Bundle); err != nil {
 		return nil, fmt.Errorf("policy.trust: %w", err)
@@ -97,17 +106,26 @@ func (s *Sallyport) policyConfig() policy.Config { return policy.Config{Alarm: s
 // firstBundle examines policy.dir for an owner that has no bundle of this name.
 func (s *Sallyport) firstBundle(ctx context.Context) (*policy.Compiled, error) {
 	dir := s.Config.Policy.Dir
-	if dir == "" {
-		return nil, errors.New("policy.trust: wants policy.dir, the folder of a signed bundle")
+	var read *bundle.Bundle
+	var err error
+	from := "policy.dir"
+	switch {
+	case dir != "":
+		read, err = bundle.Open(dir, nil)
+	case s.bundles.source != nil:
+		var f source.Fetched
+		f, err = s.bundles.source.Fetch(ctx)
+		read, from = f.Bundle, f.From
+	default:
+		return nil, errors.New("policy.trust: wants policy.dir, the folder of a signed bundle, or policy.source")
 	}
-	read, err := bundle.Open(dir, nil)
 	var c *policy.Compiled
 	var f policy.Findings
 	if err == nil {
 		c, f, err = policy.Examine(ctx, read, s.gate(nil))
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("policy.dir: %w", err), s.recordRefusal(ctx, f, "folder", "", err))
+		return nil, errors.Join(fmt.Errorf("%s: %w", from, err), s.recordRefusal(ctx, f, from, "", err))
 	}
 	s.bundles.first = &f
 	return c, nil
