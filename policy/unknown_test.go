@@ -45,6 +45,7 @@ var mayBeUnknown = map[string]string{
 	"/subject/identity/rights/permitted": "most deployments have nobody who answers for the user's rights",
 	"/context/flow/asked":                "where no words are known for what a tool does, the origins of its values decide alone",
 	"/resource/zone":                     "a tool that was registered by hand has none; in a session without folders its paths are its own",
+	"/context/monitor/state":             "a profile that is still learning says nothing, as a case has it",
 	"/context/detect/canary":             "a result that nobody scanned goes back as untrusted",
 }
 
