@@ -19,6 +19,7 @@ func TestMigrateRewritesWhatItCanProve(t *testing.T) {
 		"the newer language stays as it is": {"package p\n\nallow if input.x\n", "package p\n\nallow if input.x\n", false, nil},
 		"the older one gets the import":     {"package p\n\nallow { input.x == 1 }\n", "import rego.v1\n\nallow if input.x == 1", false, nil},
 		"a set of the older language":       {"package p\n\ndeny[m] { m := input.list[_] }\n", "deny contains m if m := input.list", false, nil},
+		"a default of the older language":   {"package p\n\ndefault allow = false\n\nallow { input.x }\n", "default allow := false", false, nil},
 		"an old built-in":                   {"package p\n\nallow { re_match(`a`, input.x) }\n", "re_match", true, []string{"not-rewritten"}},
 		"the network":                       {"package p\n\nallow if {\n\thttp.send({\"url\": \"https://x\"}).ok\n}\n", "http.send", false, []string{"withheld:4"}},
 	} {
