@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -23,12 +25,47 @@ import (
 	"github.com/sallyport/sallyport/policy/bundle"
 )
 
-// logins are the browsers of people who gave a token: it must hold as long as the login does.
-func (s *Sallyport) logins() (*admin.Sessions, error) {
-	return admin.NewSessions(admin.SessionsConfig{Now: s.Ledger.Now, Live: func(c *gateway.Caller) bool {
-		ch := &c.Subject.Channel
-		return ch.Credential == action.CredentialToken && !s.Tokens.Revoked(ch.CredID)
+// openLogins keeps the browsers of people who gave a token, or a code that the kernel's word on them had
+// fetched. What they gave must hold as long as the login does.
+func (s *Sallyport) openLogins() (err error) {
+	s.logins, err = admin.NewSessions(admin.SessionsConfig{Now: s.Ledger.Now, Live: func(c *gateway.Caller) bool {
+		switch ch := &c.Subject.Channel; ch.Credential {
+		case action.CredentialToken:
+			return !s.Tokens.Revoked(ch.CredID)
+		case action.CredentialPeer:
+			return c.Peer != nil && c.Peer.UID == int64(os.Geteuid())
+		}
+		return false
 	}})
+	return err
+}
+
+// ConsoleCode lets a browser log in as whoever asks for it over the socket.
+type ConsoleCode struct {
+	URL     string `json:"url"`
+	Code    string `json:"code"`
+	UntilMs int64  `json:"until_ms"`
+}
+
+func (s *Sallyport) consoleCode(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	if err := gateway.ReadJSON(w, r, &struct{}{}, 16); err != nil {
+		return err
+	}
+	from, ok := gateway.PeerFrom(r.Context())
+	if !ok {
+		return gateway.Refuse(gateway.CodeSubject, "only who comes over the socket is given a code")
+	}
+	origins := s.Config.origins()
+	if len(origins) == 0 {
+		return gateway.Refuse(gateway.CodeState, "people reach this owner over the socket only")
+	}
+	held := *c
+	held.Peer = &from
+	code, until, err := s.logins.Code(&held)
+	if err != nil {
+		return gateway.Refuse(gateway.CodeBusy, "too many codes wait to be used")
+	}
+	return gateway.WriteJSON(w, http.StatusOK, ConsoleCode{URL: origins[0] + "/console/", Code: code, UntilMs: until.UnixMilli()})
 }
 
 // workbench is what the console judges, tries and proves with.

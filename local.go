@@ -24,6 +24,7 @@ import (
 func (s *Sallyport) localRoutes() []gateway.Route {
 	viewer, auditor := []action.Scope{action.ScopeViewer, action.ScopeAuditor}, []action.Scope{action.ScopeAuditor}
 	return []gateway.Route{
+		{Pattern: "POST /v1/local/console", Scopes: viewer, Serve: s.consoleCode},
 		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},
 		{Pattern: "POST /v1/local/policy/diff", Scopes: auditor, Wait: time.Minute, Serve: s.policyDiff},
 		{Pattern: "POST /v1/local/policy/coverage", Scopes: auditor, Wait: time.Minute, Serve: s.policyCoverage},

@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/detect"
 	"github.com/sallyport/sallyport/enforce"
@@ -60,6 +61,7 @@ type Sallyport struct {
 	world          World
 
 	records *tenantRecords
+	logins  *admin.Sessions
 	mcpHTTP *mcp.HTTP
 	hooks   []gateway.Route
 	llm     []gateway.Route
@@ -189,6 +191,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		s.openEgress,
+		s.openLogins,
 	)
 }
 

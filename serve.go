@@ -283,11 +283,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handler, error) {
 	cfg := s.adminConfig()
 	if !socket { // browsers do not come over the socket
-		logins, err := s.logins()
-		if err != nil {
-			return nil, err
-		}
-		cfg.Sessions, auth = logins, logins.Authenticator(auth)
+		cfg.Sessions, auth = s.logins, s.logins.Authenticator(auth)
 	}
 	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorCLI,
 		Hosts: s.Config.Admin.Hosts, SameOrigin: true, Ready: s.ready})

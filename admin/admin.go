@@ -313,6 +313,9 @@ func ActorOf(c *gateway.Caller) approval.Actor {
 		ID: nameOf(c), Channel: action.RankBearer, Credential: ch.CredID, Agent: c.Subject.ID,
 		Groups: c.Subject.User.Groups, UID: ch.UID, HasUID: ch.UID >= 0,
 	}
+	if c.Peer != nil {
+		a.UID, a.HasUID = c.Peer.UID, c.Peer.UID >= 0
+	}
 	if a.HasUID || ch.Credential == action.CredentialMTLS {
 		a.Channel = action.RankOperator
 	}

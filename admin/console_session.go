@@ -8,11 +8,13 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/base32"
 	"encoding/base64"
 	"errors"
 	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,8 +48,9 @@ type SessionsConfig struct {
 type Sessions struct {
 	cfg SessionsConfig
 
-	mu   sync.Mutex                // guards below
-	open map[[32]byte]*loginHolder // by the hash of the cookie
+	mu    sync.Mutex                // guards below
+	open  map[[32]byte]*loginHolder // by the hash of the cookie
+	codes map[[32]byte]*loginHolder // by the hash of the code: logins that have not begun
 }
 
 type loginHolder struct {
@@ -81,7 +84,7 @@ func NewSessions(cfg SessionsConfig) (*Sessions, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
-	return &Sessions{cfg: cfg, open: map[[32]byte]*loginHolder{}}, nil
+	return &Sessions{cfg: cfg, open: map[[32]byte]*loginHolder{}, codes: map[[32]byte]*loginHolder{}}, nil
 }
 
 // Start logs c in.
@@ -118,6 +121,50 @@ func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
 	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
 	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), began: now, used: now, until: l.Until}
 	return l, nil
+}
+
+// The bounds of codes.
+const (
+	codePrefix = "sc_"
+	codeFor    = 2 * time.Minute
+	maxCodes   = 16
+)
+
+// Code returns a word with which a browser logs in as c, once and within two minutes. It is for somebody
+// whom the kernel has proved: his browser cannot show that by itself.
+func (s *Sessions) Code(c *gateway.Caller) (string, time.Time, error) {
+	var b [20]byte
+	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
+		return "", time.Time{}, err
+	}
+	code, now := codePrefix+strings.ToLower(base32.StdEncoding.EncodeToString(b[:])), s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, h := range s.codes {
+		if !now.Before(h.until) {
+			delete(s.codes, id)
+		}
+	}
+	if len(s.codes) >= maxCodes {
+		return "", time.Time{}, errLogins
+	}
+	held := *c
+	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
+	s.codes[sha256.Sum256([]byte(code))] = &loginHolder{caller: held, until: now.Add(codeFor)}
+	return code, now.Add(codeFor), nil
+}
+
+// redeem returns whom a code stands for, once.
+func (s *Sessions) redeem(code string) (*gateway.Caller, bool) {
+	id := sha256.Sum256([]byte(code))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.codes[id]
+	delete(s.codes, id)
+	if h == nil || !s.cfg.Now().Before(h.until) || !s.cfg.Live(&h.caller) {
+		return nil, false
+	}
+	return &h.caller, true
 }
 
 // fresh reports whether a login has not run out. The caller holds mu.
@@ -184,7 +231,16 @@ type sessionAuth struct {
 // Authenticate implements gateway.Authenticator.
 func (a sessionAuth) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
 	cookie, key, ok := halves(r)
-	if !ok || len(r.Header["Authorization"]) > 0 {
+	if given := r.Header["Authorization"]; len(given) > 0 {
+		if code, ok := strings.CutPrefix(given[0], "Bearer "+codePrefix); ok && len(given) == 1 && r.Method == http.MethodPost && r.URL.Path == "/v1/login" {
+			if c, ok := a.s.redeem(codePrefix + code); ok {
+				return c, nil
+			}
+			return nil, gateway.ErrUnauthenticated
+		}
+		return a.next.Authenticate(ctx, r)
+	}
+	if !ok {
 		return a.next.Authenticate(ctx, r)
 	}
 	c, _, ok := a.s.find(cookie, key)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/identity"
 )
@@ -187,4 +188,58 @@ func TestConsoleIsServedStrictly(t *testing.T) {
 	if code, _, _ := b.call("", "POST", "/console/", "{}"); code != 401 {
 		t.Error(code)
 	}
+}
+
+func TestCodeLogsInOnceAsAnOperator(t *testing.T) {
+	b := start(t, func(c *Config) { c.Actor = nil })
+	op := &gateway.Caller{Name: "olga", Peer: &gateway.Peer{UID: 1000}}
+	op.Subject.Tenant, op.Subject.Scopes = "default", peopleScopes
+	op.Subject.Channel.Credential, op.Subject.Channel.CredID, op.Subject.Channel.UID = action.CredentialPeer, "uid:1000", 1000
+	fresh := func() string {
+		code, _, err := b.cfg.Sessions.Code(op)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return code
+	}
+	login := func(code string) (int, string, *http.Response) {
+		b.secret["code"] = code
+		return b.call("code", "POST", "/v1/login", `{}`)
+	}
+	code := fresh()
+	b.secret["code"] = code
+	if status, answer, _ := b.call("code", "GET", "/v1/me", ""); status != 401 {
+		t.Error("a code is a credential of its own:", status, answer)
+	}
+	status, answer, res := login(code)
+	if status != 200 || !strings.Contains(answer, `"rank":"operator"`) || !strings.Contains(answer, `"name":"olga"`) {
+		t.Fatal(status, answer)
+	}
+	var m me
+	if err := json.Unmarshal([]byte(answer), &m); err != nil {
+		t.Fatal(err)
+	}
+	if status, answer, _ = b.call("", "GET", "/v1/me", "", "Cookie", CookieName+"="+res.Cookies()[0].Value, KeyHeader, m.Key); !strings.Contains(answer, `"rank":"operator"`) {
+		t.Error(status, answer)
+	}
+	if status, answer, _ := login(code); status != 401 {
+		t.Error("a second time:", status, answer)
+	}
+	late := fresh()
+	b.later.Store(int64(codeFor))
+	if status, answer, _ := login(late); status != 401 {
+		t.Error("too late:", status, answer)
+	}
+	if status, answer, _ := login(fresh() + "x"); status != 401 {
+		t.Error("another code:", status, answer)
+	}
+	for range maxCodes {
+		if _, _, err := b.cfg.Sessions.Code(op); err != nil {
+			if err != errLogins {
+				t.Error(err)
+			}
+			return
+		}
+	}
+	t.Error("codes are not bounded")
 }

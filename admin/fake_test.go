@@ -281,7 +281,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 			return a
 		},
 	}
-	b.cfg.Sessions, err = NewSessions(SessionsConfig{Now: b.now, Live: func(c *gateway.Caller) bool { return !b.ids.Revoked(c.Subject.Channel.CredID) }})
+	b.cfg.Sessions, err = NewSessions(SessionsConfig{Now: b.now, Live: func(c *gateway.Caller) bool { return c.Peer != nil || !b.ids.Revoked(c.Subject.Channel.CredID) }})
 	must(err)
 	for _, c := range change {
 		c(&b.cfg)

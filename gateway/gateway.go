@@ -16,6 +16,7 @@ import (
 type Caller struct {
 	Subject action.Subject
 	Name    string // for people: the token's or operator's name
+	Peer    *Peer  // for a login that began on this machine: whom the kernel proved then; nil for others
 }
 
 // Has reports whether the caller holds scope s. Admin does not imply others.

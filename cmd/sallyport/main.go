@@ -151,7 +151,7 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
 		a.approvalsCommand(), a.keysCommand(), a.keysCommand(), a.killCommand(), a.releaseCommand(), a.sessionsCommand(), a.replayCommand(),
 		a.agentsCommand(), a.tokensCommand(), a.toolsCommand(), a.alertsCommand(), a.ledgerCommand(), a.policyCommand(),
 		a.checkCommand(), a.configCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand())
-	root.AddCommand(a.attestCommand(), a.detectCommand(), a.egressCommand(), a.runCommand())
+	root.AddCommand(a.attestCommand(), a.detectCommand(), a.egressCommand(), a.runCommand(), a.consoleCommand())
 	return root
 }
 

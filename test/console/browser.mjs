@@ -39,7 +39,7 @@ export async function windowOf(browser, owner, token, options = {}) {
     },
     async login(secret = token) {
       await page.goto(`${owner.people}/console/`);
-      await page.getByLabel("Token").fill(secret);
+      await page.getByLabel("Code or token").fill(secret);
       await page.keyboard.press("Enter");
       await page.locator(".frame").waitFor();
     },

@@ -35,7 +35,7 @@ test("The first page is small, and there at once", async (t) => {
   const w = await windowOf(browser, owner);
   const began = performance.now();
   await w.page.goto(`${owner.people}/console/`);
-  await w.page.getByLabel("Token").focus();
+  await w.page.getByLabel("Code or token").focus();
   t.diagnostic(`initial JavaScript ${(bytes / 1024).toFixed(1)} KB in gzip; ready for input after ${(performance.now() - began).toFixed(0)} ms`);
   w.clean();
   await w.close();
@@ -45,7 +45,7 @@ test("Nobody gets in without a token of his own", async () => {
   const w = await windowOf(browser, owner);
   await w.page.goto(`${owner.people}/console/`);
   for (const [secret, says] of [["sp_nothing", "not known here"], [bot, "an agent's"]]) {
-    await w.page.getByLabel("Token").fill(secret);
+    await w.page.getByLabel("Code or token").fill(secret);
     await w.page.keyboard.press("Enter");
     await w.page.getByRole("alert").filter({ hasText: says }).waitFor();
   }
@@ -57,7 +57,7 @@ test("Nobody gets in without a token of his own", async () => {
   await w.page.locator(".frame").waitFor();
   await w.go("settings", "Settings");
   await w.page.getByRole("button", { name: "Log out" }).click();
-  await w.page.getByLabel("Token").waitFor();
+  await w.page.getByLabel("Code or token").waitFor();
   w.clean(["401", "403"]);
   await w.close();
 });
@@ -276,6 +276,138 @@ test("A proof is checked in the page, and a changed leaf is shown as such", asyn
   });
   await w.page.reload();
   await w.page.getByText("The log is not the one that this browser saw before").waitFor();
+  w.clean();
+  await w.close();
+});
+
+test("A call can be tried, and its decision compared", async () => {
+  const w = await windowOf(browser, owner, owner.admin);
+  await w.go("policies", "Policies");
+  const decide = w.page.getByRole("button", { name: "Decide", exact: true });
+  const editor = (name) => w.page.getByRole("textbox", { name });
+  const write = async (name, text) => {
+    await editor(name).click();
+    await w.page.keyboard.press("ControlOrMeta+a");
+    await w.page.keyboard.insertText(text);
+  };
+  await w.page.getByLabel("Server").fill("mail");
+  await w.page.getByLabel("Tool", { exact: true }).fill("send_mail");
+  await write("Arguments", '{"to": "bob@partner.example", "body": "hi"}');
+  await write("Facts", "{}");
+  await decide.click();
+  const asked = w.page.getByRole("region", { name: "The decision" });
+  await asked.getByText("sends something out").waitFor();
+  await write("Parameters", "roots: []\nhosts: []\nrecipients: [bob@partner.example]\ncommands: []\nrequire_separation: false\n");
+  await decide.click();
+  await w.page.getByText(/With these parameters the decision differs: ask becomes allow|These parameters change nothing/).waitFor();
+  await w.page.getByRole("region", { name: "With your parameters" }).waitFor();
+  await w.page.getByRole("region", { name: "As it is in force" }).getByText("sends something out").waitFor();
+  await write("Arguments", "{");
+  await decide.click();
+  await w.page.getByRole("alert").filter({ hasText: "no JSON" }).waitFor();
+  await w.shot("policies-tried-light");
+  w.clean();
+  await w.close();
+});
+
+// Every page in both themes and on a phone: nothing that axe calls serious, nothing that scrolls sideways.
+test("Every page holds in both themes and on a phone", async () => {
+  const s = await session("<b>x</b> please look at 42");
+  await owner.act(bot, s, "crm/read_customer", { id: "42" });
+  await owner.act(bot, s, "mail/search_mail", { query: "x".repeat(300) });
+  const a = await remove(s, "77");
+  await owner.person("POST", "/v1/kill", { scope: "session", id: "0".repeat(26), reason: "an example" });
+  const pages = [
+    ["inbox", "inbox", "Inbox"],
+    ["request", `request/${a.approval.id}`, "delete_customer"],
+    ["live", "live", "Live"],
+    ["sessions", "sessions", "Sessions"],
+    ["session", `session/${s}`, "billing-bot"],
+    ["agents", "agents", "Agents"],
+    ["alerts", "alerts", "Alerts"],
+    ["policies", "policies", "Policies"],
+    ["destinations", "destinations", "Destinations"],
+    ["ledger", "ledger/3", "Ledger"],
+    ["control", "control", "Kill switch"],
+    ["settings", "settings", "Settings"],
+  ];
+  for (const theme of ["light", "dark"]) {
+    const w = await windowOf(browser, owner, null, { colorScheme: theme });
+    await w.page.goto(`${owner.people}/console/`);
+    await w.page.getByLabel("Code or token").waitFor();
+    await w.axe(`login ${theme}`);
+    await w.shot(`login-${theme}`);
+    await w.login(owner.admin);
+    await w.page.evaluate((vkey) => localStorage.setItem("sallyport.pin", JSON.stringify({ vkey, size: 0, root: "", seen: 0 })), owner.vkey);
+    await w.page.reload();
+    for (const [name, path, heading] of pages) {
+      await w.go(path, heading);
+      await w.page.waitForTimeout(350);
+      await w.axe(`${name} ${theme}`);
+      await w.shot(`${name}-${theme}`);
+    }
+    await w.page.keyboard.press("Control+k");
+    await w.page.getByRole("combobox").waitFor();
+    await w.axe(`palette ${theme}`);
+    await w.shot(`palette-${theme}`);
+    await w.page.keyboard.press("Escape");
+    w.clean();
+    await w.close();
+  }
+  const w = await windowOf(browser, owner, owner.admin, { viewport: { width: 390, height: 844 } });
+  for (const [name, path, heading] of pages) {
+    await w.go(path, heading);
+    await w.page.waitForTimeout(250);
+    await w.narrow(name);
+    await w.shot(`${name}-390`);
+  }
+  await w.page.getByRole("button", { name: "More" }).click();
+  await w.page.getByRole("option", { name: "Destinations" }).click();
+  await w.page.locator("h1", { hasText: "Destinations" }).waitFor();
+  w.clean();
+  await w.close();
+});
+
+test("Ten thousand sessions stay usable", async (t) => {
+  const began = performance.now();
+  const bots = await Promise.all(Array.from({ length: 8 }, (_, i) => owner.bot(`many-${i}`, "ann")));
+  let made = 0;
+  await Promise.all(
+    bots.flatMap((b) =>
+      Array.from({ length: 4 }, async () => {
+        while (made < 10_000) {
+          made++;
+          await owner.agent(b, "POST", "/v1/sessions", {});
+        }
+      }),
+    ),
+  );
+  t.diagnostic(`made in ${((performance.now() - began) / 1000).toFixed(1)} s`);
+  const w = await windowOf(browser, owner, owner.admin);
+  const opened = performance.now();
+  await w.go("sessions", "Sessions");
+  await w.page.locator("[data-row]").first().waitFor();
+  t.diagnostic(`list opened after ${(performance.now() - opened).toFixed(0)} ms`);
+  let seen = 0;
+  for (let i = 0; i < 120 && seen < 10_000; i++) {
+    await w.page.evaluate(() => scrollTo(0, document.documentElement.scrollHeight));
+    await w.page.waitForTimeout(60);
+    const rows = await w.page.locator("[data-row]").count();
+    assert.ok(rows < 200, `${rows} rows are on the page`);
+    seen = Number((await w.page.locator("p", { hasText: "sessions read" }).innerText()).replace(/\u2009/g, "").match(/\d+/)[0]);
+  }
+  assert.ok(seen >= 10_000, `${seen} sessions were reached`);
+  const scroll = await w.page.evaluate(async () => {
+    const times = [];
+    for (let i = 0; i < 20; i++) {
+      const began = performance.now();
+      scrollTo(0, (document.documentElement.scrollHeight * i) / 20);
+      await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));
+      times.push(performance.now() - began);
+    }
+    return times.sort((a, b) => a - b)[10];
+  });
+  t.diagnostic(`a jump in ${seen} rows is drawn after ${scroll.toFixed(0)} ms (median)`);
   w.clean();
   await w.close();
 });

@@ -1,30 +1,40 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A real owner in a directory of its own, with agents that act through its HTTP door. Its policy is the baseline,
-// but a token's approval counts: "operator" stands as "bearer" in a copy of it.
+// with another rank in place of "operator": in most tests "bearer", so that a token's approval counts.
 
-import { spawn } from "node:child_process";
+import { execFileSync, spawn } from "node:child_process";
 import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 
 const root = process.env.SALLYPORT_ROOT;
 const bin = process.env.SALLYPORT_BIN;
 
+const freePort = () =>
+  new Promise((done) => {
+    const s = createServer().listen(0, "127.0.0.1", () => {
+      const { port } = s.address();
+      s.close(() => done(port));
+    });
+  });
+
 export class Owner {
-  static async start() {
+  /** start begins one whose grave asks need channel. Passkeys are bound to the console's port, which must be known beforehand. */
+  static async start(channel = "bearer") {
     const o = new Owner();
     o.dir = mkdtempSync(join(tmpdir(), "console-"));
     o.data = join(o.dir, "data");
     const policy = join(o.dir, "policy");
     cpSync(join(root, "policies/baseline"), policy, { recursive: true });
     for (const f of readdirSync(policy).filter((f) => f.endsWith(".rego"))) {
-      writeFileSync(join(policy, f), readFileSync(join(policy, f), "utf8").replaceAll('{"channel": "operator"}', '{"channel": "bearer"}'));
+      writeFileSync(join(policy, f), readFileSync(join(policy, f), "utf8").replaceAll('{"channel": "operator"}', `{"channel": "${channel}"}`));
     }
     rmSync(join(policy, "tests"), { recursive: true, force: true });
     o.config = join(o.dir, "sallyport.yaml");
     writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: true\napproval:\n  max_pending: 50\nledger:\n  segment_bytes: 8388608\n`);
-    o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--json"], {
+    o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${channel === "bearer" ? 0 : await freePort()}`, "--json"], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: o.dir },
     });
@@ -48,6 +58,12 @@ export class Owner {
     o.admin = readFileSync(said.admin_token_file, "utf8").trim();
     o.admin = await o.token({ name: "olga", scopes: ["viewer", "approver", "author", "policy-approver", "auditor", "admin", "tool-admin"] });
     return o;
+  }
+
+  /** code asks over the socket for a code to log in with. */
+  code() {
+    const said = execFileSync(bin, ["--config", this.config, "--json", "console"], { env: { ...process.env, HOME: this.dir }, stdio: ["ignore", "pipe", "pipe"] });
+    return JSON.parse(said);
   }
 
   async stop() {

@@ -68,6 +68,8 @@ const json = async <R>(method: string, path: string, o?: Options) => (await (awa
 export const get = <R>(path: string, signal?: AbortSignal) => json<R>("GET", path, signal ? { signal } : {});
 export const post = <R>(path: string, body: unknown = {}, match?: number) => json<R>("POST", path, match === undefined ? { body } : { body, match });
 
+export const remove = <R>(path: string) => json<R>("DELETE", path);
+
 /** bytes fetches a file of the log. */
 export async function bytes(path: string): Promise<Uint8Array<ArrayBuffer>> {
   return new Uint8Array(await (await send("GET", path)).arrayBuffer());

@@ -269,3 +269,12 @@ export interface Kill {
   reason: string;
   time_ms: number;
 }
+
+export interface Signer {
+  id: string;
+  person: string;
+  name: string;
+  key: { kind: string; credential: string; rp_id: string };
+  channel: string;
+  created_ms: number;
+}
