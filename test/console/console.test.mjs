@@ -331,11 +331,12 @@ test("Every page holds in both themes and on a phone", async () => {
     ["control", "control", "Kill switch"],
     ["settings", "settings", "Settings"],
   ];
+  const grave = [];
   for (const theme of ["light", "dark"]) {
     const w = await windowOf(browser, owner, null, { colorScheme: theme });
     await w.page.goto(`${owner.people}/console/`);
     await w.page.getByLabel("Code or token").waitFor();
-    await w.axe(`login ${theme}`);
+    grave.push(...(await w.axe(`login ${theme}`)));
     await w.shot(`login-${theme}`);
     await w.login(owner.admin);
     await w.page.evaluate((vkey) => localStorage.setItem("sallyport.pin", JSON.stringify({ vkey, size: 0, root: "", seen: 0 })), owner.vkey);
@@ -343,17 +344,18 @@ test("Every page holds in both themes and on a phone", async () => {
     for (const [name, path, heading] of pages) {
       await w.go(path, heading);
       await w.page.waitForTimeout(350);
-      await w.axe(`${name} ${theme}`);
+      grave.push(...(await w.axe(`${name} ${theme}`)));
       await w.shot(`${name}-${theme}`);
     }
     await w.page.keyboard.press("Control+k");
     await w.page.getByRole("combobox").waitFor();
-    await w.axe(`palette ${theme}`);
+    grave.push(...(await w.axe(`palette ${theme}`)));
     await w.shot(`palette-${theme}`);
     await w.page.keyboard.press("Escape");
     w.clean();
     await w.close();
   }
+  assert.deepEqual(grave, []);
   const w = await windowOf(browser, owner, owner.admin, { viewport: { width: 390, height: 844 } });
   for (const [name, path, heading] of pages) {
     await w.go(path, heading);
@@ -368,22 +370,16 @@ test("Every page holds in both themes and on a phone", async () => {
   await w.close();
 });
 
+// The pages of the list come from a stand-in for the API, which gives them as the owner does: making that many takes
+// a while, and the owner's own paging is tested with the index.
 test("Ten thousand sessions stay usable", async (t) => {
-  const began = performance.now();
-  const bots = await Promise.all(Array.from({ length: 8 }, (_, i) => owner.bot(`many-${i}`, "ann")));
-  let made = 0;
-  await Promise.all(
-    bots.flatMap((b) =>
-      Array.from({ length: 4 }, async () => {
-        while (made < 10_000) {
-          made++;
-          await owner.agent(b, "POST", "/v1/sessions", {});
-        }
-      }),
-    ),
-  );
-  t.diagnostic(`made in ${((performance.now() - began) / 1000).toFixed(1)} s`);
   const w = await windowOf(browser, owner, owner.admin);
+  const real = await owner.person("GET", "/v1/sessions?limit=1");
+  await w.page.route("**/v1/sessions?**", (route) => {
+    const at = Number(new URL(route.request().url()).searchParams.get("cursor") ?? "") || 10_000;
+    const items = Array.from({ length: 200 }, (_, i) => ({ ...real.items[0], id: `s${at - i}`, agent: `agent-${(at - i) % 37}`, last: at - i }));
+    return route.fulfill({ json: { items, next: at > 200 ? String(at - 200) : "" } });
+  });
   const opened = performance.now();
   await w.go("sessions", "Sessions");
   await w.page.locator("[data-row]").first().waitFor();
