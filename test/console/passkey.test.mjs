@@ -73,6 +73,16 @@ test("A code logs in once, as an operator, who adds a passkey and approves with 
   await w.page.getByText("Approved, for exactly this call").waitFor();
   const ran = await owner.agent(bot, "GET", `/v1/actions/${third.id}?wait=10s`);
   assert.deepEqual([ran.decision.effect, ran.arguments], ["allow", { id: "45" }]);
+
+  // Stopping everything takes the signature of a key once anybody has one.
+  await w.go("control", "Kill switch");
+  await w.page.getByRole("button", { name: "Everything" }).click();
+  await w.page.getByLabel("Reason").fill("drill");
+  await w.page.getByRole("button", { name: "Stop everything" }).focus();
+  await w.page.keyboard.down("Space");
+  await w.page.getByText("Nothing is stopped").waitFor({ state: "detached" });
+  await w.page.keyboard.up("Space");
+  assert.equal((await owner.act(bot, s, "crm/read_customer", { id: "1" })).decision.effect, "deny");
   w.clean();
   await w.close();
 
