@@ -343,7 +343,7 @@ test("Every page holds in both themes and on a phone", async () => {
     await w.page.reload();
     for (const [name, path, heading] of pages) {
       await w.go(path, heading);
-      await w.page.waitForTimeout(350);
+      await w.page.waitForTimeout(200);
       grave.push(...(await w.axe(`${name} ${theme}`)));
       await w.shot(`${name}-${theme}`);
     }
@@ -359,7 +359,7 @@ test("Every page holds in both themes and on a phone", async () => {
   const w = await windowOf(browser, owner, owner.admin, { viewport: { width: 390, height: 844 } });
   for (const [name, path, heading] of pages) {
     await w.go(path, heading);
-    await w.page.waitForTimeout(250);
+    await w.page.waitForTimeout(120);
     await w.narrow(name);
     await w.shot(`${name}-390`);
   }
