@@ -103,6 +103,9 @@ type LedgerConfig struct {
 	TenantKey TenantKeyConfig `yaml:"tenant_key"`
 	Reasoning string          `yaml:"reasoning" doc:"keep or drop what agents say of their reasons; default keep"`
 
+	Retention  []RetentionRule `yaml:"retention" doc:"contents that end by age; records stay"`
+	LegalHolds []string        `yaml:"legal_holds" doc:"users, or agents that act for nobody, whose contents stay whatever their age and cannot be erased"`
+
 	WitnessTimeout time.Duration `yaml:"witness_timeout" doc:"how long a witnessed action waits for them"`
 }
 

@@ -5,6 +5,7 @@ package sallyport
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/approval"
@@ -16,6 +17,9 @@ import (
 // goes, the index is made anew. The asks go first: that they ended is recorded with what was shown, which
 // needs its key to be destroyed like the others.
 func (s *Sallyport) Erase(ctx context.Context, subject, actor string) (ledger.Erased, error) {
+	if slices.Contains(s.Config.Ledger.LegalHolds, subject) {
+		return ledger.Erased{}, errHeld
+	}
 	if _, err := s.Approval.Erase(ctx, subject, approval.Actor{ID: actor, Channel: action.RankOperator}); err != nil {
 		return ledger.Erased{}, fmt.Errorf("erase: approvals: %w", err)
 	}

@@ -160,6 +160,9 @@ func (s *Sallyport) ledgerErase(w http.ResponseWriter, r *http.Request, c *gatew
 		return gateway.Refuse(gateway.CodeInvalid, "subject is empty")
 	}
 	done, err := s.Erase(r.Context(), body.Subject, c.Name)
+	if errors.Is(err, errHeld) {
+		return gateway.Refuse(gateway.CodeState, "%v", err)
+	}
 	if errors.Is(err, ledger.ErrNotFound) {
 		return gateway.Refuse(gateway.CodeNotFound, "no key belongs to %q: nothing was recorded of it, or it is erased", action.Clip(body.Subject, 64))
 	}

@@ -217,7 +217,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf,
-		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy}
+		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	errs := make(chan error, len(jobs))

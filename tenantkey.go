@@ -30,6 +30,9 @@ func (c *LedgerConfig) check() error {
 	if c.Reasoning != "" && c.Reasoning != "keep" && c.Reasoning != "drop" {
 		return fmt.Errorf("config: ledger.reasoning: %q is neither keep nor drop", action.Clip(c.Reasoning, 32))
 	}
+	if err := c.checkRetention(); err != nil {
+		return err
+	}
 	t := &c.TenantKey
 	if !slices.Contains([]string{"", "file", "age", "transit"}, t.Kind) {
 		return fmt.Errorf("config: ledger.tenant_key: kind %q is not file, age or transit", action.Clip(t.Kind, 32))

@@ -35,7 +35,7 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 		head = filepath.Join(d.keys, "head")
 	}
 	cfg := ledger.Config{Wal: d.wal, Snapshot: filepath.Join(d.snapshots, "log"), Keys: d.keys, Tiles: d.tiles, Anchors: filepath.Join(s.Config.Data, "anchors"), Head: head, Origin: c.Origin,
-		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes, AgentBytes: c.AgentBytes, Quorum: c.Quorum, WitnessFor: c.WitnessTimeout}
+		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes, AgentBytes: c.AgentBytes, Quorum: c.Quorum, WitnessFor: c.WitnessTimeout, Shards: len(c.Retention) > 0}
 	for _, w := range c.Witnesses {
 		cfg.Witnesses = append(cfg.Witnesses, ledger.Witness{URL: w.URL, Vkey: w.Vkey})
 	}

@@ -97,7 +97,7 @@ func (k *keyring) list(owner string) ([]string, error) {
 	var out []string
 	for _, name := range names {
 		class, ok := strings.CutPrefix(name, sealName(owner, ""))
-		if !ok || !partNames[class] {
+		if _, _, known := keyClass(class); !ok || !known {
 			continue
 		}
 		key, err := k.loadSealKey(name, owner+"/"+class)
@@ -167,27 +167,17 @@ func shred(d disk, name string) error {
 // finishErasure destroys what an erasure record says is destroyed, after a crash or where a backup
 // brought a key back.
 func (l *Log) finishErasure(leaf *Leaf) error {
-	if leaf.Kind != action.KindErasure || l.cfg.ReadOnly || strings.ContainsAny(leaf.Subject, "/\\.-") || leaf.Subject == "" {
+	if leaf.Kind != action.KindErasure || l.cfg.ReadOnly {
 		return nil
 	}
 	for _, name := range leaf.Codes {
+		owner := leaf.Subject
+		if owner == subjectRetention {
+			owner, name, _ = strings.Cut(name, "/")
+		}
 		class, generation, _ := strings.Cut(name, "/")
-		if !partNames[class] {
-			continue
-		}
-		path := filepath.Join(l.cfg.Keys, sealName(leaf.Subject, class))
-		b, err := readFile(l.cfg.disk, path, maxKeyFileBytes)
-		switch {
-		case errors.Is(err, fs.ErrNotExist):
-			continue
-		case err != nil:
-			return fmt.Errorf("ledger: erase: %w", err)
-		}
-		if lines := strings.Split(string(b), "\n"); len(bytes.TrimSpace(b)) > 0 && (len(lines) < 2 || lines[1] != generation) {
-			continue // a later generation
-		}
-		if err := errors.Join(shred(l.cfg.disk, path), l.cfg.disk.SyncDir(l.cfg.Keys)); err != nil {
-			return fmt.Errorf("ledger: erase: %w", err)
+		if err := l.finishKey(owner, class, generation); err != nil {
+			return err
 		}
 	}
 	return nil

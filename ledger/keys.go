@@ -62,7 +62,8 @@ type keyring struct {
 	epochVkeys []string        // none while there is only the first
 	pseudonyms []byte
 	prints     []byte
-	tenantKey  cipher.AEAD // wraps the keys of payloads; nil if they lie plain
+	month      func() string // of the keys that are made; nil for keys without
+	tenantKey  cipher.AEAD   // wraps the keys of payloads; nil if they lie plain
 
 	files sync.RWMutex // read-held while a seal key goes from file to cache or is made; write-held while keys are destroyed; before mu
 
@@ -317,7 +318,11 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 	if owner == "" {
 		owner = "\x00nobody" // data of no person still needs a key
 	}
-	key, err := k.sealKey(k.pseudonym("owner", owner), string(p.Name))
+	month := ""
+	if k.month != nil {
+		month = k.month()
+	}
+	key, err := k.sealKey(k.pseudonym("owner", owner), sharded(string(p.Name), month))
 	if err != nil {
 		return dst, PartRef{}, err
 	}
@@ -347,7 +352,7 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err error) {
 	owner, class, _ := strings.Cut(p.kid, "/")
 	class, _, _ = strings.Cut(class, "/")
-	if !partNames[class] || strings.ContainsAny(owner, "/\\.-") || owner == "" {
+	if _, _, ok := keyClass(class); !ok || strings.ContainsAny(owner, "/\\.-") || owner == "" {
 		return nil, nil, fmt.Errorf("ledger: unseal: key id %q is malformed", clip(p.kid))
 	}
 	key, err := k.oldKey(owner, class)

@@ -87,6 +87,8 @@ type Config struct {
 	WitnessFor time.Duration // how long it waits, and a submission takes at most; 0 means 5 s
 	Client     *http.Client  // for witnesses; nil means a plain one that follows no redirects
 
+	// Shards gives each (owner, class) a key for each month, which Retain needs.
+	Shards bool
 	// Wrap keeps the tenant key, which wraps the keys of payloads in Keys. Nil lets them lie plain; once they
 	// are wrapped it is required, but for reading, where wrapped parts stay sealed without it.
 	Wrap Wrapper
@@ -255,6 +257,9 @@ func (l *Log) open() error {
 	}
 	if err := l.keys.unlock(l.cfg.Wrap); err != nil {
 		return err
+	}
+	if l.cfg.Shards {
+		l.keys.month = func() string { return shard(l.Now()) }
 	}
 	if l.stats.fsync, err = measureSync(l.cfg.disk, l.cfg.Wal); err != nil {
 		return fmt.Errorf("ledger: open: fdatasync: %w", err)
