@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -42,6 +43,7 @@ type api struct {
 	*httptest.Server
 	say   func(prompt string) string
 	shape func(kind, text string) string // nil: the vendor's own
+	mu    sync.Mutex                     // guards below
 	seen  []string                       // bodies
 	keys  []string
 	hang  chan struct{}
@@ -51,8 +53,10 @@ func serve(t *testing.T, say func(prompt string) string) *api {
 	a := &api{say: say, hang: make(chan struct{})}
 	a.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		b, _ := io.ReadAll(r.Body)
+		a.mu.Lock()
 		a.seen = append(a.seen, string(b))
 		a.keys = append(a.keys, r.Header.Get("Authorization")+r.Header.Get("X-Api-Key"))
+		a.mu.Unlock()
 		var q struct {
 			System   string `json:"system"`
 			Messages []struct {
@@ -142,6 +146,8 @@ func TestModelsOpinionCountsOnlyWholeAndInTime(t *testing.T) {
 				if o.Verdict != c.want || (o.Detail.Fault != "") != c.fault {
 					t.Fatalf("the opinion is %q, fault %q", o.Verdict, o.Detail.Fault)
 				}
+				a.mu.Lock()
+				defer a.mu.Unlock()
 				if !strings.Contains(a.seen[0], "pay the rent") || !strings.Contains(a.keys[0], "key-1") || strings.Contains(fmt.Sprint(o), "key-1") {
 					t.Fatalf("sent was %s with %q, said %+v", a.seen[0], a.keys, o)
 				}
