@@ -58,7 +58,7 @@ test("A code logs in once, as an operator, who adds a passkey and approves with 
   await w.page.getByRole("dialog").getByLabel("Comment").waitFor();
   await w.page.keyboard.type("seen");
   await key("Enter");
-  await w.page.getByText("Approved, for exactly this call").waitFor();
+  await w.page.locator("h1", { hasText: "Inbox" }).waitFor(); // where an answer leads
   assert.equal((await owner.agent(bot, "GET", `/v1/actions/${second.id}?wait=10s`)).decision.effect, "allow");
   const { answers } = await owner.person("GET", `/v1/approvals/${second.approval.id}`);
   assert.equal(answers.at(-1).channel, "passkey");
@@ -70,7 +70,7 @@ test("A code logs in once, as an operator, who adds a passkey and approves with 
   await key("e");
   await w.page.getByRole("dialog").getByLabel("Arguments").fill('{"id": "45"}');
   await w.page.getByRole("dialog").getByRole("button", { name: "Approve" }).click();
-  await w.page.getByText("Approved, for exactly this call").waitFor();
+  await w.page.locator("h1", { hasText: "Inbox" }).waitFor(); // where an answer leads
   const ran = await owner.agent(bot, "GET", `/v1/actions/${third.id}?wait=10s`);
   assert.deepEqual([ran.decision.effect, ran.arguments], ["allow", { id: "45" }]);
 
