@@ -84,6 +84,9 @@ func (s *Sallyport) recordSelf(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("own measurement: %w", err)
 	}
+	if s.attest.digest == "" {
+		s.attest.digest = strings.TrimPrefix(self.Executable, "sha256:")
+	}
 	data, err := action.Canonical(self)
 	if err != nil {
 		return err
