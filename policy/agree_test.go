@@ -19,6 +19,9 @@ func soak() bool { return os.Getenv("SALLYPORT_SOAK") != "" }
 // TestCompiledPacksAgreeWithTopdown changes the documents of each pack's cases at random: compiled Rego and
 // OPA's evaluator give the same verdict, rules and obligations.
 func TestCompiledPacksAgreeWithTopdown(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	n := 10_000 / len(policies.Names()) // together 10,000
 	if soak() {
 		n = 100_000

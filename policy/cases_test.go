@@ -13,6 +13,9 @@ import (
 )
 
 func TestPacksPassTheirCases(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	for _, name := range policies.Names() {
 		t.Run(name, func(t *testing.T) {
 			fsys, err := policies.Pack(name)

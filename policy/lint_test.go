@@ -165,6 +165,9 @@ func TestLintIsWaivedByAReason(t *testing.T) {
 }
 
 func TestPacksHaveNoLint(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	for _, name := range policies.Names() {
 		c, err := Load(Config{Pack: name})
 		if err != nil {

@@ -78,6 +78,9 @@ func survivors(t *testing.T, pack string, broken func(block string) []string, sa
 }
 
 func TestDeletingAnyRuleFailsACase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
 			suites := suitesOf(t, pack)
@@ -134,6 +137,9 @@ var (
 )
 
 func TestNegatingAnyRuleFailsACase(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
 			suites := suitesOf(t, pack)
@@ -155,6 +161,9 @@ func TestNegatingAnyRuleFailsACase(t *testing.T) {
 // TestCasesTellEachConditionApart removes single lines of rule bodies. A condition without which the same
 // rules fire in every case is either untested or superfluous.
 func TestCasesTellEachConditionApart(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	whole, err := Load(Config{unproved: true})
 	if err != nil {
 		t.Fatal(err)

@@ -55,6 +55,9 @@ quarantine contains {"id": "other", "code": "c", "reason": "r"} if input.action.
 // TestRemediesOfTheBaselineAreNeeded looks for a remedy of every case of the baseline that is not allowed: each change is
 // needed, and some are found.
 func TestRemediesOfTheBaselineAreNeeded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	c, err := Load(Config{Pack: policies.Names()[0]})
 	if err != nil {
 		t.Fatal(err)

@@ -168,6 +168,9 @@ func varied(t *testing.T, pack string, change func(name string, list []string) [
 
 // TestUntightHoldsForPacks is what the proof rests on: over every case of every pack, no answer is wider under less.
 func TestUntightHoldsForPacks(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	refuse := map[string]string{"stop.rego": "package sallyport.stop\n\nimport rego.v2\n\ndeny contains {\"id\": \"x\", \"code\": \"c\", \"reason\": \"R.\"} if input.resource.server == \"files\"\n",
 		"stop.cedar": `@id("x") @code("c") @reason("R.") forbid (principal, action, resource) when { context.phase == "after" };`}
 	more := map[string]string{"tables_hidden": "customers", "folders_never": "/srv/data/never", "names_never": "id_rsa", "endings_never": ".txt", "programs_never": "go"}
