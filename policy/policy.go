@@ -130,6 +130,12 @@ func (p *PDP) EvaluateDocument(ctx context.Context, name string, input any) ([]b
 // File returns a file of the active bundle, such as a tool pack. The caller must not change it.
 func (p *PDP) File(name string) ([]byte, bool) { return p.active.Load().source.File(name) }
 
+// Files returns the files of the active bundle in folder whose name ends in ext, sorted by name: constitution/*.md for
+// whoever judges by one, say. Ask again at each use, since an activation changes them. The caller must not change them.
+func (p *PDP) Files(folder, ext string) []bundle.File {
+	return p.active.Load().source.Files(folder, ext)
+}
+
 // Compiled is a loaded bundle. It is immutable and safe for concurrent use.
 type Compiled struct {
 	source     *bundle.Bundle

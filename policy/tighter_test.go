@@ -80,6 +80,7 @@ func TestUntightProvesOnlyWhatPermitsNoMore(t *testing.T) {
 		"no longer observed":                    {was: map[string]string{bundle.ManifestFile: tightManifest + "observe:\n  - {agent: a, tool: \"*\", until: 2035-01-01T00:00:00Z, reason: r}\n"}, is: map[string]string{bundle.ManifestFile: tightManifest}},
 		"tools declared otherwise":              {is: map[string]string{bundle.ManifestFile: tightManifest + "tools:\n  - {tool: a/b, effect: read}\n"}, want: "declares"},
 		"settings that it no longer asks for":   {was: map[string]string{bundle.ManifestFile: tightManifest + "settings: " + bundle.Sum(nil) + "\n"}, is: map[string]string{bundle.ManifestFile: tightManifest}, want: "settings"},
+		"a constitution":                        {is: map[string]string{"constitution/a.md": ""}, want: `"constitution/a.md" differs`},
 		"a tool pack":                           {is: map[string]string{"tools/a.yaml": ""}, want: `"tools/a.yaml" differs`},
 		"a test and a text":                     {is: map[string]string{"tests/a.yaml": "", "README.md": "x", "p_test.rego": "package x"}},
 		"parameters of a policy of its own":     {is: map[string]string{"params.yaml": "hosts: [a.example]\n"}, want: "parameters differ"},

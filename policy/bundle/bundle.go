@@ -13,6 +13,9 @@
 //	opa/*                   policies of the profile opa: *.rego, and data.json or data.yaml in any folder of it
 //	tests/*.yaml            cases
 //	tools/*.yaml            tool packs, handed out by name and not read here
+//	constitution/*.md, .yaml  what a second system judges by, likewise
+//	monitor/*.yaml          chains of actions that the monitor tells of, likewise
+//	flow/*.yaml             what results of servers carry, likewise
 //	*.md, *.txt, LICENSE    carried along
 //
 // Anything else is refused, because a policy with a mistyped ending would be a rule that never fires.
@@ -50,6 +53,17 @@ const (
 	ManifestFile = "sallyport-bundle.yaml"
 	ParamsFile   = "params.yaml"
 )
+
+// The folders whose files other parts of an owner read. They are signed, activated and replayed with the policies, and
+// change with them at once: whoever reads them reads those of the bundle in force, at each use.
+const (
+	ToolsFolder        = "tools"
+	ConstitutionFolder = "constitution"
+	MonitorFolder      = "monitor"
+	FlowFolder         = "flow"
+)
+
+var handedOut = map[string]bool{ToolsFolder: true, ConstitutionFolder: true, MonitorFolder: true, FlowFolder: true}
 
 // ErrRefused is wrapped by every refusal of a bundle's form.
 var ErrRefused = errors.New("bundle refused")
@@ -197,8 +211,8 @@ func known(name string) bool {
 	first, _, nested := strings.Cut(name, "/")
 	ext := path.Ext(name)
 	switch {
-	case nested && (first == "tests" || first == "tools"):
-		return ext == ".yaml" || ext == ".rego" && first == "tests"
+	case nested && (first == "tests" || handedOut[first]):
+		return ext == ".yaml" || ext == ".rego" && first == "tests" || ext == ".md" && first == ConstitutionFolder
 	case nested && first == OPAFolder && (path.Base(name) == "data.json" || path.Base(name) == "data.yaml"):
 		return true
 	}

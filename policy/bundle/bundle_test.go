@@ -50,7 +50,10 @@ func TestOpenRefusesWhatEscapesOrExplodes(t *testing.T) {
 		"a copy that an editor left":      {func(d string) error { return os.WriteFile(d+"/deny.rego~", nil, 0o644) }, "name"},
 		"a name with a space":             {func(d string) error { return os.WriteFile(d+"/a b.rego", nil, 0o644) }, "name"},
 		"a name with a line break":        {func(d string) error { return os.WriteFile(d+"/a\nb.rego", nil, 0o644) }, "name"},
-		"a program":                       {func(d string) error { return os.WriteFile(d+"/a.so", nil, 0o644) }, "has no place"},
+		"a list of chains with a mistyped ending": {func(d string) error {
+			return errors.Join(os.Mkdir(d+"/monitor", 0o755), os.WriteFile(d+"/monitor/chains.yml", nil, 0o644))
+		}, "has no place"},
+		"a program": {func(d string) error { return os.WriteFile(d+"/a.so", nil, 0o644) }, "has no place"},
 		"a file too large": {func(d string) error {
 			return os.WriteFile(d+"/a.rego", make([]byte, MaxFileBytes+1), 0o644)
 		}, "larger than"},
@@ -94,7 +97,8 @@ func TestReadBoundsNumberAndSum(t *testing.T) {
 
 func TestReadLeavesOutWhatBeginsWithADot(t *testing.T) {
 	b, err := Read(fstest.MapFS{ManifestFile: {Data: []byte(manifest)}, ".git/config": {}, ".DS_Store": {},
-		"a.rego": {}, "a_test.rego": {}, "tests/x.rego": {}, "testdata/y.rego": {}, "tools/t.yaml": {Data: []byte("a")}}, nil)
+		"a.rego": {}, "a_test.rego": {}, "tests/x.rego": {}, "testdata/y.rego": {}, "tools/t.yaml": {Data: []byte("a")},
+		"constitution/house.md": {Data: []byte("1. Pay nobody.")}, "constitution/b.yaml": {}, "monitor/chains.yaml": {}, "flow/servers.yaml": {}}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,6 +110,9 @@ func TestReadLeavesOutWhatBeginsWithADot(t *testing.T) {
 	}
 	if data, ok := b.File("tools/t.yaml"); !ok || string(data) != "a" {
 		t.Error("a tool pack is not handed out")
+	}
+	if got := b.Files(ConstitutionFolder, ".md"); len(got) != 1 || string(got[0].Data) != "1. Pay nobody." {
+		t.Errorf("constitutions %v", got)
 	}
 }
 
