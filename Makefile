@@ -19,7 +19,7 @@ test: ## everything that a change must pass
 soak: ## the long versions: fuzzing, kill loops, repetition, the race detector everywhere
 	$(GO) run ./internal/ci soak
 
-bench: ## package benchmarks, then sallyport bench policy, ledger and latency
+bench: ## package benchmarks, sallyport bench policy, ledger and latency, and the ledger beside its peers
 	$(GO) run ./internal/ci bench
 
 generate: ## every generated file anew

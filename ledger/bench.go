@@ -21,7 +21,7 @@ import (
 // BenchOptions say how hard Bench works the log.
 type BenchOptions struct {
 	Rate         int           // records a second in the open loop; 0 means 1,000
-	For          time.Duration // of the open loop; 0 means 5 s
+	For          time.Duration // of the open loop; 0 means 5 s, negative none (Loops)
 	Writers      []int         // of the closed loops; nil means 1, 16 and 256
 	Closed       time.Duration // of each closed loop; 0 means 2 s
 	PayloadBytes int           // of a record's sealed parts; 0 means 1,024
@@ -107,11 +107,33 @@ func Bench(ctx context.Context, dir string, opt BenchOptions) (BenchResult, erro
 	return res, nil
 }
 
+// Loops runs the open and the closed loops of opt over one, which appends its n-th record for a writer, and
+// nothing else: other ways to keep a record are measured by it as Bench measures a log.
+func Loops(ctx context.Context, opt BenchOptions, one func(writer int, n int64) error) (BenchResult, error) {
+	or(&opt.Rate, 1000)
+	or(&opt.For, 5*time.Second)
+	or(&opt.Closed, 2*time.Second)
+	res := BenchResult{Rate: opt.Rate, PayloadBytes: opt.PayloadBytes}
+	var serial atomic.Int64
+	next := func(writer int) error { return one(writer, serial.Add(1)) }
+	var err error
+	if opt.For > 0 {
+		res.Open, res.Achieved, err = openLoop(ctx, opt.Rate, opt.For, next)
+	}
+	for i := 0; i < len(opt.Writers) && err == nil; i++ {
+		var loop BenchLoop
+		loop, err = closedLoop(ctx, opt.Writers[i], opt.Closed, next)
+		res.Closed = append(res.Closed, loop)
+	}
+	res.Records = uint64(serial.Load())
+	return res, err
+}
+
 func (l *Log) bench(ctx context.Context, opt BenchOptions, res *BenchResult) error {
 	var serial atomic.Int64
 	payload := make([]byte, opt.PayloadBytes/2)
 	one := func(writer int) error {
-		_, err := l.Append(ctx, benchRecord(writer, serial.Add(1), payload))
+		_, err := l.Append(ctx, BenchRecord(writer, serial.Add(1), payload))
 		return err
 	}
 	var err error
@@ -165,7 +187,8 @@ func (l *Log) bareLoop(ctx context.Context, opt BenchOptions) (Quantiles, error)
 	return q, errors.Join(err, f.Close(), l.cfg.disk.Remove(name))
 }
 
-func benchRecord(writer int, n int64, payload []byte) *action.Record {
+// BenchRecord is what Bench appends: an intent whose two sealed parts both hold payload.
+func BenchRecord(writer int, n int64, payload []byte) *action.Record {
 	return &action.Record{
 		Kind: action.KindIntent, TimeMs: time.Now().UnixMilli(), Action: fmt.Sprintf("bench-%012d", n),
 		Session: fmt.Sprintf("bench-%d", writer), Agent: "bench", User: fmt.Sprintf("user-%d", writer%16),

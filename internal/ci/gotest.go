@@ -154,8 +154,11 @@ func short(pkg string) string {
 
 // gotest runs `go test -json` and folds what it says into the tally. Failing tests are counted there; the
 // error is only for the step.
-func (r *run) gotest(args ...string) error {
-	full := []string{"test", "-json", "-vet=off"}
+func (r *run) gotest(args ...string) error { return r.gotestIn(".", args...) }
+
+// gotestIn is gotest in another module's folder.
+func (r *run) gotestIn(dir string, args ...string) error {
+	full := []string{"-C", dir, "test", "-json", "-vet=off"}
 	if os.Getenv("CI") != "" {
 		full = append(full, "-count=1")
 	}

@@ -58,6 +58,7 @@ func (r *run) bench() error {
 	for _, what := range strings.Fields("policy ledger latency") {
 		r.do("sallyport bench "+what, func() error { return r.command("bin/sallyport", "bench", what).Run() })
 	}
+	r.do("the ledger beside its peers", func() error { return r.command("go", "run", "-C", "bench/peers", ".").Run() })
 	return nil
 }
 

@@ -45,6 +45,9 @@ func (r *run) test() error {
 			return r.gotest("-timeout=15m", "-run=^("+strings.Join(r.tally.later[p], "|")+")$", p)
 		})
 	}
+	if err := r.testModules(); err != nil {
+		return err
+	}
 	return r.scripts("run.sh")
 }
 
