@@ -87,7 +87,12 @@ func TestLogIsAnchoredInABlock(t *testing.T) {
 		t.Errorf("%v %+v", err, r)
 	}
 	wrong := []byte(header())
-	wrong[len("800000 ")+2*40] ^= 1 // within the root
+	digit := &wrong[len("800000 ")+2*40] // within the root
+	if *digit == '0' {
+		*digit = '1'
+	} else {
+		*digit = '0'
+	}
 	if _, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Blocks: wrong}); !errors.Is(err, ledger.ErrVerification) {
 		t.Errorf("a block with another root passes: %v", err)
 	}
