@@ -26,6 +26,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 	return []gateway.Route{
 		{Pattern: "POST /v1/local/console", Scopes: viewer, Serve: s.consoleCode},
 		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},
+		{Pattern: "POST /v1/local/replay/{session}/inputs", Scopes: auditor, Wait: -1, Serve: s.replayInputs},
 		{Pattern: "POST /v1/local/policy/diff", Scopes: auditor, Wait: time.Minute, Serve: s.policyDiff},
 		{Pattern: "POST /v1/local/policy/coverage", Scopes: auditor, Wait: time.Minute, Serve: s.policyCoverage},
 		{Pattern: "POST /v1/local/policy/observed", Scopes: auditor, Wait: time.Minute, Serve: s.policyObserved},

@@ -49,36 +49,68 @@ const MaxReplay = 50_000
 // or another policy to see what it would have said. Nothing is executed, asked or recorded. Deciding
 // policy, engines and their versions are not compared, but say how a difference is to be read.
 func (x *Index) Replay(ctx context.Context, session string, decide Redecide) ([]Step, error) {
-	if x.c.Payload == nil || decide == nil {
-		return nil, errors.New("index: replay needs payloads and something that decides")
+	if decide == nil {
+		return nil, errors.New("index: replay needs something that decides")
 	}
-	s, err := x.Session(ctx, session)
+	var out []Step
+	err := x.walk(ctx, session, func(step *Step) (err error) {
+		if step.Verdict != "" {
+			step.Replay, err = x.again(ctx, step, decide)
+		}
+		out = append(out, *step)
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
-	var out []Step
+	return out, nil
+}
+
+// Inputs calls fn with each decision of a session that can be read, in their order, with the complete input and
+// the decision that were recorded with it, for a replay elsewhere (Compare). q is nil and r says why for the others.
+func (x *Index) Inputs(ctx context.Context, session string, fn func(s *Step, q *action.Query, r *Replayed) error) error {
+	return x.walk(ctx, session, func(step *Step) error {
+		if step.Verdict == "" {
+			return nil
+		}
+		r := &Replayed{}
+		q, err := x.reopen(ctx, step, r)
+		if err != nil {
+			return err
+		}
+		return fn(step, q, r)
+	})
+}
+
+// walk calls fn with the steps of a session, whose inputs may then be opened.
+func (x *Index) walk(ctx context.Context, session string, fn func(*Step) error) error {
+	if x.c.Payload == nil {
+		return errors.New("index: replay needs payloads")
+	}
+	s, err := x.Session(ctx, session)
+	if err != nil {
+		return err
+	}
+	n := 0
 	for cursor := ""; ; {
 		p, err := x.Steps(ctx, s.ID, MaxLimit, cursor)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		if err := x.opening(ctx, p.Items); err != nil {
-			return nil, err
+			return err
 		}
 		for i := range p.Items {
-			step := &p.Items[i]
-			if step.Verdict != "" {
-				if step.Replay, err = x.again(ctx, step, decide); err != nil {
-					return nil, err
-				}
+			if err := fn(&p.Items[i]); err != nil {
+				return err
 			}
 		}
-		out = append(out, p.Items...)
+		n += len(p.Items)
 		if cursor = p.Next; cursor == "" {
-			return out, nil
+			return nil
 		}
-		if len(out) >= MaxReplay {
-			return nil, fmt.Errorf("index: session %q has more than %d records", clean(session, 64), MaxReplay)
+		if n >= MaxReplay {
+			return fmt.Errorf("index: session %q has more than %d records", clean(session, 64), MaxReplay)
 		}
 	}
 }
@@ -232,12 +264,19 @@ func (x *Index) again(ctx context.Context, s *Step, decide Redecide) (*Replayed,
 		r.Answer, r.Problem = NoEngine, clean(err.Error(), maxTextBytes)
 		return r, nil
 	}
+	Compare(s.Verdict, r)
+	return r, nil
+}
+
+// Compare fills r's answer and differences from what was recorded and what was decided again. verdict is the one
+// that stands in the log.
+func Compare(verdict action.Verdict, r *Replayed) {
 	r.Again = enforce.Reconcile(r.Again, r.Recorded)
-	if s.Verdict != r.Recorded.Verdict {
-		r.Differences = append(r.Differences, fmt.Sprintf("log and explanation: %s, %s", s.Verdict, clean(string(r.Recorded.Verdict), 32)))
+	if verdict != r.Recorded.Verdict {
+		r.Differences = append(r.Differences, fmt.Sprintf("log and explanation: %s, %s", verdict, clean(string(r.Recorded.Verdict), 32)))
 	}
 	r.Differences = append(r.Differences, Differences(r.Recorded, r.Again)...)
-	r.Elsewhere = r.Recorded.Bundle.Digest != r.Again.Bundle.Digest && s.Verdict == r.Recorded.Verdict
+	r.Elsewhere = r.Recorded.Bundle.Digest != r.Again.Bundle.Digest && verdict == r.Recorded.Verdict
 	switch {
 	case len(r.Differences) == 0:
 		r.Answer = Same
@@ -246,7 +285,6 @@ func (x *Index) again(ctx context.Context, s *Step, decide Redecide) (*Replayed,
 	default:
 		r.Answer = Different
 	}
-	return r, nil
 }
 
 func (x *Index) payload(ctx context.Context, index uint64, part action.PartName) ([]byte, Answer, error) {

@@ -88,27 +88,17 @@ func (a *app) fetch(ctx context.Context, file string, req sallyport.EvidenceRequ
 		}
 		method, path = http.MethodPost, "evidence"
 	}
-	r, err := http.NewRequestWithContext(ctx, method, "http://localhost/people/v1/local/ledger/"+path, bytes.NewReader(body))
+	answer, err := c.stream(ctx, method, "/people/v1/local/ledger/"+path, body)
 	if err != nil {
 		return err
 	}
-	if body != nil {
-		r.Header.Set("Content-Type", "application/json")
-	}
-	resp, err := c.http.Do(r)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, resp.Body.Close()) }()
-	if resp.StatusCode != http.StatusOK {
-		return refused(resp)
-	}
+	defer func() { err = errors.Join(err, answer.Close()) }()
 	f, err := os.CreateTemp(filepath.Dir(file), ".export-*")
 	if err != nil {
 		return err
 	}
 	defer func() { _ = os.Remove(f.Name()) }()
-	n, err := io.Copy(f, resp.Body)
+	n, err := io.Copy(f, answer)
 	if err = errors.Join(err, f.Close()); err != nil {
 		return fmt.Errorf("export: %w", err)
 	}
@@ -116,6 +106,25 @@ func (a *app) fetch(ctx context.Context, file string, req sallyport.EvidenceRequ
 		return err
 	}
 	return a.print(map[string]any{"file": file, "bytes": n}, func(w io.Writer) { fmt.Fprintf(w, "%s, %d bytes\n", file, n) })
+}
+
+// stream returns an answer that may be of any length. in is JSON, or nil. The caller closes what it gets.
+func (c *client) stream(ctx context.Context, method, path string, in []byte) (io.ReadCloser, error) {
+	r, err := http.NewRequestWithContext(ctx, method, "http://localhost"+path, bytes.NewReader(in))
+	if err != nil {
+		return nil, err
+	}
+	if in != nil {
+		r.Header.Set("Content-Type", "application/json")
+	}
+	resp, err := c.http.Do(r)
+	if err != nil {
+		return nil, err
+	}
+	if resp.StatusCode != http.StatusOK {
+		return nil, errors.Join(refused(resp), resp.Body.Close())
+	}
+	return resp.Body, nil
 }
 
 // refused is what the owner said instead of a file.

@@ -189,31 +189,29 @@ func show[T any](a *app, cmd *cobra.Command, path string, most int, line func(w 
 }
 
 func (a *app) replayCommand() *cobra.Command {
-	var bundle string
+	var bundle, engine string
 	var recorded bool
 	cmd := &cobra.Command{
-		Use: "replay SESSION [--policy DIR | --recorded]", Short: "Decide a recorded session again, from its recorded inputs", Args: cobra.ExactArgs(1),
+		Use: "replay SESSION [--policy DIR | --recorded | --engine PATH]", Short: "Decide a recorded session again, from its recorded inputs", Args: cobra.ExactArgs(1),
 		Long: `Decide a recorded session again, from its recorded inputs: under the policy in force, or under
 another one to see what it would have said, or each decision under the very bundle that its record names. Nothing is
 executed or asked; that the inputs were opened is recorded. Exit code 5 if the recorded policy, in the same engines,
-says something else than the record, and 1 if it does in engines of another version (drift).`,
-		Example: "  sallyport replay 01J9...\n  sallyport replay 01J9... --policy ./policies/strict",
+says something else than the record, and 1 if it does in engines of another version (drift). With --engine each
+is decided under its recorded bundle by the program in PATH, the release that recorded it for example; the inputs
+are handed to that program.`,
+		Example: "  sallyport replay 01J9...\n  sallyport replay 01J9... --policy ./policies/strict\n  sallyport replay 01J9... --engine ./releases/sallyport-1.4",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := a.owner(cmd.Context(), false)
 			if err != nil {
 				return err
 			}
-			body := map[string]string{}
-			if recorded {
-				body["policy"] = "recorded"
-			}
-			if bundle != "" {
-				if body["policy"], err = filepath.Abs(bundle); err != nil {
-					return err
-				}
-			}
 			var ans sallyport.ReplayAnswer
-			if err := c.call(cmd.Context(), http.MethodPost, "/people/v1/local/replay/"+url.PathEscape(args[0]), body, &ans); err != nil {
+			if engine != "" {
+				err = replayBy(cmd.Context(), c, engine, args[0], &ans)
+			} else {
+				err = replayHere(cmd.Context(), c, args[0], bundle, recorded, &ans)
+			}
+			if err != nil {
 				return err
 			}
 			err = a.print(ans, func(w io.Writer) { a.replayed(w, &ans) })
@@ -224,15 +222,30 @@ says something else than the record, and 1 if it does in engines of another vers
 				return &exitCode{exitUnproved, fmt.Errorf("%d recorded decisions are not what the recorded policy decides", n)}
 			}
 			if n := ans.Counts[index.Drift]; n > 0 {
-				return hinted{fmt.Errorf("drift: the recorded policy decides %d of the records otherwise in these engines", n), "replay with the release that recorded them"}
+				return hinted{fmt.Errorf("drift: the recorded policy decides %d of the records otherwise in these engines", n), "replay with the release that recorded them: --engine PATH"}
 			}
 			return nil
 		},
 	}
 	cmd.Flags().StringVar(&bundle, "policy", "", "folder of another bundle")
 	cmd.Flags().BoolVar(&recorded, "recorded", false, "decide each under the bundle that decided it, from the owner's own copy")
-	cmd.MarkFlagsMutuallyExclusive("policy", "recorded")
+	cmd.Flags().StringVar(&engine, "engine", "", "program of another release that decides instead")
+	cmd.MarkFlagsMutuallyExclusive("policy", "recorded", "engine")
 	return cmd
+}
+
+// replayHere lets the owner decide again.
+func replayHere(ctx context.Context, c *client, session, bundle string, recorded bool, ans *sallyport.ReplayAnswer) (err error) {
+	body := map[string]string{}
+	if recorded {
+		body["policy"] = "recorded"
+	}
+	if bundle != "" {
+		if body["policy"], err = filepath.Abs(bundle); err != nil {
+			return err
+		}
+	}
+	return c.call(ctx, http.MethodPost, "/people/v1/local/replay/"+url.PathEscape(session), body, ans)
 }
 
 func (a *app) replayed(w io.Writer, ans *sallyport.ReplayAnswer) {

@@ -20,7 +20,7 @@ func (a *app) policyCommand() *cobra.Command {
 	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand(),
 		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand())
 	cmd.AddCommand(a.policyKeyCommand(), a.policyBuildCommand(), a.policySignCommand(), a.policyVerifyCommand(),
-		a.policyActivateCommand(), a.policyRollbackCommand(), a.policyArchiveCommand(), a.policyListCommand())
+		a.policyActivateCommand(), a.policyRollbackCommand(), a.policyArchiveCommand(), a.policyListCommand(), a.policyDecideCommand())
 	return cmd
 }
 
