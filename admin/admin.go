@@ -38,7 +38,7 @@ type Approvals interface {
 	Revoke(ctx context.Context, id string, who approval.Actor, comment string) (approval.View, error)
 	RevokeAll(ctx context.Context, f approval.Filter, who approval.Actor, comment string) (int, error)
 	Edit(ctx context.Context, id string, who approval.Actor, comment string, arguments []byte) (approval.View, error)
-	Challenge(ctx context.Context, id, verb, comment string, edit []byte) ([]byte, approval.View, error)
+	Challenge(ctx context.Context, id, verb, comment string, edit []byte, among ...string) ([]byte, approval.View, error)
 	Seen(id, person string)
 	Away(ctx context.Context, who approval.Actor, a approval.Absence) (approval.Absence, error)
 	Back(ctx context.Context, who approval.Actor, id string) error

@@ -56,6 +56,7 @@ func (d *desk) showApproval(w http.ResponseWriter, r *http.Request, c *gateway.C
 type reply struct {
 	Comment   string            `json:"comment"`
 	Arguments jsontext.Value    `json:"arguments"` // to approve in place of those shown
+	Among     []string          `json:"among"`     // equal requests, as shown, that get the same answer
 	Passkey   *factor.Assertion `json:"passkey"`
 	SSH       *factor.Evidence  `json:"ssh"`
 }
@@ -74,12 +75,15 @@ func (d *desk) answer(verb string, do func(context.Context, string, approval.Act
 		if err := gateway.ReadJSON(w, r, &body, maxBodyBytes); err != nil {
 			return err
 		}
+		if verb == "revoke" && len(body.Among) > 0 {
+			return gateway.Refuse(gateway.CodeInvalid, "one grant is revoked at a time")
+		}
 		if verb != "approve" && body.Arguments != nil {
 			return gateway.Refuse(gateway.CodeInvalid, "arguments go with an approval only")
 		}
 		id := r.PathValue("id")
 		who := d.cfg.Actor(c)
-		who.Seen = rev
+		who.Seen, who.Among = rev, body.Among
 		if who.Evidence, err = d.evidence(r.Context(), &who, id, verb, &body); err != nil {
 			return translate(err)
 		}

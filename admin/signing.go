@@ -62,7 +62,7 @@ func (d *desk) challenge(w http.ResponseWriter, r *http.Request, c *gateway.Call
 	if !slices.Contains([]string{"approve", "deny", "revoke"}, body.Verb) {
 		return gateway.Refuse(gateway.CodeInvalid, "verb is not one of approve, deny, revoke")
 	}
-	b, v, err := d.cfg.Approvals.Challenge(r.Context(), r.PathValue("id"), body.Verb, body.Comment, body.Arguments)
+	b, v, err := d.cfg.Approvals.Challenge(r.Context(), r.PathValue("id"), body.Verb, body.Comment, body.Arguments, body.Among...)
 	if err != nil {
 		return translate(err)
 	}
@@ -76,7 +76,7 @@ func (d *desk) evidence(ctx context.Context, who *approval.Actor, id, verb strin
 	if body.Passkey == nil && body.SSH == nil {
 		return "", nil
 	}
-	challenge, _, err := d.cfg.Approvals.Challenge(ctx, id, verb, body.Comment, body.Arguments)
+	challenge, _, err := d.cfg.Approvals.Challenge(ctx, id, verb, body.Comment, body.Arguments, body.Among...)
 	if err != nil {
 		return "", err
 	}

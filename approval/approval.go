@@ -93,10 +93,13 @@ type Desk struct {
 
 	mu        sync.Mutex // guards below and the fields of each ask; never held across I/O
 	asks      map[string]*ask
-	byBinding map[string]*ask // the latest per binding
-	pending   map[string]int  // open asks per session
-	live      map[string]int  // open asks and unused grants per agent
-	open      int             // the same in all
+	byBinding map[string]*ask   // the latest per binding
+	same      map[string][]*ask // all of a binding
+	byTwin    map[string]*ask   // those that wait behind another of the same binding, by binding and action
+	leads     map[string]*ask   // the requests that equal ones wait behind, by likeness
+	pending   map[string]int    // open asks per session
+	live      map[string]int    // open asks and unused grants per agent
+	open      int               // the same in all
 	opened    map[string][]int64
 	cool      map[string]cooling
 	absent    map[string]absence // by id
@@ -113,7 +116,7 @@ func Open(ctx context.Context, cfg Config) (*Desk, error) {
 	}
 	cfg.defaults()
 	d := &Desk{
-		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, pending: map[string]int{}, live: map[string]int{},
+		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, byTwin: map[string]*ask{}, same: map[string][]*ask{}, leads: map[string]*ask{}, pending: map[string]int{}, live: map[string]int{},
 		opened: map[string][]int64{}, cool: map[string]cooling{}, absent: map[string]absence{}, anyOpen: make(chan struct{}),
 	}
 	if err := d.load(ctx); err != nil {

@@ -18,7 +18,7 @@ import (
 func TestGrantPassesTheSameCallOnce(t *testing.T) {
 	b := newBench(t)
 	ticket := b.ask(request("1"), action.ApprovalPending).Ticket
-	if again := b.ask(request("2"), action.ApprovalPending).Ticket; again != ticket {
+	if again := b.ask(request("1"), action.ApprovalPending).Ticket; again != ticket {
 		t.Fatalf("the same call has two tickets, %q and %q", ticket, again)
 	}
 	changed := b.Changed(request("1").Binding)

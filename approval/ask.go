@@ -67,10 +67,12 @@ func (d *Desk) check(r enforce.Request) error {
 // seek finds the answer for r, or reserves a new ask that is ours to open, or returns the ask that has to
 // be waited for or ended first.
 func (d *Desk) seek(r enforce.Request, needs []Need) (a *ask, ours bool, ans enforce.Answer, err error) {
+	l := like(r, needs)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	now := d.now()
-	if a = d.byBinding[r.Binding]; a != nil {
+	lead := d.leadOf(l, now)
+	if a = d.asked(r); a != nil {
 		select {
 		case <-a.ready:
 		default:
@@ -79,7 +81,8 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (a *ask, ours bool, ans enf
 		if a.State.Live() && (!sameNeeds(a.Needs, needs) || now >= a.deadline()) {
 			return a, false, ans, nil
 		}
-		if a.State.Live() || slices.Contains(a.actions, r.Action) && a.Reason != codeReplaced {
+		if known := slices.Contains(a.actions, r.Action); a.State.Live() && (known || !d.room(a, lead, r)) ||
+			known && a.Reason != codeReplaced && (a.State != Used || a.UsedBy == r.Action) {
 			a.join(r.Action)
 			return a, false, a.answer(), nil
 		}
@@ -92,24 +95,72 @@ func (d *Desk) seek(r enforce.Request, needs []Need) (a *ask, ours bool, ans enf
 		return nil, false, enforce.Answer{Status: action.ApprovalRefused, Comment: "there is nothing left that could be shown"}, nil
 	}
 	sess, agent := r.Query.Context.Session.ID, r.Query.Subject.ID
-	if d.pending[sess] >= d.cfg.MaxPending || d.live[agent] >= d.cfg.MaxAgent || d.open >= d.cfg.MaxOpen || !d.mayOpen(agent, now) {
+	if d.live[agent] >= d.cfg.MaxAgent || d.open >= d.cfg.MaxOpen || lead == nil && (d.pending[sess] >= d.cfg.MaxPending || !d.mayOpen(agent, now)) {
 		return nil, false, ans, enforce.ErrTooMany
 	}
 	id, err := d.newID()
 	if err != nil {
 		return nil, false, ans, err
 	}
-	a = &ask{turn: make(chan struct{}, 1), changed: make(chan struct{}), ready: make(chan struct{})}
+	a = &ask{turn: make(chan struct{}, 1), changed: make(chan struct{}), ready: make(chan struct{}), like: l}
 	a.row = row{ID: id, Action: r.Action, Session: sess, Agent: agent, Binding: r.Binding, Near: near, Sinks: sinks,
 		Round: d.nextRound(r.Action, now)}
 	a.turn <- struct{}{} // free until now; openAsk gives it back
 	a.actions = []string{r.Action}
-	d.asks[id], d.byBinding[r.Binding] = a, a
-	d.pending[sess]++
+	d.asks[id] = a
+	d.bind(a, lead, r)
 	d.live[agent]++
 	d.open++
-	d.opened[agent] = append(d.opened[agent], now)
+	if !a.light {
+		d.pending[sess]++
+		d.opened[agent] = append(d.opened[agent], now)
+	}
 	return a, true, ans, nil
+}
+
+// asked returns the ask that r's action has of its own, or the latest of its binding. The caller holds mu.
+func (d *Desk) asked(r enforce.Request) *ask {
+	if a := d.byTwin[twin(r.Binding, r.Action)]; a != nil {
+		return a
+	}
+	return d.byBinding[r.Binding]
+}
+
+// room reports whether an action that comes to the open ask a of its binding can have one of its own behind
+// lead, so that an answer to all gives it a grant of its own. The caller holds mu.
+func (d *Desk) room(a, lead *ask, r enforce.Request) bool {
+	return a.State == Pending && lead != nil && d.live[a.Agent] < d.cfg.MaxAgent && d.open < d.cfg.MaxOpen && len(r.Bytes) > 0
+}
+
+// bind enters a new ask: behind lead, or as one of its own. The caller holds mu.
+func (d *Desk) bind(a, lead *ask, r enforce.Request) {
+	d.same[a.Binding] = append(d.same[a.Binding], a)
+	if old := d.byBinding[a.Binding]; lead != nil && old != nil && old.State == Pending {
+		d.byTwin[twin(a.Binding, r.Action)] = a
+	} else {
+		d.byBinding[a.Binding] = a
+		delete(d.byTwin, twin(a.Binding, r.Action))
+	}
+	if a.light = lead != nil; a.light {
+		a.lead = lead
+		lead.equal = append(lead.equal, a)
+	} else if a.like.key != "" && d.leads[a.like.key] == nil {
+		d.leads[a.like.key] = a
+	}
+}
+
+// unbind is the opposite of bind. The caller holds mu.
+func (d *Desk) unbind(a *ask) {
+	d.leave(a)
+	if d.same[a.Binding] = slices.DeleteFunc(d.same[a.Binding], func(b *ask) bool { return b == a }); len(d.same[a.Binding]) == 0 {
+		delete(d.same, a.Binding)
+	}
+	if d.byBinding[a.Binding] == a {
+		delete(d.byBinding, a.Binding)
+	}
+	if k := twin(a.Binding, a.Action); d.byTwin[k] == a {
+		delete(d.byTwin, k)
+	}
 }
 
 // openAsk records and stores a reserved ask. Whatever fails, nobody sees it.
@@ -129,9 +180,7 @@ func (d *Desk) openAsk(ctx context.Context, a *ask, r enforce.Request, needs []N
 		a.failed = err
 		a.State = Expired
 		delete(d.asks, a.ID)
-		if d.byBinding[a.Binding] == a {
-			delete(d.byBinding, a.Binding)
-		}
+		d.unbind(a)
 		d.leavePending(a)
 		d.leaveLive(a)
 		if errors.Is(err, errUnshowable) {
@@ -204,8 +253,10 @@ func (d *Desk) ttl(r enforce.Request) time.Duration {
 func (d *Desk) Changed(binding string) <-chan struct{} {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if a := d.byBinding[binding]; a != nil && (a.State.Live() || a.State == "") {
-		return a.changed
+	for _, a := range d.same[binding] {
+		if a.State.Live() || a.State == "" {
+			return a.changed
+		}
 	}
 	return d.anyOpen
 }

@@ -37,8 +37,10 @@ const (
 // Approve records that who approves. If all that the asking rules demand is there, the action may pass
 // once; otherwise Approve returns ErrMore with the reason, and the ask stays open.
 func (d *Desk) Approve(ctx context.Context, id string, who Actor, comment string) (View, error) {
-	return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
-		return d.approve(ctx, a, g, "")
+	return d.together(ctx, id, who, "approve", comment, func(ctx context.Context, id string, who Actor) (View, error) {
+		return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
+			return d.approve(ctx, a, g, "")
+		})
 	})
 }
 
@@ -51,6 +53,9 @@ func (d *Desk) Edit(ctx context.Context, id string, who Actor, comment string, a
 		return View{}, err
 	}
 	who.edit = edit
+	if len(who.Among) > 0 {
+		return View{}, fmt.Errorf("%w: other arguments are approved for one request at a time", ErrEdit)
+	}
 	return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
 		if a.Frame.Phase == action.After {
 			return fmt.Errorf("%w: a result can be released or not, not edited", ErrEdit)
@@ -59,20 +64,23 @@ func (d *Desk) Edit(ctx context.Context, id string, who Actor, comment string, a
 	})
 }
 
-// Deny ends an open ask; comment reaches the agent. Anyone who may answer may deny.
+// Deny ends an open ask; comment reaches the agent. Anyone who may answer may deny. Like Approve, it answers
+// the equal requests of who.Among in the same way.
 func (d *Desk) Deny(ctx context.Context, id string, who Actor, comment string) (View, error) {
-	return d.reply(ctx, id, who, "deny", comment, func(ctx context.Context, a *ask, g Given) error {
-		if a.State != Pending {
-			return ErrState
-		}
-		return d.refuse(ctx, a, g, Refused, codeDenied)
+	return d.together(ctx, id, who, "deny", comment, func(ctx context.Context, id string, who Actor) (View, error) {
+		return d.reply(ctx, id, who, "deny", comment, func(ctx context.Context, a *ask, g Given) error {
+			if a.State != Pending {
+				return ErrState
+			}
+			return d.refuse(ctx, a, g, Refused, codeDenied, !who.rest)
+		})
 	})
 }
 
 // Revoke withdraws an open ask or a grant that was not used. The agent hears the comment.
 func (d *Desk) Revoke(ctx context.Context, id string, who Actor, comment string) (View, error) {
 	return d.reply(ctx, id, who, "revoke", comment, func(ctx context.Context, a *ask, g Given) error {
-		return d.refuse(ctx, a, g, Revoked, codeRevoked)
+		return d.refuse(ctx, a, g, Revoked, codeRevoked, true)
 	})
 }
 
@@ -163,8 +171,8 @@ func (d *Desk) approve(ctx context.Context, a *ask, g Given, edit string) error 
 	return nil
 }
 
-// refuse records a denial or revocation and ends a.
-func (d *Desk) refuse(ctx context.Context, a *ask, g Given, to State, code string) error {
+// refuse records a denial or revocation and ends a. chill is whether it counts as one more denial.
+func (d *Desk) refuse(ctx context.Context, a *ask, g Given, to State, code string, chill bool) error {
 	next := a.row
 	next.Answers = append(slices.Clone(a.Answers), g)
 	if err := d.record(ctx, a, &next, action.StatusRefused, code, &g); err != nil {
@@ -173,7 +181,9 @@ func (d *Desk) refuse(ctx context.Context, a *ask, g Given, to State, code strin
 	d.mu.Lock()
 	a.Answers, a.Comment = next.Answers, g.Comment
 	d.finish(a, to, g.TimeMs, code)
-	d.chill(a, g.TimeMs)
+	if chill {
+		d.chill(a, g.TimeMs)
+	}
 	d.mu.Unlock()
 	d.keep(ctx, a)
 	return nil
@@ -260,15 +270,17 @@ func (d *Desk) finish(a *ask, to State, at int64, reason string) {
 
 // wake tells those who wait for a. The caller holds mu.
 func (d *Desk) wake(a *ask) {
-	close(a.changed)
-	a.changed = make(chan struct{})
+	for _, b := range d.same[a.Binding] {
+		close(b.changed)
+		b.changed = make(chan struct{})
+	}
 }
 
 // given checks whether who may answer r at all, and as what he counts.
 func given(r *row, who Actor) (Given, error) {
 	g := Given{Approver: action.Clip(who.ID, 256), Channel: who.Channel, UID: -1, SameUID: action.TriUnknown,
 		Credential: action.Clip(who.Credential, 128), Groups: slices.Clone(who.Groups), For: who.standsFor(r.User),
-		Own: own(r, who.ID), Evidence: who.Evidence, SeenMs: -1}
+		Own: own(r, who.ID), Evidence: who.Evidence, SeenMs: -1, Among: who.among}
 	g.Groups = append(g.Groups, who.lent(r.User)...)
 	mine := who.Agent != "" && who.Agent == r.Agent
 	switch {

@@ -74,7 +74,12 @@ func (d *Desk) mayOpen(agent string, now int64) bool {
 }
 
 // leavePending takes a off its session's count, leaveLive off its agent's. The caller holds mu.
-func (d *Desk) leavePending(a *ask) { drop(d.pending, a.Session) }
+func (d *Desk) leavePending(a *ask) {
+	if !a.light {
+		drop(d.pending, a.Session)
+	}
+	d.leave(a)
+}
 
 func (d *Desk) leaveLive(a *ask) {
 	d.open--

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
 
@@ -25,11 +26,25 @@ const maxEditBytes = 64 << 10
 
 // Challenge returns what a person signs to give one answer to one request: SHA-256 over the digest of
 // exactly what was shown, the verb (approve, deny, revoke), the comment, and a digest of the arguments that
-// are approved in place of those shown, if there are. The request's own random nonce makes it new.
-func (d *Desk) Challenge(ctx context.Context, id, verb, comment string, edit []byte) ([]byte, View, error) {
+// are approved in place of those shown, if there are. The request's own random nonce makes it new. With among, see
+// Actor.Among, it is over the digests of all.
+func (d *Desk) Challenge(ctx context.Context, id, verb, comment string, edit []byte, among ...string) ([]byte, View, error) {
 	v, err := d.Show(ctx, id)
 	if err != nil {
 		return nil, v, err
+	}
+	if len(among) > 0 {
+		if len(edit) > 0 {
+			return nil, v, fmt.Errorf("%w: other arguments are approved for one request at a time", ErrEdit)
+		}
+		ids, digests, err := d.members(id, among)
+		if err != nil {
+			return nil, v, err
+		}
+		if len(ids) > 1 {
+			c, err := ToSignAll(digests, verb, said(comment))
+			return c, v, err
+		}
 	}
 	edited := ""
 	if len(edit) > 0 {
@@ -77,7 +92,14 @@ func Signed(id, code, binding string, detail []byte) (g Given, challenge []byte,
 	if err := action.Read(detail, &g, action.Limits{}); err != nil {
 		return g, nil, fmt.Errorf("approval: answer: %w", err)
 	}
-	challenge, err = ToSign(id, binding, verbs[code], g.Comment, g.Edited)
+	switch {
+	case len(g.Among) == 0:
+		challenge, err = ToSign(id, binding, verbs[code], g.Comment, g.Edited)
+	case !slices.Contains(g.Among, binding) || !slices.IsSorted(g.Among) || len(g.Among) > maxEqual || g.Edited != "":
+		return g, nil, errors.New("approval: the answer to several requests is not one to this request")
+	default:
+		challenge, err = ToSignAll(g.Among, verbs[code], g.Comment)
+	}
 	return g, challenge, err
 }
 
@@ -98,14 +120,8 @@ func Terms(detail, shown []byte) (string, error) {
 // prove raises who to what his signature proves. A channel that only a signature proves is worth no more
 // than a login without one; a signature that does not hold is no answer at all.
 func (d *Desk) prove(ctx context.Context, a *ask, who Actor, verb, comment string) (Actor, error) {
-	if who.Evidence == "" {
-		if who.Channel == action.RankPasskey {
-			who.Channel = action.RankOperator
-		}
-		return who, nil
-	}
-	if d.cfg.Prove == nil || len(who.Evidence) > maxEvidenceBytes {
-		return who, fmt.Errorf("%w: nobody here can check it", ErrEvidence)
+	if who.among != nil {
+		return who, nil // checked for all together
 	}
 	edited := ""
 	if who.edit != "" {
@@ -114,6 +130,20 @@ func (d *Desk) prove(ctx context.Context, a *ask, who Actor, verb, comment strin
 	c, err := ToSign(a.ID, a.Digest, verb, comment, edited)
 	if err != nil {
 		return who, err
+	}
+	return d.proved(ctx, who, c)
+}
+
+// proved is prove for the challenge c.
+func (d *Desk) proved(ctx context.Context, who Actor, c []byte) (Actor, error) {
+	if who.Evidence == "" {
+		if who.Channel == action.RankPasskey {
+			who.Channel = action.RankOperator
+		}
+		return who, nil
+	}
+	if d.cfg.Prove == nil || len(who.Evidence) > maxEvidenceBytes {
+		return who, fmt.Errorf("%w: nobody here can check it", ErrEvidence)
 	}
 	rank, err := d.cfg.Prove(ctx, who.ID, c, who.Evidence)
 	if err != nil {

@@ -161,6 +161,7 @@ func settle(a *ask, t *told) bool {
 func (d *Desk) adopt(a *ask) {
 	a.actions = []string{a.Action}
 	d.asks[a.ID] = a
+	d.same[a.Binding] = append(d.same[a.Binding], a)
 	if old := d.byBinding[a.Binding]; old == nil || !old.State.Live() && (a.State.Live() || a.OpenedMs > old.OpenedMs) {
 		d.byBinding[a.Binding] = a
 	}
@@ -186,7 +187,7 @@ type Filter struct {
 	Limit   int    // 0 means 200
 }
 
-// List returns asks in order of their ids.
+// List returns asks in order of their ids. Of equal ones that wait it returns one, see View.Equal.
 func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
 	if f.Limit <= 0 {
 		f.Limit = 200
@@ -195,6 +196,9 @@ func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
 	defer d.mu.Unlock()
 	var ids []string
 	for id, a := range d.asks {
+		if a.stands() && (f.Session == "" || f.Session == a.lead.Session) {
+			continue // its lead stands for it
+		}
 		if a.State != "" && id > f.After && (f.State == "" || f.State == a.State) &&
 			(f.Agent == "" || f.Agent == a.Agent) && (f.Session == "" || f.Session == a.Session) {
 			ids = append(ids, id)
@@ -203,7 +207,7 @@ func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
 	slices.Sort(ids)
 	out := []View{}
 	for _, id := range ids[:min(len(ids), f.Limit)] {
-		out = append(out, d.asks[id].view())
+		out = append(out, d.shownTo(d.asks[id]))
 	}
 	return out, nil
 }
@@ -216,20 +220,27 @@ func (d *Desk) Show(_ context.Context, id string) (View, error) {
 	if a == nil || a.State == "" {
 		return View{}, ErrNotFound
 	}
-	return a.view(), nil
+	return d.shownTo(a), nil
+}
+
+// shownTo is a view with what waits behind a. The caller holds mu.
+func (d *Desk) shownTo(a *ask) View {
+	v := a.view()
+	v.Equal = d.waiting(a)
+	return v
 }
 
 func (d *Desk) view(a *ask) View {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return a.view()
+	return d.shownTo(a)
 }
 
 // view is a as people see it. The caller holds mu. The slices are shared and never written again.
 func (a *ask) view() View {
 	v := View{ID: a.ID, Revision: a.rev, State: a.State, Agent: a.Agent, Session: a.Session, Action: a.Action,
 		OpenedMs: a.OpenedMs, ExpiresMs: a.deadline(), Needs: a.Needs, Answers: slices.Clone(a.Answers),
-		Reason: a.Reason, Shown: a.Shown, Digest: a.Digest, Edit: a.Edit, Alike: a.Near, Requester: a.User}
+		Reason: a.Reason, Equal: []string{}, Shown: a.Shown, Digest: a.Digest, Edit: a.Edit, Alike: a.Near, Requester: a.User}
 	if a.Shown != nil {
 		v.Title = a.Shown.Title
 	}
@@ -382,7 +393,5 @@ func (d *Desk) forget(ctx context.Context, a *ask) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	delete(d.asks, a.ID)
-	if d.byBinding[a.Binding] == a {
-		delete(d.byBinding, a.Binding)
-	}
+	d.unbind(a)
 }

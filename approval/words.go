@@ -42,6 +42,12 @@ type Actor struct {
 	// Config.Prove reads it; "" where he signed nothing.
 	Evidence string
 
+	// Among are equal requests that were shown as one with the request that is answered, see View.Equal: the
+	// answer is given to each of them. Empty answers the one request only.
+	Among []string
+
+	among  []string  // the digests of all that he answers together, sorted; the evidence is checked then
+	rest   bool      // this is one of the others that are answered with the first
 	edit   string    // arguments that he approves in place of those shown
 	absent []Absence // people whom he stands in for now
 }
@@ -73,6 +79,8 @@ type Given struct {
 	Edited     string      `json:"edited"`   // salted digest of the arguments that he approves in place of those shown; "" for none
 	Evidence   string      `json:"evidence"` // his signature over the challenge; "" if there is none
 	SeenMs     int64       `json:"seen_ms"`  // since the approver first opened the request; -1 when not known
+
+	Among []string `json:"among,omitzero"` // digests of all requests that got this answer together, sorted; nil for this one only
 }
 
 // View is an ask as people see it.
@@ -94,6 +102,8 @@ type View struct {
 	Edit      string  `json:"edit"`   // arguments that somebody approves in place of those shown; "" for none
 	Alike     string  `json:"alike"`  // the same for requests that differ in nothing a person could tell apart
 	Requester string  `json:"user"`   // for whom the agent acts
+
+	Equal []string `json:"equal"` // ids of further requests that are equal to this one and wait behind it
 }
 
 // row is an ask as it is stored.
@@ -153,6 +163,10 @@ type ask struct {
 	failed   error            // why the opening failed; read after ready
 	ownTried bool             // the asking agent has tried to approve it
 	raised   bool             // its escalation is on record
+	like     likeness         // what it is equal to; zero after a restart
+	lead     *ask             // the equal request that it waits behind, nil if none; guarded by Desk.mu
+	equal    []*ask           // those that wait behind it, being opened or open; guarded by Desk.mu
+	light    bool             // it waits behind another and counts as no request of its session
 	seen     map[string]int64 // when each person first opened it, ms; guarded by Desk.mu
 }
 

@@ -59,6 +59,7 @@ func (a *app) approvalsCommand() *cobra.Command {
 
 func (a *app) answerCommand(verb, short string) *cobra.Command {
 	var comment, sign string
+	var one bool
 	cmd := &cobra.Command{
 		Use: verb + " ID", Short: short, Args: cobra.ExactArgs(1),
 		Example: "  sallyport approvals show ID      look first\n  sallyport approvals " + verb + " ID",
@@ -73,8 +74,11 @@ func (a *app) answerCommand(verb, short string) *cobra.Command {
 				return err
 			}
 			body := map[string]any{"comment": comment}
+			if verb != "revoke" && !one {
+				body["among"] = v.Equal
+			}
 			if sign != "" {
-				_, raw, err := c.challenge(cmd.Context(), path+"/challenge", map[string]string{"verb": verb, "comment": comment})
+				_, raw, err := c.challenge(cmd.Context(), path+"/challenge", map[string]any{"verb": verb, "comment": comment, "among": body["among"]})
 				if err != nil {
 					return err
 				}
@@ -82,11 +86,15 @@ func (a *app) answerCommand(verb, short string) *cobra.Command {
 					return err
 				}
 			}
+			equal, _ := body["among"].([]string)
 			if err := c.call(cmd.Context(), http.MethodPost, path+"/"+verb, body, &v, "If-Match", strconv.Quote(strconv.FormatUint(v.Revision, 10))); err != nil {
 				return err
 			}
 			return a.print(v, func(w io.Writer) {
 				fmt.Fprintf(w, "%s %s: %s\n", v.ID, v.State, v.Title)
+				if n := len(equal); n > 0 {
+					fmt.Fprintf(w, "  and %d equal requests with it\n", n)
+				}
 				if v.State == approval.Pending && v.Reason != "" {
 					fmt.Fprintf(w, "  %s\n", v.Reason)
 				}
@@ -94,6 +102,9 @@ func (a *app) answerCommand(verb, short string) *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&comment, "comment", "", "why")
+	if verb != "revoke" {
+		cmd.Flags().BoolVar(&one, "one", false, "answer this request only, not the equal ones that wait with it")
+	}
 	cmd.Flags().StringVar(&sign, "sign", "", "sign the answer with this SSH key of yours; see \"sallyport keys\"")
 	return cmd
 }
@@ -108,7 +119,11 @@ func (a *app) approvals(w io.Writer, views []approval.View) {
 		if v.State == approval.Pending {
 			left = "  " + a.colour(w, dim, "expires in "+time.Until(time.UnixMilli(v.ExpiresMs)).Round(time.Second).String())
 		}
-		fmt.Fprintf(w, "%s  %-8s  %s%s\n", v.ID, v.State, v.Title, left)
+		more := ""
+		if n := len(v.Equal); n > 0 {
+			more = fmt.Sprintf(" (%d times)", n+1)
+		}
+		fmt.Fprintf(w, "%s  %-8s  %s%s%s\n", v.ID, v.State, v.Title, more, left)
 	}
 }
 
@@ -117,6 +132,9 @@ func (a *app) approval(w io.Writer, v *approval.View) {
 		time.UnixMilli(v.ExpiresMs).Format(time.RFC3339))
 	if v.Reason != "" {
 		fmt.Fprintf(w, "  state    %s\n", v.Reason)
+	}
+	if n := len(v.Equal); n > 0 {
+		fmt.Fprintf(w, "  waits    %d times: equal requests, which one answer covers\n", n+1)
 	}
 	if s := v.Shown; s != nil {
 		for _, warn := range s.Warnings {
