@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/attest/tpm"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/ledger/seal"
@@ -19,10 +20,10 @@ import (
 
 // TenantKeyConfig says what wraps the keys of payloads.
 type TenantKeyConfig struct {
-	Kind      string `yaml:"kind" doc:"file, age or transit; default: the keys lie plain in the data directory"`
-	Path      string `yaml:"path" doc:"of file: the wrapping key, made if it is missing; of age: the identity. Outside the data directory"`
+	Kind      string `yaml:"kind" doc:"file, age, transit, tpm or keyring; default: the keys lie plain in the data directory"`
+	Path      string `yaml:"path" doc:"of file: the wrapping key, made if it is missing; of age: the identity. Outside the data directory. Of tpm: the device, or the socket of a software TPM"`
 	URL       string `yaml:"url" doc:"of transit: address of the engine of Vault or OpenBao, like https://vault.example.com/v1/transit"`
-	Key       string `yaml:"key" doc:"of transit: name of the key"`
+	Key       string `yaml:"key" doc:"of transit: name of the key; of keyring: description of the key"`
 	TokenFile string `yaml:"token_file" doc:"of transit: file with the token"`
 }
 
@@ -34,12 +35,21 @@ func (c *LedgerConfig) check() error {
 		return err
 	}
 	t := &c.TenantKey
-	if !slices.Contains([]string{"", "file", "age", "transit"}, t.Kind) {
-		return fmt.Errorf("config: ledger.tenant_key: kind %q is not file, age or transit", action.Clip(t.Kind, 32))
+	kinds := []string{"", "file", "age", "transit", "tpm", "keyring"}
+	if !slices.Contains(kinds, t.Kind) {
+		return fmt.Errorf("config: ledger.tenant_key: kind %q is not file, age, transit, tpm or keyring", action.Clip(t.Kind, 32))
 	}
-	remote := t.URL != "" || t.Key != "" || t.TokenFile != ""
-	if (t.Kind == "file" || t.Kind == "age") != (t.Path != "") || t.Path != "" && !filepath.IsAbs(t.Path) || (t.Kind == "transit") != remote {
-		return fmt.Errorf("config: ledger.tenant_key: a file and an age identity have an absolute path, and transit has url, key and token_file")
+	want := TenantKeyConfig{Kind: t.Kind}
+	switch t.Kind {
+	case "file", "age", "tpm":
+		want.Path = t.Path
+	case "transit":
+		want.URL, want.Key, want.TokenFile = t.URL, t.Key, t.TokenFile
+	case "keyring":
+		want.Key = t.Key
+	}
+	if *t != want || want.Path != "" && !filepath.IsAbs(want.Path) || t.Kind != "" && want.Path+want.URL+want.Key == "" {
+		return fmt.Errorf("config: ledger.tenant_key: file, age and tpm have an absolute path, transit has url, key and token_file, keyring has key")
 	}
 	return nil
 }
@@ -61,6 +71,10 @@ func (c *TenantKeyConfig) open(data string) (ledger.Wrapper, error) {
 		}
 		t := &seal.Transit{URL: c.URL, Key: c.Key, Token: string(bytes.TrimSpace(b))}
 		return t, t.Check()
+	case "tpm":
+		return tpm.OpenSealer(c.Path)
+	case "keyring":
+		return seal.OpenKeyring(c.Key)
 	}
 	return nil, nil
 }

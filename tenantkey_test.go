@@ -70,7 +70,8 @@ func TestTenantKeyIsChecked(t *testing.T) {
 	for name, k := range map[string]sallyport.TenantKeyConfig{
 		"an unknown kind": {Kind: "safe"}, "a file without a path": {Kind: "file"}, "a relative path": {Kind: "age", Path: "id.txt"},
 		"a path without a kind": {Path: "/k"}, "transit with a path": {Kind: "transit", Path: "/k", URL: "https://x", Key: "k", TokenFile: "/t"},
-		"transit without a key": {Kind: "transit"}, "a url for a file": {Kind: "file", Path: "/k", URL: "https://x"},
+		"transit without a key": {Kind: "transit"}, "a chip without a path": {Kind: "tpm"}, "a keyring with a path": {Kind: "keyring", Path: "/k"},
+		"a keyring without a key": {Kind: "keyring"}, "a chip with an address": {Kind: "tpm", Path: "/k", URL: "https://x"}, "a url for a file": {Kind: "file", Path: "/k", URL: "https://x"},
 	} {
 		cfg := sallyport.DefaultConfig()
 		cfg.Data, cfg.Ledger.TenantKey = t.TempDir(), k
@@ -84,4 +85,24 @@ func TestTenantKeyIsChecked(t *testing.T) {
 	if _, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "beside what it wraps") {
 		t.Errorf("a key in the data directory: %v", err)
 	}
+}
+
+// TestTenantKeyInAChip starts an owner whose keys a software TPM wraps, and takes its data to another chip.
+func TestTenantKeyInAChip(t *testing.T) {
+	chip, other := newTPM(t, t.TempDir()), newTPM(t, t.TempDir())
+	h := open(t, func(c *sallyport.Config) { c.Ledger.TenantKey = sallyport.TenantKeyConfig{Kind: "tpm", Path: chip.sock} })
+	h.server("files", readTool)
+	sub, sess := h.agent("bot")
+	if _, err := h.Enforcer.Before(t.Context(), attempt(sub, sess, "files", "read_note", `{"name":"n"}`)); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	h.start()
+	h.stop()
+	h.cfg.Ledger.TenantKey.Path = other.sock
+	if _, err := sallyport.Open(t.Context(), h.cfg); err == nil || !strings.Contains(err.Error(), "tpm:") {
+		t.Errorf("on another chip: %v", err)
+	}
+	h.cfg.Ledger.TenantKey.Path = chip.sock
+	h.start()
 }

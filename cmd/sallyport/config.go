@@ -162,6 +162,8 @@ func (a *app) doctor(ctx context.Context) []finding {
 		out = append(out, finding{"seal keys", "warn", "lie plain beside what they seal: a copy of the data directory opens everything", "set ledger.tenant_key"})
 	case "file":
 		out = append(out, finding{"seal keys", "warn", "are wrapped by a file on this machine", "keep " + cfg.Ledger.TenantKey.Path + " out of the backups of the data directory; without it nothing can be opened"})
+	case "keyring":
+		out = append(out, finding{"seal keys", "warn", "are wrapped by a key in the kernel's keyring, which a restart of the machine empties", "keep a copy of that key elsewhere; without it nothing can be opened"})
 	default:
 		out = append(out, finding{"seal keys", "ok", "are wrapped: " + cfg.Ledger.TenantKey.Kind, ""})
 	}

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// Package seal keeps the tenant key of a log outside it: wrapped by a key in a file, by an age identity, or by
-// a key that a key management service never hands out.
+// Package seal keeps the tenant key of a log outside it: wrapped by a key in a file or in the kernel's keyring, by an
+// age identity, or by a key that a key management service never hands out.
 //
 // What is wrapped is one key of 32 bytes. Whoever has the data directory but not the key here opens nothing;
 // whoever loses the key here can open nothing either, ever.
@@ -35,10 +35,10 @@ import (
 // bound binds what is wrapped to its use.
 const bound = "sallyport tenant-key 1"
 
-// File wraps with 32 random bytes in a file, which is made if it is missing. It protects as far as the file
-// lies where the data directory and its backups do not.
+// File wraps with 32 random bytes of a file, which is made if it is missing, or of the kernel's keyring. It protects as
+// far as the file lies where the data directory and its backups do not.
 type File struct {
-	path string
+	path string // for people
 	aead cipher.AEAD
 	name string
 }
@@ -64,6 +64,10 @@ func OpenFile(path string) (*File, error) {
 	if i, err := os.Stat(path); err != nil || i.Mode().Perm()&0o077 != 0 {
 		return nil, errors.Join(fmt.Errorf("seal: %q can be read by others than its owner", path), err)
 	}
+	return newFile(path, key)
+}
+
+func newFile(path string, key []byte) (*File, error) {
 	block, err := aes.NewCipher(key)
 	if err != nil {
 		return nil, err
