@@ -32,6 +32,7 @@ import (
 type Spec struct {
 	Executable string   // the program: a file
 	Command    []string // the command line and what else decides what the program does; one digest
+	Image      string   // digest in hex that the program's container image is pinned to
 	Scripts    []string // what it interprets
 	Packages   []string // lock files, site-packages or node_modules folders
 	Prompts    []string
@@ -57,6 +58,12 @@ func Take(ctx context.Context, s Spec) ([]attest.Event, error) {
 		}
 		sum := sha256.Sum256(line)
 		out = append(out, attest.Event{PCR: s.PCR, Kind: "command", Digest: hex.EncodeToString(sum[:])})
+	}
+	if s.Image != "" {
+		if d, err := hex.DecodeString(s.Image); err != nil || len(d) != sha256.Size {
+			return nil, fmt.Errorf("measure: image: %q is no SHA-256 in hex", s.Image)
+		}
+		out = append(out, attest.Event{PCR: s.PCR, Kind: "image", Digest: s.Image})
 	}
 	for _, group := range []struct {
 		kind  string

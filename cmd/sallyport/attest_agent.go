@@ -52,14 +52,20 @@ func (f *agentFlags) chip(cmd *cobra.Command) {
 	l.StringVar(&f.log, "log", "", "file of the log of measurements; default: one of the user's state folder")
 }
 
+// measured are the flags of commands that measure a program and pass a part of our environment on to it.
 func (f *agentFlags) measured(cmd *cobra.Command) {
+	f.parts(cmd)
+	cmd.Flags().StringArrayVar(&f.env, "env", nil, "variable of our environment that the program may see, or NAME=VALUE; may be repeated")
+}
+
+// parts are the flags that name what is measured beside the command line.
+func (f *agentFlags) parts(cmd *cobra.Command) {
 	l := cmd.Flags()
 	l.StringArrayVar(&f.spec.Scripts, "script", nil, "file that the program interprets; may be repeated")
 	l.StringArrayVar(&f.spec.Packages, "packages", nil, "lock file or folder of packages; may be repeated")
 	l.StringArrayVar(&f.spec.Prompts, "prompt", nil, "file or folder of prompts; may be repeated")
 	l.StringArrayVar(&f.spec.Tools, "tools", nil, "manifest of tools; may be repeated")
 	l.BoolVar(&f.free, "free-arguments", false, "leave the command line out: an agent that may be started with any arguments")
-	l.StringArrayVar(&f.env, "env", nil, "variable of our environment that the program may see, or NAME=VALUE; may be repeated")
 	l.StringVar(&f.spec.Model, "model", "", "folder or file of the model's weights")
 }
 
@@ -137,7 +143,7 @@ func (a *app) withChip(c attester.Config, f *agentFlags) (attester.Config, error
 	return c, nil
 }
 
-// program is what is measured of a command line. The line itself is part of it, as are variables that are passed on:
+// program is what is measured of a command line, and of what it shows of an interpreter's script and packages. The line itself is part of it, as are variables that are passed on:
 // an interpreter does what they say.
 func (f *agentFlags) program(args []string) (measure.Spec, error) {
 	s, err := programSpec(f.spec, args)
@@ -169,6 +175,9 @@ func resolved(name string) (string, error) {
 	return filepath.EvalSymlinks(path)
 }
 
+// quiet keeps an interpreter from writing into the packages that are measured.
+var quiet = []string{"PYTHONDONTWRITEBYTECODE=1"}
+
 // programSpec adds the program of a command line, and for a script what interprets it.
 func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
 	path, err := resolved(args[0])
@@ -177,8 +186,12 @@ func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
 	}
 	s.Executable = path
 	head, err := readAtMost(path, 256)
-	if err != nil || !strings.HasPrefix(string(head), "#!") {
+	if err != nil {
 		return s, err
+	}
+	if !strings.HasPrefix(string(head), "#!") {
+		found, err := exec.LookPath(args[0])
+		return measure.Discover(s, found, args[1:]), err
 	}
 	line, _, _ := strings.Cut(string(head[2:]), "\n")
 	words := strings.Fields(line)
@@ -188,16 +201,14 @@ func programSpec(s measure.Spec, args []string) (measure.Spec, error) {
 	if len(words) == 0 {
 		return s, fmt.Errorf("%s: names no interpreter", path)
 	}
-	interpreter, err := exec.LookPath(words[0])
-	if err == nil {
-		interpreter, err = filepath.EvalSymlinks(interpreter)
-	}
+	found, err := exec.LookPath(words[0])
 	if err != nil {
 		return s, fmt.Errorf("%s: interpreter: %w", path, err)
 	}
-	s.Scripts = append(s.Scripts, path)
-	s.Executable = interpreter
-	return s, nil
+	if s.Executable, err = filepath.EvalSymlinks(found); err != nil {
+		return s, fmt.Errorf("%s: interpreter: %w", path, err)
+	}
+	return measure.Discover(s, found, []string{path}), nil
 }
 
 func (a *app) attestEnrollCommand() *cobra.Command {
@@ -275,7 +286,7 @@ func (a *app) attestMeasureCommand() *cobra.Command {
 	var f agentFlags
 	cmd := &cobra.Command{
 		Use: "measure [--script F] [--model DIR] ... -- COMMAND", Args: cobra.MinimumNArgs(1), Short: "Print the reference values of an agent",
-		Long: `Measure what "attest keep" with the same flags would measure, and print it as the references of an entry in
+		Long: `Measure what "attest keep", "run" and "mcp" with the same flags would measure, and print it as the references of an entry in
 attest.agents. Measure what you have reviewed, on a machine that you trust.`,
 		Example: "  sallyport attest measure --script agent.py --model ./weights -- python3 agent.py",
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -14,6 +14,7 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -75,7 +76,7 @@ func (a *app) attestKeep(ctx context.Context, f *agentFlags, args []string) erro
 	defer wg.Wait()
 	defer stop()
 	defer func() { _ = door.Close() }()
-	return runChild(args, append(runEnv(f.env), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
+	return runChild(args, append(slices.Concat(runEnv(f.env), quiet), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
 }
 
 // leaseListener is the door of one child.

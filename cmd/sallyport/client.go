@@ -221,11 +221,11 @@ func list[T any](ctx context.Context, c *client, path string, query url.Values, 
 	return out, nil
 }
 
-// relay opens a connection that carries raw messages to the owner's gate.
-func (c *client) relay(ctx context.Context) (io.ReadWriteCloser, error) {
+// relay opens a connection that carries raw messages to the owner's gate, under the credential of a header if there is one.
+func (c *client) relay(ctx context.Context, credential http.Header) (io.ReadWriteCloser, error) {
 	conn, err := c.dial(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return mcp.DialRelay(conn)
+	return mcp.DialRelay(conn, credential)
 }

@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"time"
 
@@ -21,6 +22,8 @@ type mcpFlags struct {
 	url     string
 	headers string
 	wait    time.Duration
+
+	measured agentFlags
 }
 
 func (a *app) mcpCommand() *cobra.Command {
@@ -39,7 +42,10 @@ owner's configuration has its address in gateway.servers. What it wants to see i
 all, stands in the file that --header-file names, "Name: value" on each line, readable for you alone. A
 query in the address is not told to the owner.
 
-A call that needs a person's approval is answered with a ticket at once, or after --wait.`,
+A call that needs a person's approval is answered with a ticket at once, or after --wait.
+
+Where attest.agents has reference values for the user's own agent, the server that is started is measured as by "attest
+measure", and the client acts under the lease that this earns, as long as it holds (A2).`,
 		Example: `  sallyport mcp -- npx -y @modelcontextprotocol/server-filesystem ~/project
   sallyport mcp --name github --env GITHUB_TOKEN -- github-mcp-server stdio
   sallyport mcp --name tracker --url https://mcp.example.com/mcp --header-file ~/.config/tracker.headers`,
@@ -52,6 +58,7 @@ A call that needs a person's approval is answered with a ticket at once, or afte
 	fs.StringVar(&f.url, "url", "", "address of a remote server, in place of a command")
 	fs.StringVar(&f.headers, "header-file", "", "file of headers for the remote server, such as its token")
 	fs.DurationVar(&f.wait, "wait", 0, "how long a call waits for an approval before it is answered with a ticket, at most 10m")
+	f.measured.parts(cmd)
 	return cmd
 }
 
@@ -121,7 +128,22 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags, command []string) error {
 	if err != nil {
 		return err
 	}
-	if r.Conn, err = c.relay(ctx); err != nil {
+	var credential http.Header
+	if f.url == "" {
+		f.measured.env = f.env
+		at, stop, err := a.supervise(ctx, c, &f.measured, "", command)
+		if err != nil {
+			return fmt.Errorf("mcp: %w", err)
+		}
+		defer stop()
+		if at != nil {
+			if credential, err = at.Header(http.MethodPost, mcp.RelayPath); err != nil {
+				return fmt.Errorf("mcp: %w", err)
+			}
+			environ = append(environ, quiet...)
+		}
+	}
+	if r.Conn, err = c.relay(ctx, credential); err != nil {
 		return fmt.Errorf("mcp: %w", err)
 	}
 	if r.Remote != nil {

@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/internal/attester"
 	"github.com/sallyport/sallyport/internal/confine"
 )
 
@@ -34,6 +35,7 @@ type runFlags struct {
 	tokenFile   string
 	env         []string
 	read, write []string
+	measured    agentFlags
 }
 
 // systemPaths may be read by every confined program.
@@ -61,7 +63,11 @@ unless --require confined. The exit code is the program's own.
 
 Inside, SALLYPORT_URL is the agents' door and HTTP_PROXY the egress proxy. With --token-file the program
 acts as the agent whose token the file holds; gateway.listen must be an address then. Without it, it acts as
-the user's own agent, and the doors for hooks and models, which take a host's word, are closed to it.`,
+the user's own agent, and the doors for hooks and models, which take a host's word, are closed to it.
+
+Where attest.agents has reference values for the agent, the program is measured before it starts, and again every half
+lease: what it is, its command line, the script, lock files and packages that this shows, and what the flags name. It acts
+under the lease that this earns (A2: it does not withstand local root), and no longer.`,
 		Example: "  sallyport run --require confined -- python3 agent.py\n  sallyport run --read ~/.nvm -- node agent.mjs",
 		Args:    cobra.MinimumNArgs(1),
 		RunE:    func(cmd *cobra.Command, args []string) error { return a.confined(cmd.Context(), &f, args) },
@@ -72,6 +78,8 @@ the user's own agent, and the doors for hooks and models, which take a host's wo
 	fs.StringArrayVar(&f.env, "env", nil, "variable of our environment that the program may see, or NAME=VALUE; may be repeated")
 	fs.StringArrayVar(&f.read, "read", nil, "path that it may read and execute; may be repeated")
 	fs.StringArrayVar(&f.write, "write", nil, "path that it may change; may be repeated")
+	f.measured.parts(cmd)
+	fs.StringVar(&f.measured.signature, "model-signature", "", "bundle of the model's signature (model.sig)")
 	return cmd
 }
 
@@ -118,11 +126,20 @@ func (a *app) confined(ctx context.Context, f *runFlags, args []string) error {
 	defer func() { _ = os.RemoveAll(tmp) }()
 	spec.Write = append(spec.Write, tmp)
 	spec.Env = append(runEnv(f.env), "TMPDIR="+tmp)
+	f.measured.env = f.env
+	at, stop, err := a.supervise(ctx, c, &f.measured, token, args)
+	if err != nil {
+		return err
+	}
+	defer stop()
+	if at != nil {
+		spec.Env = append(spec.Env, quiet...)
+	}
 	fmt.Fprintf(a.err, "sallyport: holds: %s\n", wallNames(spec.Walls))
 	for _, m := range missing {
 		fmt.Fprintf(a.err, "%s %s\n", a.colour(a.err, yellow, "sallyport: does not hold:"), m)
 	}
-	return a.between(spec, c, &cfg, token)
+	return a.between(spec, c, &cfg, token, at)
 }
 
 func wallNames(walls []confine.Wall) string {
@@ -225,7 +242,7 @@ func runEnv(more []string) (out []string) {
 }
 
 // between runs the program and serves its two doors until it ends.
-func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token string) error {
+func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token string, at *attester.Attester) error {
 	egress := cfg.Egress.Listen
 	doors := 1
 	spec.Ports = []int{agentsPort}
@@ -271,7 +288,7 @@ func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token
 		}
 	})
 	listeners := append(own, p.Listeners...)
-	srv := &http.Server{Handler: agentsDoor(c, cfg.Gateway.Listen, token), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: agentsDoor(c, cfg.Gateway.Listen, token, at), ReadHeaderTimeout: 10 * time.Second}
 	wg.Go(func() { _ = srv.Serve(listeners[0]) })
 	if doors == 2 {
 		wg.Go(func() { pipeAll(listeners[1], egress, over) })
@@ -294,8 +311,8 @@ func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token
 }
 
 // agentsDoor passes requests to the owner's door for agents, and to nothing else of it. With a token it is
-// put into each request, so that the program does not hold it.
-func agentsDoor(c *client, tcp, token string) http.Handler {
+// put into each request, so that the program does not hold it; with a lease each request goes on under that.
+func agentsDoor(c *client, tcp, token string, at *attester.Attester) http.Handler {
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -303,7 +320,7 @@ func agentsDoor(c *client, tcp, token string) http.Handler {
 			for _, h := range []string{"Authorization", "X-Api-Key", "Cookie"} {
 				r.Out.Header.Del(h)
 			}
-			if token != "" {
+			if token != "" && at == nil {
 				r.Out.URL.Host, r.Out.Host = tcp, tcp
 				r.Out.Header.Set("Authorization", "Bearer "+token)
 				return
@@ -312,7 +329,10 @@ func agentsDoor(c *client, tcp, token string) http.Handler {
 		},
 		Transport: c.http.Transport,
 	}
-	if token != "" {
+	switch {
+	case at != nil:
+		proxy.Transport = at
+	case token != "":
 		proxy.Transport = &http.Transport{Proxy: nil}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

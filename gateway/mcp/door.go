@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strings"
@@ -142,9 +143,10 @@ type upgraded struct {
 
 func (u *upgraded) Read(p []byte) (int, error) { return u.r.Read(p) }
 
-// DialRelay upgrades a connection to the owner's socket for a Relay. It closes conn on an error.
-func DialRelay(conn net.Conn) (io.ReadWriteCloser, error) {
-	u, err := dialRelay(conn)
+// DialRelay upgrades a connection to the owner's socket for a Relay, with a credential where the header holds one. It closes
+// conn on an error.
+func DialRelay(conn net.Conn, credential http.Header) (io.ReadWriteCloser, error) {
+	u, err := dialRelay(conn, credential)
 	if err != nil {
 		_ = conn.Close()
 		return nil, fmt.Errorf("%w: %w", ErrOwner, err)
@@ -152,12 +154,13 @@ func DialRelay(conn net.Conn) (io.ReadWriteCloser, error) {
 	return u, nil
 }
 
-func dialRelay(conn net.Conn) (*upgraded, error) {
+func dialRelay(conn net.Conn, credential http.Header) (*upgraded, error) {
 	_ = conn.SetDeadline(time.Now().Add(10 * time.Second))
 	req, err := http.NewRequest(http.MethodPost, "http://localhost"+RelayPath, nil)
 	if err != nil {
 		return nil, err
 	}
+	maps.Copy(req.Header, credential)
 	req.Header.Set("Connection", "Upgrade")
 	req.Header.Set("Upgrade", relayProtocol)
 	if err := req.Write(conn); err != nil {

@@ -97,7 +97,7 @@ func TestRelayOverTheOwnersSocketGuardsARealProcess(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := DialRelay(raw)
+	conn, err := DialRelay(raw, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,7 +156,7 @@ func TestRelayOfAnotherParentIsRefused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn, err := DialRelay(raw)
+	conn, err := DialRelay(raw, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"strings"
 	"sync"
@@ -78,6 +79,7 @@ type Challenge struct {
 	ID        string    `json:"id"`
 	Nonce     tpm.Bytes `json:"nonce"`
 	Head      string    `json:"head"`
+	Kinds     []string  `json:"kinds"` // of evidence that the agent's reference values accept; none without any
 	Registers []int     `json:"registers"`
 }
 
@@ -241,23 +243,39 @@ func (a *Attester) Call(ctx context.Context, method, path, proof string, in, out
 	return json.Unmarshal(answer, out)
 }
 
+// Accepted returns the kinds of evidence that the owner accepts from this agent; none where it needs no lease, or has no
+// reference values and gets none.
+func (a *Attester) Accepted(ctx context.Context) ([]string, error) {
+	var ch Challenge
+	err := a.Call(ctx, http.MethodPost, "/v1/attest/challenges", "", struct{}{}, &ch)
+	return ch.Kinds, err
+}
+
+// Header returns the credentials of one request under the lease: its token, and a proof for this request alone. The
+// path is that of the URL.
+func (a *Attester) Header(method, path string) (http.Header, error) {
+	l := a.Lease()
+	if base, ok := strings.CutPrefix(a.c.URL, "http://localhost"); ok {
+		path = strings.TrimPrefix(path, base)
+	}
+	proof, err := a.Prove(method, a.c.Named+path, l.Token, "")
+	if err != nil {
+		return nil, err
+	}
+	return http.Header{"Authorization": {"DPoP " + l.Token}, "Dpop": {proof}}, nil
+}
+
 // RoundTrip sends a request under the lease, with a proof of its own. Whatever credential it carried is dropped.
 func (a *Attester) RoundTrip(r *http.Request) (*http.Response, error) {
-	l := a.Lease()
 	out := r.Clone(r.Context())
 	for _, h := range []string{"Authorization", "X-Api-Key", "Cookie", "Dpop"} {
 		out.Header.Del(h)
 	}
-	path := out.URL.EscapedPath()
-	if base, ok := strings.CutPrefix(a.c.URL, "http://localhost"); ok {
-		path = strings.TrimPrefix(path, base)
-	}
-	proof, err := a.Prove(r.Method, a.c.Named+path, l.Token, "")
+	h, err := a.Header(r.Method, out.URL.EscapedPath())
 	if err != nil {
 		return nil, err
 	}
-	out.Header.Set("Authorization", "DPoP "+l.Token)
-	out.Header.Set("DPoP", proof)
+	maps.Copy(out.Header, h)
 	return a.c.Transport.RoundTrip(out)
 }
 

@@ -32,8 +32,8 @@ func NewWatch(spec measure.Spec, log *Log) *Watch {
 func (w *Watch) Look(ctx context.Context) error {
 	for _, s := range parts(w.spec) {
 		name := s.name()
-		now := "command"
-		if s.Command == nil {
+		now := "as it is" // of what lies in no file
+		if s.Command == nil && s.Image == "" {
 			now = looks(s.path())
 		}
 		if now != "" && w.seen[name] == now {
@@ -70,6 +70,9 @@ func parts(s measure.Spec) (out []part) {
 	if s.Command != nil {
 		add(func(p *measure.Spec) { p.Command = s.Command })
 	}
+	if s.Image != "" {
+		add(func(p *measure.Spec) { p.Image = s.Image })
+	}
 	if s.Executable != "" {
 		add(func(p *measure.Spec) { p.Executable = s.Executable })
 	}
@@ -100,6 +103,8 @@ func (p part) name() string {
 	switch {
 	case p.Command != nil:
 		return "command"
+	case p.Image != "":
+		return "image"
 	case p.Executable != "":
 		return "executable " + p.Executable
 	case p.Model != "":
