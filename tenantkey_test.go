@@ -90,7 +90,9 @@ func TestTenantKeyIsChecked(t *testing.T) {
 // TestTenantKeyInAChip starts an owner whose keys a software TPM wraps, and takes its data to another chip.
 func TestTenantKeyInAChip(t *testing.T) {
 	chip, other := newTPM(t, t.TempDir()), newTPM(t, t.TempDir())
-	h := open(t, func(c *sallyport.Config) { c.Ledger.TenantKey = sallyport.TenantKeyConfig{Kind: "tpm", Path: chip.sock} })
+	h := open(t, func(c *sallyport.Config) {
+		c.Ledger.TenantKey = sallyport.TenantKeyConfig{Kind: "tpm", Path: chip.sock}
+	})
 	h.server("files", readTool)
 	sub, sess := h.agent("bot")
 	if _, err := h.Enforcer.Before(t.Context(), attempt(sub, sess, "files", "read_note", `{"name":"n"}`)); err != nil {
