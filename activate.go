@@ -92,6 +92,7 @@ func (s *Sallyport) ActivatePolicy(ctx context.Context, b *bundle.Bundle, from, 
 		return out, err
 	}
 	out.Active = true
+	s.MCP.Relist()
 	return out, nil
 }
 

@@ -373,10 +373,11 @@ func (s *Sallyport) sweepLabels(ctx context.Context) error {
 	}
 }
 
-// visible hides tools whose descriptions carry instructions: a model that reads them is attacked already.
-func (s *Sallyport) visible(_ context.Context, sub *action.Subject, server string, t mcp.Tool) bool {
+// visible hides tools whose descriptions carry instructions, because a model that reads them is attacked already, and those
+// that the policy in force can never let this agent use. Who calls one of them all the same is judged and recorded.
+func (s *Sallyport) visible(ctx context.Context, sub *action.Subject, server string, t mcp.Tool) bool {
 	f, ok := s.Tools.Lookup(sub.Tenant, server, t.Name)
-	return ok && f.Definition.Poisoned != action.Yes
+	return ok && f.Definition.Poisoned != action.Yes && (ctx.Err() != nil || !s.Policy.Never(sub.Tenant, sub.ID, server, t.Name))
 }
 
 // clientAnswer hands in what the user of the agent's own client said.

@@ -27,6 +27,7 @@ type Conn struct {
 	listen   string              // action under which text outside any request passes; "" if none yet
 	refused  bool                // that action was refused: such text is dropped
 	closed   bool
+	relists  bool       // the server said that its list of tools may change
 	listenMu sync.Mutex // serialises the opening of listen
 }
 

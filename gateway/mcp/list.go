@@ -6,12 +6,16 @@ import (
 	"context"
 	"fmt"
 	"strconv"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
 
-// maxTools bounds one page of definitions.
-const maxTools = 4096
+// maxTools bounds one page of definitions, listTime how long it may be thought about which of them are shown.
+const (
+	maxTools = 4096
+	listTime = 2 * time.Second
+)
 
 // tools observes a page of definitions and returns the part that the subject may see, for it alone. first
 // says that the page was asked for without a cursor. One tool that cannot be read does not cost the others:
@@ -37,6 +41,8 @@ func (c *Conn) tools(ctx context.Context, result []byte, first bool) ([]byte, er
 		c.malformed(ctx, "definition")
 	}
 	c.gate.learn(c.up.Name, tools)
+	ctx, cancel := context.WithTimeout(ctx, listTime)
+	defer cancel()
 	shown := []byte{'['}
 	n := 0
 	for _, t := range tools {

@@ -72,7 +72,8 @@ type Config struct {
 	// that it cannot use: they are hidden. An error withholds the list. nil observes nothing.
 	Observe func(ctx context.Context, o Observation) (unusable []string, err error)
 
-	// Visible reports whether the subject may see a tool. nil shows every tool.
+	// Visible reports whether the subject may see a tool; once ctx has ended it is to say quickly what it can. nil shows every tool. What becomes visible or hidden while clients
+	// are connected they learn with their next list; Relist tells those that can be told.
 	Visible func(ctx context.Context, s *action.Subject, server string, t Tool) bool
 
 	// Answer hands in what the user of the agent's own client answered to the ask behind ticket. It counts
@@ -106,6 +107,7 @@ type Gate struct {
 
 	mu       sync.Mutex
 	bindings map[string]map[string][]binding // server, tool: mirrored header parameters; guarded by mu
+	relays   map[*served]bool                // those that are served now; guarded by mu
 }
 
 // New returns a gate. It errs when a required field is missing or randomness is not to be had.
@@ -135,14 +137,14 @@ func New(cfg Config) (*Gate, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mcp: %w", err)
 	}
-	return &Gate{cfg: cfg, seal: s, rooms: rooms{now: cfg.Now, ttl: cfg.AskTTL}, bindings: map[string]map[string][]binding{}}, nil
+	return &Gate{cfg: cfg, seal: s, rooms: rooms{now: cfg.Now, ttl: cfg.AskTTL}, bindings: map[string]map[string][]binding{}, relays: map[*served]bool{}}, nil
 }
 
 // Passthrough returns a gate that judges nothing and records nothing. It exists to measure what a proxy of
 // the same plumbing costs; it must stand before no agent.
 func Passthrough() *Gate {
 	return &Gate{cfg: Config{Now: time.Now, MessageBytes: DefaultMessageBytes, Pending: DefaultPending, Enforcer: nobody{}},
-		blind: true, rooms: rooms{now: time.Now}, bindings: map[string]map[string][]binding{}}
+		blind: true, rooms: rooms{now: time.Now}, bindings: map[string]map[string][]binding{}, relays: map[*served]bool{}}
 }
 
 // nobody is the enforcer of a gate that never asks it: it refuses.

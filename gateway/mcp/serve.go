@@ -53,8 +53,30 @@ func (g *Gate) ServeRelay(ctx context.Context, conn io.ReadWriteCloser, admit fu
 		return fmt.Errorf("mcp: relay: %w", err)
 	}
 	s := &served{gate: g, conn: g.Conn(p, up), io: conn, out: out,
-		client: newQueue(2 * g.cfg.MessageBytes), server: newQueue(2 * g.cfg.MessageBytes)}
+		client: newQueue(2 * g.cfg.MessageBytes), server: newQueue(2 * g.cfg.MessageBytes), relist: make(chan struct{}, 1)}
+	g.mu.Lock()
+	g.relays[s] = true
+	g.mu.Unlock()
+	defer func() {
+		g.mu.Lock()
+		delete(g.relays, s)
+		g.mu.Unlock()
+	}()
 	return s.run(ctx)
+}
+
+// Relist tells clients behind relays that their list of tools may be another one now, where their server has said at the
+// start that this can happen. Others see it with their next list, which no client may keep longer than Config.ListTTL. It
+// does not wait, and is safe for concurrent use.
+func (g *Gate) Relist() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for s := range g.relays {
+		select {
+		case s.relist <- struct{}{}:
+		default: // told already, and not asked for since
+		}
+	}
 }
 
 // served is one relay being served.
@@ -66,6 +88,7 @@ type served struct {
 	client *queue // lines of the client
 	server *queue // lines of the server
 
+	relist  chan struct{}  // of one place: the client is to be told that the list of tools changed
 	waiting sync.WaitGroup // requests that wait for people; started by workClient, waited for by run
 }
 
@@ -222,6 +245,13 @@ func (s *served) beat(ctx context.Context) {
 			return
 		case <-t.C:
 			s.conn.Beat()
+		case <-s.relist:
+			s.conn.mu.Lock()
+			tell := s.conn.relists
+			s.conn.mu.Unlock()
+			if tell {
+				_ = s.out.write(frameToClient, []byte(`{"jsonrpc":"2.0","method":"notifications/tools/list_changed"}`)) // a lost relay ends read
+			}
 		}
 	}
 }

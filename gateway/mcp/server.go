@@ -137,6 +137,10 @@ func (c *Conn) shape(ctx context.Context, m *message, p *pending) ([]byte, error
 	switch p.plan.method {
 	case methodTools:
 		return c.tools(ctx, m.result, p.first)
+	case methodInitialize:
+		c.mu.Lock()
+		c.relists = string(member(member(member(m.result, "capabilities"), "tools"), "listChanged")) == "true"
+		c.mu.Unlock()
 	case methodDiscover, "prompts/list", "resources/list", "resources/templates/list", methodRead:
 		return c.private(m.result), nil
 	}

@@ -165,6 +165,21 @@ func TestStdioListShowsOnlyWhatTheAgentMaySee(t *testing.T) {
 	}
 }
 
+func TestStdioClientIsToldThatItsListChanged(t *testing.T) {
+	g := newGate(t, newPath(), nil)
+	told := make(chan struct{}, 8)
+	cs := guard(t, g, notesServer(t, t.TempDir())).connect(t, "2025-11-25", &sdk.ClientOptions{
+		ToolListChangedHandler: func(context.Context, *sdk.ToolListChangedRequest) { told <- struct{}{} }})
+	if _, err := cs.ListTools(context.Background(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if !cs.InitializeResult().Capabilities.Tools.ListChanged {
+		t.Fatal("the server does not say that its list may change")
+	}
+	g.Relist()
+	<-told
+}
+
 // serve serves any official server.
 func serve(s *sdk.Server) func(io.ReadCloser, io.WriteCloser) {
 	return func(in io.ReadCloser, out io.WriteCloser) {

@@ -78,6 +78,7 @@ type rule struct {
 	id          cedar.PolicyID
 	match       action.Match
 	obligations []action.Obligation
+	roles       bool // it may speak of roles
 }
 
 // list is a set of policies in a fixed order.
@@ -109,6 +110,9 @@ func New(cfg Config) (*Evaluator, error) {
 			}
 			if e.permits.byID[r.id] != nil || e.forbids.byID[r.id] != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: id %q stands for two policies", f.Name, p.Position().Line, r.id)
+			}
+			if r.roles, err = namesRoles(p); err != nil {
+				return nil, fmt.Errorf("cedar: %s:%d: %w", f.Name, p.Position().Line, err)
 			}
 			if err := used(seen, known, counters, p); err != nil {
 				return nil, fmt.Errorf("cedar: %s:%d: %w", f.Name, p.Position().Line, err)

@@ -317,15 +317,7 @@ func rawParts(t reflect.Type, u *usage.Tree, path []int) (out [][]int) {
 
 // run finds the rules that fire. It reports false if the decision is topdown's.
 func (out *compiled) run(m *machine, q *action.Query) bool {
-	if m.gen++; m.gen == 0 {
-		clear(m.words)
-		clear(m.memo)
-		clear(m.raws)
-		clear(m.seen)
-		m.gen = 1
-	}
-	m.q, m.root = q, reflect.ValueOf(q).Elem()
-	m.base, m.steps, m.left, m.rest, m.fired = 0, 0, false, false, m.fired[:0]
+	m.begin(q)
 	for _, path := range out.guards {
 		if raw := m.root.FieldByIndex(path).Bytes(); len(raw) > 0 && !harmless(raw) && action.Check(raw, action.Limits{}) != nil {
 			return false
@@ -338,6 +330,19 @@ func (out *compiled) run(m *machine, q *action.Query) bool {
 		}
 	}
 	return !m.left
+}
+
+// begin forgets the query before.
+func (m *machine) begin(q *action.Query) {
+	if m.gen++; m.gen == 0 {
+		clear(m.words)
+		clear(m.memo)
+		clear(m.raws)
+		clear(m.seen)
+		m.gen = 1
+	}
+	m.q, m.root = q, reflect.ValueOf(q).Elem()
+	m.base, m.steps, m.left, m.rest, m.fired = 0, 0, false, false, m.fired[:0]
 }
 
 func (m *machine) try(entries []*entry) {

@@ -122,6 +122,7 @@ type Evaluator struct {
 	shadow  uint64 // 0 means never
 	alarm   func(string)
 	notes   []note
+	outlook atomic.Pointer[outlook] // made by the first Never
 }
 
 // New compiles the files. It returns an error that names file and line for anything outside the profile.

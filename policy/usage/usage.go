@@ -4,6 +4,11 @@
 // built. Leaving out what no policy names changes no answer; whoever marks must err on the side of more.
 package usage
 
+import (
+	"maps"
+	"slices"
+)
+
 // Tree is a tree of names. A nil Tree sees everything, the zero Tree nothing.
 type Tree struct {
 	all    bool
@@ -33,4 +38,23 @@ func (t *Tree) Field(name string) (*Tree, bool) {
 	}
 	sub, ok := t.fields[name]
 	return sub, ok
+}
+
+// Whole reports whether everything is seen.
+func (t *Tree) Whole() bool { return t == nil || t.all }
+
+// Known are texts of a query that are certain before the rest of it is: {"resource.name": "send_mail"}.
+type Known map[string]string
+
+// Paths returns what the texts are of, sorted.
+func (k Known) Paths() []string { return slices.Sorted(maps.Keys(k)) }
+
+// About reports whether the texts are of exactly these paths, which are sorted.
+func (k Known) About(paths []string) bool {
+	for _, p := range paths {
+		if _, ok := k[p]; !ok {
+			return false
+		}
+	}
+	return len(k) == len(paths)
 }
