@@ -28,6 +28,7 @@ type KeysConfig struct {
 type Group struct {
 	Name    string   `yaml:"name" doc:"as rules name it"`
 	Members []string `yaml:"members" doc:"names of logins, as approvals show them"`
+	Claims  []string `yaml:"claims" doc:"groups of the identity provider whose members, signed in through it, are of this one too"`
 }
 
 func (k *KeysConfig) check() error {
@@ -87,6 +88,9 @@ func (s *Sallyport) prove(ctx context.Context, person string, challenge []byte, 
 func (s *Sallyport) actor(c *gateway.Caller) approval.Actor {
 	a := admin.ActorOf(c)
 	a.Groups = slices.Clone(a.Groups)
+	if s.signIn != nil && s.signIn.Vouches(c) {
+		a = s.signIn.actor(c, a)
+	}
 	for _, g := range s.Config.Approval.Groups {
 		if slices.ContainsFunc(g.Members, func(m string) bool { return strings.EqualFold(m, a.ID) }) && !slices.Contains(a.Groups, g.Name) {
 			a.Groups = append(a.Groups, g.Name)

@@ -63,6 +63,8 @@ type MCPServer struct {
 type AdminConfig struct {
 	Listen string   `yaml:"listen" doc:"address for people; \"none\" listens on the socket only"`
 	Hosts  []string `yaml:"hosts" doc:"names that the Host header may hold beside loopback"`
+
+	Login LoginConfig `yaml:"login"`
 }
 
 // PolicyConfig says which policy decides.
@@ -236,7 +238,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check())
+	return errors.Join(c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

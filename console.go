@@ -31,6 +31,9 @@ func (s *Sallyport) openLogins() (err error) {
 	s.logins, err = admin.NewSessions(admin.SessionsConfig{Now: s.Ledger.Now, Live: func(c *gateway.Caller) bool {
 		switch ch := &c.Subject.Channel; ch.Credential {
 		case action.CredentialToken:
+			if s.signIn != nil && s.signIn.Vouches(c) {
+				return s.signIn.current(c)
+			}
 			return !s.Tokens.Revoked(ch.CredID)
 		case action.CredentialPeer:
 			return c.Peer != nil && c.Peer.UID == int64(os.Geteuid())
@@ -48,7 +51,12 @@ type ConsoleCode struct {
 }
 
 func (s *Sallyport) consoleCode(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
-	if err := gateway.ReadJSON(w, r, &struct{}{}, 16); err != nil {
+	var body struct {
+		BreakGlass bool           `json:"break_glass"`
+		Reason     string         `json:"reason"`
+		Seconds    jsontext.Value `json:"seconds"`
+	}
+	if err := gateway.ReadJSON(w, r, &body, 4096); err != nil {
 		return err
 	}
 	from, ok := gateway.PeerFrom(r.Context())
@@ -61,7 +69,15 @@ func (s *Sallyport) consoleCode(w http.ResponseWriter, r *http.Request, c *gatew
 	}
 	held := *c
 	held.Peer = &from
-	code, until, err := s.logins.Code(&held)
+	if !body.BreakGlass && s.signIn != nil && s.Tokens.BootstrapEnded() {
+		return gateway.Refuse(gateway.CodeState, "people sign in through %s; hint: without it, sallyport console --break-glass --reason TEXT", s.signIn.Name())
+	}
+	if body.BreakGlass {
+		if err := s.breakGlass(r.Context(), &held, body.Reason, body.Seconds); err != nil {
+			return err
+		}
+	}
+	code, until, err := s.logins.Code(&held, "")
 	if err != nil {
 		return gateway.Refuse(gateway.CodeBusy, "too many codes wait to be used")
 	}

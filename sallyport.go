@@ -62,6 +62,7 @@ type Sallyport struct {
 
 	records *tenantRecords
 	logins  *admin.Sessions
+	signIn  *signIn // nil: no provider is configured
 	mcpHTTP *mcp.HTTP
 	hooks   []gateway.Route
 	llm     []gateway.Route
@@ -192,6 +193,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		s.openEgress,
 		s.openLogins,
+		s.openSignIn,
 	)
 }
 
@@ -220,6 +222,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
+	jobs = append(jobs, s.loginJobs()...)
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {

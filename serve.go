@@ -284,6 +284,9 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 	cfg := s.adminConfig()
 	if !socket { // browsers do not come over the socket
 		cfg.Sessions, auth = s.logins, s.logins.Authenticator(auth)
+		if s.signIn != nil {
+			cfg.SignIn = s.signIn
+		}
 	}
 	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorCLI,
 		Hosts: s.Config.Admin.Hosts, SameOrigin: true, Ready: s.ready})
@@ -316,7 +319,7 @@ func (s *Sallyport) adminConfig() admin.Config {
 	return admin.Config{
 		Approvals: s.Approval, Signers: s.Signers, Actor: s.actor, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s}, Shown: s.shown,
 		Records: s.records, Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(), Alerts: alerts{s},
-		Bundles: adminBundles{s}, Workbench: &workbench{s: s},
+		Bundles: adminBundles{s}, Workbench: &workbench{s: s}, Origins: s.Config.origins(),
 		Policies: func(context.Context) ([]admin.Policy, error) {
 			b := s.Policy.Active().Bundle()
 			return []admin.Policy{{Name: b.Name, Digest: b.Digest, Sequence: b.Sequence, ExpiresMs: b.Expires, Mode: action.Enforce}}, nil

@@ -128,6 +128,8 @@ type Config struct {
 	Records TenantRecords
 
 	Sessions  *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
+	SignIn    SignIn    // nil: nobody signs in through a provider
+	Origins   []string  // where browsers find the console; the first is preferred. SignIn needs one
 	Workbench Workbench // nil: nothing can be compared, tried, replayed or proved
 
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
@@ -201,6 +203,7 @@ func Routes(cfg Config) ([]gateway.Route, error) {
 	for i := range routes {
 		routes[i].Serve = d.own(routes[i].Serve)
 	}
+	routes = append(routes, d.signInRoutes()...)
 	return routes, nil
 }
 

@@ -23,8 +23,13 @@ func TestOnlyTheTableAnswers(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// What stands open tells nothing: how one may log in, and the two ends of a sign-in.
+	open := []string{"GET /v1/login/options", "GET /console/sign-in", "GET /console/signed-in"}
 	for _, rt := range routes {
 		method, path := fill(rt.Pattern)
+		if rt.Auth != nil && slices.Contains(open, rt.Pattern) {
+			continue
+		}
 		t.Run(rt.Pattern, func(t *testing.T) {
 			for _, as := range []string{"", "nobody"} {
 				if code, body, _ := b.call(as, method, path, ""); code != http.StatusUnauthorized {

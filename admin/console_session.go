@@ -32,7 +32,8 @@ const (
 
 // SessionsConfig is what Sessions needs. Live is required.
 type SessionsConfig struct {
-	// Live reports whether what the caller logged in with still holds. It is asked at every request.
+	// Live reports whether what the caller logged in with still holds, and may bring c up to date. It is asked at
+	// every request, and must not call back.
 	Live func(c *gateway.Caller) bool
 
 	Idle    time.Duration    // a login that nobody uses ends after it; 0 means 1 h
@@ -56,9 +57,9 @@ type Sessions struct {
 type loginHolder struct {
 	caller gateway.Caller
 	key    [32]byte // hash of the key
-	began  time.Time
 	used   time.Time
 	until  time.Time
+	carry  [32]byte // of a code: hash of what the browser that may redeem it has in a cookie; zero for any browser
 }
 
 // Login is what a browser gets at a login. Cookie and Key are secrets.
@@ -96,6 +97,9 @@ func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
 	l := Login{Cookie: base64.RawURLEncoding.EncodeToString(b[:32]), Key: base64.RawURLEncoding.EncodeToString(b[32:])}
 	now := s.cfg.Now()
 	l.Until = now.Add(s.cfg.Max)
+	if !c.Until.IsZero() && c.Until.Before(l.Until) {
+		l.Until = c.Until
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var each []*loginHolder
@@ -119,7 +123,7 @@ func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
 	}
 	held := *c
 	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
-	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), began: now, used: now, until: l.Until}
+	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), used: now, until: l.Until}
 	return l, nil
 }
 
@@ -127,12 +131,13 @@ func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
 const (
 	codePrefix = "sc_"
 	codeFor    = 2 * time.Minute
-	maxCodes   = 16
+	maxCodes   = 64
 )
 
 // Code returns a word with which a browser logs in as c, once and within two minutes. It is for somebody
-// whom the kernel has proved: his browser cannot show that by itself.
-func (s *Sessions) Code(c *gateway.Caller) (string, time.Time, error) {
+// who was proved in another way than his browser can show by itself. If carry is not "", only a browser that has it
+// in the cookie CarryName can use the word.
+func (s *Sessions) Code(c *gateway.Caller, carry string) (string, time.Time, error) {
 	var b [20]byte
 	if _, err := io.ReadFull(s.cfg.Rand, b[:]); err != nil {
 		return "", time.Time{}, err
@@ -148,15 +153,18 @@ func (s *Sessions) Code(c *gateway.Caller) (string, time.Time, error) {
 	if len(s.codes) >= maxCodes {
 		return "", time.Time{}, errLogins
 	}
-	held := *c
-	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
-	s.codes[sha256.Sum256([]byte(code))] = &loginHolder{caller: held, until: now.Add(codeFor)}
+	held := loginHolder{caller: *c, until: now.Add(codeFor)}
+	held.caller.Subject.Scopes = slices.Clone(c.Subject.Scopes)
+	if carry != "" {
+		held.carry = sha256.Sum256([]byte(carry))
+	}
+	s.codes[sha256.Sum256([]byte(code))] = &held
 	return code, now.Add(codeFor), nil
 }
 
 // redeem returns whom a code stands for, once.
-func (s *Sessions) redeem(code string) (*gateway.Caller, bool) {
-	id := sha256.Sum256([]byte(code))
+func (s *Sessions) redeem(code, carry string) (*gateway.Caller, bool) {
+	id, brought := sha256.Sum256([]byte(code)), sha256.Sum256([]byte(carry))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	h := s.codes[id]
@@ -164,7 +172,42 @@ func (s *Sessions) redeem(code string) (*gateway.Caller, bool) {
 	if h == nil || !s.cfg.Now().Before(h.until) || !s.cfg.Live(&h.caller) {
 		return nil, false
 	}
+	if h.carry != [32]byte{} && subtle.ConstantTimeCompare(h.carry[:], brought[:]) != 1 {
+		return nil, false
+	}
 	return &h.caller, true
+}
+
+// Anybody reports whether a browser is logged in, or about to be, by a credential.
+func (s *Sessions) Anybody(credential string) bool {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, h := range s.open {
+		if h.caller.Subject.Channel.CredID == credential && s.fresh(h, now) {
+			return true
+		}
+	}
+	for _, h := range s.codes {
+		if h.caller.Subject.Channel.CredID == credential && now.Before(h.until) {
+			return true
+		}
+	}
+	return false
+}
+
+// still returns who is logged in now by the login of a request that may have begun long ago. It is no use of it.
+func (s *Sessions) still(cookie string) (gateway.Caller, bool) {
+	now := s.cfg.Now()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	h := s.open[sha256.Sum256([]byte(cookie))]
+	if h == nil || !now.Before(h.until) || !s.cfg.Live(&h.caller) {
+		return gateway.Caller{}, false
+	}
+	c := h.caller
+	c.Subject.Scopes = slices.Clone(c.Subject.Scopes)
+	return c, true
 }
 
 // fresh reports whether a login has not run out. The caller holds mu.
@@ -233,7 +276,7 @@ func (a sessionAuth) Authenticate(ctx context.Context, r *http.Request) (*gatewa
 	cookie, key, ok := halves(r)
 	if given := r.Header["Authorization"]; len(given) > 0 {
 		if code, ok := strings.CutPrefix(given[0], "Bearer "+codePrefix); ok && len(given) == 1 && r.Method == http.MethodPost && r.URL.Path == "/v1/login" {
-			if c, ok := a.s.redeem(codePrefix + code); ok {
+			if c, ok := a.s.redeem(codePrefix+code, carried(r)); ok {
 				return c, nil
 			}
 			return nil, gateway.ErrUnauthenticated
@@ -250,22 +293,24 @@ func (a sessionAuth) Authenticate(ctx context.Context, r *http.Request) (*gatewa
 	return &c, nil
 }
 
-// peopleScopes are what people may hold; a login needs one of them.
-var peopleScopes = []action.Scope{action.ScopeViewer, action.ScopeApprover, action.ScopeAuthor, action.ScopePolicyApprover,
-	action.ScopeAuditor, action.ScopeAdmin, action.ScopeToolAdmin, action.ScopeTenantData}
-
 // me is who is logged in.
 type me struct {
 	Name    string         `json:"name"`
 	Tenant  string         `json:"tenant"`
 	Scopes  []action.Scope `json:"scopes"`
-	Rank    action.Rank    `json:"rank"` // as what an approval by him counts
+	Roles   []Role         `json:"roles"`   // whose scopes he has
+	Through string         `json:"through"` // the provider that vouches for him; "" without one
+	Rank    action.Rank    `json:"rank"`    // as what an approval by him counts
 	UntilMs int64          `json:"until_ms"`
 	Key     string         `json:"key"` // told at the login only
 }
 
 func (d *desk) me(c *gateway.Caller, until time.Time, key string) me {
-	m := me{Name: nameOf(c), Tenant: c.Subject.Tenant, Scopes: []action.Scope{}, Rank: d.cfg.Actor(c).Channel, Key: key}
+	m := me{Name: nameOf(c), Tenant: c.Subject.Tenant, Scopes: []action.Scope{}, Rank: d.cfg.Actor(c).Channel, Key: key,
+		Roles: RolesOf(c)}
+	if d.cfg.SignIn != nil && d.cfg.SignIn.Vouches(c) {
+		m.Through = d.cfg.SignIn.Name()
+	}
 	for _, s := range peopleScopes {
 		if c.Has(s) {
 			m.Scopes = append(m.Scopes, s)
@@ -300,6 +345,9 @@ func (d *desk) login(w http.ResponseWriter, r *http.Request, c *gateway.Caller) 
 		return err
 	}
 	SetCookie(w, r, l.Cookie)
+	if carried(r) != "" {
+		d.setCarry(w, r, "")
+	}
 	return gateway.WriteJSON(w, http.StatusOK, d.me(c, l.Until, l.Key))
 }
 

@@ -196,7 +196,7 @@ func TestCodeLogsInOnceAsAnOperator(t *testing.T) {
 	op.Subject.Tenant, op.Subject.Scopes = "default", peopleScopes
 	op.Subject.Channel.Credential, op.Subject.Channel.CredID, op.Subject.Channel.UID = action.CredentialPeer, "uid:1000", 1000
 	fresh := func() string {
-		code, _, err := b.cfg.Sessions.Code(op)
+		code, _, err := b.cfg.Sessions.Code(op, "")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -234,7 +234,7 @@ func TestCodeLogsInOnceAsAnOperator(t *testing.T) {
 		t.Error("another code:", status, answer)
 	}
 	for range maxCodes {
-		if _, _, err := b.cfg.Sessions.Code(op); err != nil {
+		if _, _, err := b.cfg.Sessions.Code(op, ""); err != nil {
 			if err != errLogins {
 				t.Error(err)
 			}

@@ -23,8 +23,8 @@ const streamWrite = 10 * time.Second
 
 // stream sends every record of the ledger as one server-sent event, whose id is the record's index and
 // whose name is its kind. A reader that comes again with Last-Event-ID, or with after, misses nothing;
-// one that names neither starts with what comes next. A stream ends after StreamFor, and at once when
-// its credential is withdrawn; readers come again by themselves.
+// one that names neither starts with what comes next. A stream ends after StreamFor, and within StreamQuiet when
+// its credential is withdrawn, its login ends, or its reader loses the role; readers come again by themselves.
 func (d *desk) stream(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	from, err := d.streamFrom(r)
 	if err != nil {
@@ -60,7 +60,7 @@ func (d *desk) stream(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 			}
 		})
 	}()
-	d.relay(ctx, s, c, events, over)
+	d.relay(ctx, s, func() bool { return d.mayRead(r, c) }, events, over)
 	cancel()
 	<-over
 	return cutOff(failed)
@@ -76,10 +76,9 @@ func cutOff(err error) error {
 }
 
 // relay passes events on until ctx or the follower ends, or the reader is gone or may no longer read.
-func (d *desk) relay(ctx context.Context, s *sender, c *gateway.Caller, events <-chan []byte, over <-chan struct{}) {
+func (d *desk) relay(ctx context.Context, s *sender, mayRead func() bool, events <-chan []byte, over <-chan struct{}) {
 	quiet := time.NewTicker(d.cfg.StreamQuiet)
 	defer quiet.Stop()
-	ch := &c.Subject.Channel
 	for {
 		var b []byte
 		select {
@@ -91,10 +90,20 @@ func (d *desk) relay(ctx context.Context, s *sender, c *gateway.Caller, events <
 		case <-quiet.C:
 			b = []byte(": quiet\n\n")
 		}
-		if ch.Credential == action.CredentialToken && d.cfg.Identities.Revoked(ch.CredID) || s.send(b) != nil {
+		if !mayRead() || s.send(b) != nil {
 			return
 		}
 	}
+}
+
+// mayRead reports whether the reader of a stream still has a login, or a credential, that opens it.
+func (d *desk) mayRead(r *http.Request, c *gateway.Caller) bool {
+	if cookie, _, ok := halves(r); ok && d.cfg.Sessions != nil && len(r.Header["Authorization"]) == 0 {
+		now, ok := d.cfg.Sessions.still(cookie)
+		return ok && (now.Has(action.ScopeViewer) || now.Has(action.ScopeAuditor))
+	}
+	ch := &c.Subject.Channel
+	return ch.Credential != action.CredentialToken || !d.cfg.Identities.Revoked(ch.CredID)
 }
 
 // streamFrom is the index of the first record to send.

@@ -47,7 +47,7 @@ type Handler func(w http.ResponseWriter, r *http.Request, c *Caller) error
 // Route is one line of a listener's contract.
 type Route struct {
 	Pattern string         // of net/http.ServeMux, with a method: "POST /v1/actions/{id}"
-	Scopes  []action.Scope // the caller must hold one of them; none named means that nobody may
+	Scopes  []action.Scope // the caller must hold one of them; none named means that nobody may, but for Auth
 	Door    action.Door    // "" means Config.Door
 	Wait    time.Duration  // longest time the handler waits before it answers; negative for streams, which set their own write deadlines
 	Serve   Handler
@@ -56,6 +56,10 @@ type Route struct {
 	// are no browsers. A page has that origin only if this listener serves pages; a listener of agents serves
 	// none.
 	OwnOrigin bool
+
+	// Auth proves the callers of this route in the place of Config.Auth, and its word is enough where Scopes names
+	// none: for what brings a proof of its own, such as a signed message, or has to be there before anybody is proved.
+	Auth Authenticator
 }
 
 // Gate is what stands before the handlers of one listener. Several handlers may share one Gate, and
@@ -97,7 +101,7 @@ func (g *Gate) Handler(routes ...Route) (http.Handler, error) {
 	var methods []string
 	for _, rt := range routes {
 		method, _, ok := strings.Cut(rt.Pattern, " ")
-		if !ok || rt.Serve == nil || len(rt.Scopes) == 0 {
+		if !ok || rt.Serve == nil || len(rt.Scopes) == 0 && rt.Auth == nil {
 			return nil, fmt.Errorf("gateway: route %q: a method, a scope and a handler are required", rt.Pattern)
 		}
 		if !slices.Contains(methods, method) {
@@ -226,7 +230,7 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 	if err := g.checkOrigin(r, rt.OwnOrigin); err != nil {
 		return err
 	}
-	c, err := g.authenticate(r, rt.Door)
+	c, err := g.authenticate(r, rt)
 	if err != nil {
 		return err
 	}
@@ -237,7 +241,7 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 		return err
 	}
 	defer x.leave()
-	if rt.Pattern != "" && !slices.ContainsFunc(rt.Scopes, c.Has) {
+	if rt.Pattern != "" && (rt.Auth == nil || len(rt.Scopes) > 0) && !slices.ContainsFunc(rt.Scopes, c.Has) {
 		return Refuse(CodeScope, "this route needs the scope %s", orList(rt.Scopes))
 	}
 	if err := checkMethod(r, rt); err != nil {
@@ -263,11 +267,15 @@ func checkMethod(r *http.Request, rt Route) error {
 
 // authenticate completes the caller with what only the gate knows: the door and the channel. A caller
 // without a tenant, or without any name, is nobody.
-func (g *Gate) authenticate(r *http.Request, door action.Door) (*Caller, error) {
+func (g *Gate) authenticate(r *http.Request, rt Route) (*Caller, error) {
 	if len(r.Header["Authorization"]) > 1 {
 		return nil, ErrUnauthenticated
 	}
-	found, err := g.cfg.Auth.Authenticate(r.Context(), r)
+	auth := g.cfg.Auth
+	if rt.Auth != nil {
+		auth = rt.Auth
+	}
+	found, err := auth.Authenticate(r.Context(), r)
 	if err != nil {
 		return nil, err
 	}
@@ -276,7 +284,7 @@ func (g *Gate) authenticate(r *http.Request, door action.Door) (*Caller, error) 
 	}
 	c := *found // an authenticator may hand out what it keeps
 	ch := &c.Subject.Channel
-	ch.Door, ch.Remote, ch.UID, ch.PID = door, remote(r), -1, -1
+	ch.Door, ch.Remote, ch.UID, ch.PID = rt.Door, remote(r), -1, -1
 	if p, ok := PeerFrom(r.Context()); ok {
 		ch.UID, ch.PID = p.UID, p.PID
 	}

@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -17,6 +18,19 @@ type Caller struct {
 	Subject action.Subject
 	Name    string // for people: the token's or operator's name
 	Peer    *Peer  // for a login that began on this machine: whom the kernel proved then; nil for others
+
+	Until time.Time // when a login of this caller ends at the latest; zero sets no bound
+}
+
+// Anonymous proves nobody: its callers have no scope, and share a quota with whoever comes from the same place. It is
+// for Route.Auth of what has to be there before anybody can be proved.
+type Anonymous struct{ Tenant string }
+
+// Authenticate implements Authenticator.
+func (a Anonymous) Authenticate(_ context.Context, r *http.Request) (*Caller, error) {
+	sub := action.NewQuery(action.Before).Subject
+	sub.Tenant = a.Tenant
+	return &Caller{Subject: sub, Name: "anonymous " + source(r)}, nil
 }
 
 // Has reports whether the caller holds scope s. Admin does not imply others.

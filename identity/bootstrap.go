@@ -21,6 +21,9 @@ const bootstrapName = "bootstrap"
 // with a live token, and no live admin token but an earlier one of ours, which is then withdrawn.
 // An operator who made his own admin token may delete the file for good.
 func (t *Tokens) bootstrap(ctx context.Context) error {
+	if t.BootstrapEnded() {
+		return nil
+	}
 	dir := t.c.TokensDir
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return fmt.Errorf("identity: %w", err)
@@ -54,6 +57,50 @@ func (t *Tokens) bootstrap(ctx context.Context) error {
 		return errors.Join(err, again)
 	}
 	return nil
+}
+
+// CodeBootstrapEnded is the code of the record that ends the first admin token for good.
+const CodeBootstrapEnded = "bootstrap.ended"
+
+// EndBootstrap withdraws the first admin token, and sees to it that none is ever made again where the ledger is kept:
+// by has come in as an admin in another way. The record comes first. It reports whether it is the call that did it.
+func (t *Tokens) EndBootstrap(ctx context.Context, by string) (bool, error) {
+	if err := checkText("actor", by, 128); err != nil {
+		return false, err
+	}
+	t.write.Lock()
+	if t.BootstrapEnded() {
+		t.write.Unlock()
+		return false, nil
+	}
+	rec := blank(action.KindKey, t.c.Tenants[0], t.c.Now())
+	rec.Actor, rec.Codes, rec.Subject = by, []string{CodeBootstrapEnded}, bootstrapName
+	if _, err := t.c.Record(ctx, rec); err != nil {
+		t.write.Unlock()
+		return false, fmt.Errorf("identity: record %s: %w", CodeBootstrapEnded, err)
+	}
+	t.mu.Lock()
+	t.ended = true
+	t.mu.Unlock()
+	t.write.Unlock()
+	var err error
+	for _, tok := range t.sorted(func(r *Token) bool { return r.By == bootstrapName && r.RevokedMs == 0 }) {
+		_, rerr := t.Revoke(ctx, tok.ID, by)
+		err = errors.Join(err, rerr)
+	}
+	if t.c.TokensDir != "" {
+		if rerr := os.Remove(filepath.Join(t.c.TokensDir, "admin")); !errors.Is(rerr, fs.ErrNotExist) {
+			err = errors.Join(err, rerr)
+		}
+	}
+	return true, err
+}
+
+// BootstrapEnded reports whether the first admin token was ended for good.
+func (t *Tokens) BootstrapEnded() bool {
+	t.mu.RLock()
+	defer t.mu.RUnlock()
+	return t.ended
 }
 
 func has(scopes []action.Scope, s action.Scope) bool {

@@ -95,6 +95,7 @@ type Tokens struct {
 	tokens map[string]tokenRow
 	agents map[string]Agent // by agentKey
 	users  map[int64]string // names of peers, at most one per allowed uid
+	ended  bool             // there is no first admin token any more
 }
 
 // Open reads what the store holds, makes the local agent's record, and leaves an admin token where nobody
@@ -213,6 +214,8 @@ func (t *Tokens) hold(ctx context.Context) error {
 			return nil
 		}
 		switch {
+		case slices.Contains(r.Codes, CodeBootstrapEnded):
+			t.ended = true
 		case slices.Contains(r.Codes, CodeTokenIssued):
 			issued[r.Subject] = r.Binding
 		case slices.Contains(r.Codes, CodeTokenRevoked):
@@ -227,6 +230,11 @@ func (t *Tokens) hold(ctx context.Context) error {
 		b, ok := issued[id]
 		return !ok || b == "" || !hmac.Equal([]byte(b), []byte(t.binding(r)))
 	})
+	for id, r := range t.tokens {
+		if t.ended && r.By == bootstrapName && r.RevokedMs == 0 { // the process ended between the record and the withdrawal
+			withdrawn[id] = 1
+		}
+	}
 	for id, ms := range withdrawn {
 		if r, ok := t.tokens[id]; ok && r.RevokedMs == 0 {
 			r.RevokedMs = ms

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -97,11 +98,11 @@ func NewIssuers(list []Trusted, now func() time.Time, get func(ctx context.Conte
 		switch {
 		case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 			return nil, fmt.Errorf("%w issuer %q: not a URL", ErrMalformed, action.Clip(t.Issuer, 200))
-		case t.Keys == "" && u.Scheme != "https":
+		case t.Keys == "" && !SafeURL(t.Issuer):
 			return nil, fmt.Errorf("%w issuer %q: not https, and no key set is named", ErrMalformed, t.Issuer)
 		case t.Audience == "":
 			return nil, fmt.Errorf("%w issuer %q: an audience is required: a token for somebody else proves nothing", ErrMalformed, t.Issuer)
-		case strings.HasPrefix(t.Keys, "http://"):
+		case strings.HasPrefix(t.Keys, "http://") && !SafeURL(t.Keys):
 			return nil, fmt.Errorf("%w issuer %q: keys over plain http prove nothing", ErrMalformed, t.Issuer)
 		case slices.ContainsFunc(is.list, func(o *issuer) bool { return o.Issuer == t.Issuer }):
 			return nil, fmt.Errorf("%w issuer %q: stands twice", ErrMalformed, t.Issuer)
@@ -118,6 +119,20 @@ func NewIssuers(list []Trusted, now func() time.Time, get func(ctx context.Conte
 		is.list = append(is.list, &issuer{Trusted: t})
 	}
 	return is, nil
+}
+
+// SafeURL reports whether nobody on the way can change what u answers: it is https, or http that does not leave
+// this machine. Who may listen on the port is up to the machine's users then.
+func SafeURL(u string) bool {
+	p, err := url.Parse(u)
+	if err != nil || p.Host == "" || p.User != nil || p.Fragment != "" {
+		return false
+	}
+	if p.Scheme == "http" {
+		ip := net.ParseIP(p.Hostname())
+		return p.Hostname() == "localhost" || ip != nil && ip.IsLoopback()
+	}
+	return p.Scheme == "https"
 }
 
 func httpsGet(ctx context.Context, u string) ([]byte, error) {
@@ -192,7 +207,7 @@ func groups(all map[string]jsontext.Value, claim string) ([]string, action.Tri) 
 	if v, ok := all["_claim_names"]; ok && (json.Unmarshal(v, &elsewhere) != nil || elsewhere[claim] != nil) {
 		return nil, action.TriUnknown
 	}
-	if v, ok := all["hasgroups"]; ok && string(v) != "false" {
+	if v, ok := all["hasgroups"]; ok && claim == "groups" && string(v) != "false" {
 		return nil, action.TriUnknown
 	}
 	var out []string
@@ -316,14 +331,14 @@ func (i *issuer) fetch(ctx context.Context, is *Issuers) (*jose.Set, error) {
 			Issuer string `json:"issuer"`
 			Keys   string `json:"jwks_uri"`
 		}
-		if err := jose.Object(data, &doc); err != nil || doc.Issuer != i.Issuer || !strings.HasPrefix(doc.Keys, "https://") {
+		if err := jose.Object(data, &doc); err != nil || doc.Issuer != i.Issuer || !SafeURL(doc.Keys) || strings.HasPrefix(doc.Keys, "http://") && strings.HasPrefix(i.Issuer, "https://") {
 			return nil, errors.New("its OpenID configuration is another issuer's, or names no key set")
 		}
 		where = doc.Keys
 	}
 	var data []byte
 	var err error
-	if strings.HasPrefix(where, "https://") {
+	if strings.HasPrefix(where, "https://") || strings.HasPrefix(where, "http://") {
 		data, err = is.get(ctx, where)
 	} else {
 		data, err = os.ReadFile(where)

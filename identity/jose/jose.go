@@ -82,14 +82,14 @@ func Parse(compact string) (*Token, error) {
 		return nil, fmt.Errorf("%w: not three parts", ErrToken)
 	}
 	t := &Token{signed: compact[:len(head)+1+len(body)]}
-	h, err := decode(head)
+	h, err := Decode(head)
 	if err != nil {
 		return nil, err
 	}
-	if t.Payload, err = decode(body); err != nil {
+	if t.Payload, err = Decode(body); err != nil {
 		return nil, err
 	}
-	if t.sig, err = decode(tail); err != nil {
+	if t.sig, err = Decode(tail); err != nil {
 		return nil, err
 	}
 	if err := Object(h, &t.Header); err != nil {
@@ -115,8 +115,8 @@ func Object(data []byte, v any) error {
 	return nil
 }
 
-// decode reads base64url without padding, in the one form that encoders write.
-func decode(s string) ([]byte, error) {
+// Decode reads base64url without padding, in the one form that encoders write.
+func Decode(s string) ([]byte, error) {
 	b, err := base64.RawURLEncoding.Strict().DecodeString(s)
 	if err != nil || base64.RawURLEncoding.EncodeToString(b) != s {
 		return nil, fmt.Errorf("%w: not base64url", ErrToken)

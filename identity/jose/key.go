@@ -39,7 +39,7 @@ func (k *JWK) Public() (crypto.PublicKey, error) {
 	}
 	switch {
 	case k.Kty == "OKP" && k.Crv == "Ed25519":
-		x, err := decode(k.X)
+		x, err := Decode(k.X)
 		if err != nil || len(x) != ed25519.PublicKeySize {
 			return nil, fmt.Errorf("%w: not an Ed25519 key", ErrKey)
 		}
@@ -49,8 +49,8 @@ func (k *JWK) Public() (crypto.PublicKey, error) {
 	case k.Kty == "EC" && k.Crv == "P-384":
 		return k.point(elliptic.P384(), 48)
 	case k.Kty == "RSA":
-		n, err := decode(k.N)
-		e, err2 := decode(k.E)
+		n, err := Decode(k.N)
+		e, err2 := Decode(k.E)
 		if err != nil || err2 != nil || len(n) < 256 || len(n) > 1024 || n[0] == 0 || len(e) == 0 || len(e) > 4 {
 			return nil, fmt.Errorf("%w: not an RSA key of 2048 to 8192 bits", ErrKey)
 		}
@@ -64,8 +64,8 @@ func (k *JWK) Public() (crypto.PublicKey, error) {
 }
 
 func (k *JWK) point(c elliptic.Curve, size int) (crypto.PublicKey, error) {
-	x, err := decode(k.X)
-	y, err2 := decode(k.Y)
+	x, err := Decode(k.X)
+	y, err2 := Decode(k.Y)
 	if err != nil || err2 != nil || len(x) != size || len(y) != size {
 		return nil, fmt.Errorf("%w: not a point of %s", ErrKey, c.Params().Name)
 	}
