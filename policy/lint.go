@@ -37,6 +37,8 @@ var Lints = map[string]string{
 	"no-owner":          "a bundle of which nobody is said to be the owner",
 	"unused-waiver":     "a waiver of something that is not found",
 	"cross-type":        "an order comparison that permits and that another type passes, too",
+	"impossible-field":  "a fact that there is none of; the bundle does not load",
+	"does-not-load":     "anything else for which the bundle does not load",
 	"default-allow":     "an OPA policy that permits what no rule of it is about",
 }
 
@@ -58,11 +60,12 @@ func (r *LintReport) Errors() int {
 	return n
 }
 
-// LintDir loads the bundle in dir and lints it. A bundle that does not load for another reason than a finding is an error.
+// LintDir loads the bundle in dir and lints it. A bundle that does not load for another reason than a finding is an error;
+// the report then says the same in findings.
 func LintDir(ctx context.Context, dir string) (LintReport, error) {
 	c, err := Load(Config{Dir: dir, linting: true})
 	if err != nil {
-		return LintReport{}, err
+		return LintReport{Findings: misfits(err)}, err
 	}
 	return c.Lint(ctx)
 }
@@ -78,7 +81,7 @@ func LintChange(ctx context.Context, dir, parent string) (LintReport, error) {
 	}
 	c, err := Load(Config{Dir: dir, linting: true})
 	if err != nil {
-		return LintReport{}, err
+		return LintReport{Findings: misfits(err)}, err
 	}
 	wider, err := c.Wider(ctx, old, 0)
 	if err != nil {

@@ -7,9 +7,6 @@ import (
 	"context"
 	"flag"
 	"fmt"
-	"go/ast"
-	"go/parser"
-	"go/token"
 	"io"
 	"net/http"
 	"os"
@@ -20,12 +17,12 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/action/schema"
 	"github.com/sallyport/sallyport/gateway"
 )
 
@@ -36,7 +33,7 @@ const generated = "<!-- Generated; do not edit. Renew with: go test ./cmd/sallyp
 // TestReferenceIsCurrent derives the reference pages from the program itself and compares.
 func TestReferenceIsCurrent(t *testing.T) {
 	for name, text := range map[string]string{
-		"cli.md": cliPage(), "config.md": configPage(), "facts.md": factsPage(t), "metrics.md": metricsPage(t), "errors.md": errorsPage(),
+		"cli.md": cliPage(), "config.md": configPage(), "facts.md": factsPage(), "metrics.md": metricsPage(t), "errors.md": errorsPage(),
 	} {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		want := generated + text
@@ -127,84 +124,18 @@ func configPage() string {
 	return b.String()
 }
 
-// fieldComments reads the comments of the words' fields: "Type.json_name" to text.
-func fieldComments(t *testing.T) map[string]string {
-	t.Helper()
-	files, err := filepath.Glob(filepath.Join("..", "..", "action", "*.go"))
-	if err != nil || len(files) == 0 {
-		t.Fatal("no sources of the words", err)
-	}
-	out := map[string]string{}
-	for _, file := range files {
-		f, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ParseComments)
-		if err != nil {
-			t.Fatal(err)
-		}
-		ast.Inspect(f, func(n ast.Node) bool {
-			spec, ok := n.(*ast.TypeSpec)
-			if !ok {
-				return true
-			}
-			st, ok := spec.Type.(*ast.StructType)
-			if !ok {
-				return true
-			}
-			for _, field := range st.Fields.List {
-				if field.Tag == nil || field.Comment == nil {
-					continue
-				}
-				name := reflect.StructTag(strings.Trim(field.Tag.Value, "`")).Get("json")
-				out[spec.Name.Name+"."+name] = strings.TrimSpace(field.Comment.Text())
-			}
-			return true
-		})
-	}
-	return out
-}
-
-func factsPage(t *testing.T) string {
-	comments := fieldComments(t)
+func factsPage() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "# Facts: the input document %s\n\nEverything a decision may depend on. In Rego it is `input`; in Cedar the parts of `context` stand at the top of the context and lists of records are given by columns. A fact that nobody stated is \"unknown\"; unknown numbers hold the value that is worst for the agent.\n\n| path | type | meaning |\n|---|---|---|\n", action.Version)
-	var walk func(of reflect.Type, path string)
-	walk = func(of reflect.Type, path string) {
-		for i := range of.NumField() {
-			f := of.Field(i)
-			name := f.Tag.Get("json")
-			typ, next := typeName(f.Type)
-			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", path+name, typ, strings.ReplaceAll(comments[of.Name()+"."+name], "|", "\\|"))
-			if next != nil {
-				suffix := "."
-				if f.Type.Kind() == reflect.Slice {
-					suffix = "[]."
-				}
-				walk(next, path+name+suffix)
-			}
+	var walk func(facts []schema.Fact)
+	walk = func(facts []schema.Fact) {
+		for _, f := range facts {
+			fmt.Fprintf(&b, "| `%s` | %s | %s |\n", f.Path, f.Type, strings.ReplaceAll(f.Meaning, "|", "\\|"))
+			walk(f.Members)
 		}
 	}
-	walk(reflect.TypeFor[action.Query](), "")
+	walk(schema.Facts())
 	return b.String()
-}
-
-func typeName(t reflect.Type) (string, reflect.Type) {
-	if t == reflect.TypeFor[jsontext.Value]() {
-		return "any JSON", nil
-	}
-	if v, ok := reflect.Zero(t).Interface().(interface{ Values() []string }); ok {
-		return strings.Join(v.Values(), ", "), nil
-	}
-	switch t.Kind() {
-	case reflect.Struct:
-		return "record", t
-	case reflect.Slice:
-		inner, next := typeName(t.Elem())
-		return "list of " + inner, next
-	case reflect.Bool:
-		return "true or false", nil
-	case reflect.Int, reflect.Int64:
-		return "integer", nil
-	}
-	return "text", nil
 }
 
 func errorsPage() string {

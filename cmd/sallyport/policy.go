@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -18,37 +19,54 @@ import (
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Policy bundles"}
 	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand(),
-		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand())
+		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand(), a.policyLSPCommand())
 	cmd.AddCommand(a.policyKeyCommand(), a.policyBuildCommand(), a.policySignCommand(), a.policyVerifyCommand(),
 		a.policyActivateCommand(), a.policyRollbackCommand(), a.policyArchiveCommand(), a.policyListCommand(), a.policyDecideCommand())
 	return cmd
 }
 
 func (a *app) policyTestCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "test DIR", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
-		Example: "  sallyport policy test policies/baseline",
+	var again bool
+	cmd := &cobra.Command{
+		Use: "test DIR [--watch]", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
+		Long: `Run the cases of the bundle in DIR and say which failed, and which rules no case fires. With --watch they run again
+whenever a file of the bundle changes, until it is interrupted.`,
+		Example: "  sallyport policy test policies/baseline\n  sallyport policy test --watch mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rep, err := policy.TestDir(cmd.Context(), args[0])
-			if err != nil {
-				return err
+			if !again {
+				return a.policyTest(cmd.Context(), args[0])
 			}
-			err = a.print(rep, func(w io.Writer) {
-				for _, f := range rep.Failures {
-					fmt.Fprintf(w, "%s %s:%d: %s: want %s, got %s\n%s\n", a.colour(w, red, "FAIL"), f.File, f.Line, f.Case, f.Want, f.Got, f.Text)
+			return watch(cmd.Context(), args[0], watchEvery, func() error {
+				if err := a.policyTest(cmd.Context(), args[0]); err != nil && cmd.Context().Err() == nil {
+					a.complain(err)
 				}
-				for _, r := range rep.Uncovered {
-					fmt.Fprintf(w, "%s rule %s fires in no case\n", a.colour(w, yellow, "uncovered"), r)
-				}
-				fmt.Fprintf(w, "%s %s: %d cases (%d allow, %d do not), %d failed\n", rep.Bundle.Name, rep.Bundle.Digest, rep.Cases,
-					rep.Allowing, rep.Refusing, len(rep.Failures))
+				return nil
 			})
-			if err == nil && !rep.Passed() {
-				return &exitCode{exitError, errors.New("the bundle's cases do not pass")}
-			}
-			return err
 		},
 	}
+	cmd.Flags().BoolVar(&again, "watch", false, "run again whenever a file changes")
+	return cmd
+}
+
+func (a *app) policyTest(ctx context.Context, dir string) error {
+	rep, err := policy.TestDir(ctx, dir)
+	if err != nil {
+		return err
+	}
+	err = a.print(rep, func(w io.Writer) {
+		for _, f := range rep.Failures {
+			fmt.Fprintf(w, "%s %s:%d: %s: want %s, got %s\n%s\n", a.colour(w, red, "FAIL"), f.File, f.Line, f.Case, f.Want, f.Got, f.Text)
+		}
+		for _, r := range rep.Uncovered {
+			fmt.Fprintf(w, "%s rule %s fires in no case\n", a.colour(w, yellow, "uncovered"), r)
+		}
+		fmt.Fprintf(w, "%s %s: %d cases (%d allow, %d do not), %d failed\n", rep.Bundle.Name, rep.Bundle.Digest, rep.Cases,
+			rep.Allowing, rep.Refusing, len(rep.Failures))
+	})
+	if err == nil && !rep.Passed() {
+		return &exitCode{exitError, errors.New("the bundle's cases do not pass")}
+	}
+	return err
 }
 
 func (a *app) policyShowCommand() *cobra.Command {

@@ -24,8 +24,8 @@ end. What fails open (may-not-fire, cross-type, default-allow) and is not waived
 		Example: "  sallyport policy lint policies/baseline\n  sallyport policy lint --sarif policies/baseline > lint.sarif",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			rep, err := policy.LintChange(cmd.Context(), args[0], parent)
-			if err != nil {
-				return err
+			if err != nil && (len(rep.Findings) == 0 || !sarif && !a.json) {
+				return err // which says more than the findings that machines get of it
 			}
 			if sarif {
 				data, err := rep.SARIF()
@@ -36,6 +36,9 @@ end. What fails open (may-not-fire, cross-type, default-allow) and is not waived
 					return err
 				}
 			} else if err := a.print(rep, func(w io.Writer) { a.lintText(w, args[0], &rep) }); err != nil {
+				return err
+			}
+			if err != nil {
 				return err
 			}
 			if n := rep.Errors(); n > 0 {
