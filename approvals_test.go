@@ -10,6 +10,7 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/identity"
@@ -126,7 +127,7 @@ func TestPasskeyApprovalIsProvedOffline(t *testing.T) {
 	if adm := h.pay(sub, sess, args); adm.Verdict != action.Ask {
 		t.Fatalf("a second one gets %+v", adm)
 	}
-	var seen sallyport.ApprovalProofs
+	var seen auditor.ApprovalProofs
 	h.verify(t, seen.Inspect)
 	if seen.Requests != 2 || seen.Answers != 3 || seen.Signed != 2 || seen.Closed != 0 {
 		t.Fatalf("a stranger sees %+v", seen)
@@ -174,7 +175,7 @@ func (h *house) forgeries(t *testing.T) {
 			return data
 		},
 	} {
-		var e sallyport.ApprovalProofs
+		var e auditor.ApprovalProofs
 		found := ""
 		h.verify(t, func(i uint64, l *ledger.Leaf, part action.PartName, data []byte) string {
 			if what := e.Inspect(i, l, part, []byte(bend(l, part, string(data)))); what != "" && found == "" {
@@ -213,7 +214,7 @@ func TestEditedArgumentsAreDecidedOnLikeAny(t *testing.T) {
 			}
 		})
 	}
-	var seen sallyport.ApprovalProofs
+	var seen auditor.ApprovalProofs
 	h.verify(t, seen.Inspect)
 	if seen.Signed != 2 {
 		t.Fatalf("a stranger sees %+v", seen)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/ledger"
@@ -153,6 +154,6 @@ func (h *house) opinionsOnRecord(t *testing.T) {
 	if err != nil || !slices.Equal(codes, []string{"judge.confirmed", "judge.unsure", "judge.refused"}) {
 		t.Errorf("on record are %q, %v", codes, err)
 	}
-	var seen sallyport.ApprovalProofs
+	var seen auditor.ApprovalProofs
 	h.verify(t, seen.Inspect)
 }

@@ -20,6 +20,10 @@ func TestRunAnswersByExitCode(t *testing.T) {
 	}{
 		{"the golden log", []string{"--data", golden}, 0, "VERIFIED"},
 		{"as JSON", []string{"--data", golden, "--json"}, 0, `"ok": true`},
+		{"who approved what", []string{"--data", golden, "--json"}, 0, `"approvals": {`},
+		{"a receipt without its files", []string{"--key", "x+00000000+AAAA", "nothing.tlog-proof"}, exitUnproved, "receipt"},
+		{"a receipt and a log", []string{"--data", golden, "one.tlog-proof"}, exitUsage, "one package or receipt"},
+		{"a file that is no package", []string{"main.go"}, exitUnproved, "bundle"},
 		{"no source", nil, exitUnproved, "exactly one"},
 		{"an unknown flag", []string{"--what"}, exitUsage, "what"},
 		{"a file that is no bundle", []string{"--bundle", "main.go"}, exitUnproved, "bundle"},

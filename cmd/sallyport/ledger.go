@@ -11,12 +11,15 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
 )
@@ -33,17 +36,19 @@ func (a *app) verifyCommand() *cobra.Command {
 	var old, witnesses, expect []string
 	var quorum int
 	cmd := &cobra.Command{
-		Use: "verify [PACKAGE] [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.MaximumNArgs(1),
+		Use: "verify [PACKAGE | RECEIPT] [--url URL | --bundle FILE] [--key VKEY] [--old FILE]... [--witness VKEY]... [--quorum K]", Args: cobra.MaximumNArgs(1),
 		Short: "Prove that nothing was removed or rewritten; needs no owner",
 		Long: `Verify a log offline: signatures, the Merkle tree, each session's chain, the commitments of the
 payloads at hand. The log is the data directory, a URL of tiles, an exported bundle, or a package of evidence,
-whose report is derived again from the log in it. Give the log's key
+whose report is derived again from the log in it. RECEIPT.tlog-proof, as "ledger prove --out" writes it, proves one record
+(with --key). Give the log's key
 with --key and checkpoints that you kept with --old: a key that comes with the log proves only that it is
 whole. Give the keys of witnesses with --witness: without them whoever holds the log's key can rewrite all
 of it. Exit code 5 if anything does not hold.`,
 		Example: `  sallyport ledger verify
   sallyport ledger verify --bundle log.tar --key "sallyport.example/log+..."
   sallyport ledger verify evidence.tar --key "..."
+  sallyport ledger verify record-42.tlog-proof --key "..."
   sallyport ledger verify --url https://log.example/log/ --key "..." --old checkpoint-of-may`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, _, err := a.load()
@@ -77,6 +82,9 @@ of it. Exit code 5 if anything does not hold.`,
 					return err
 				}
 				opt.Old = append(opt.Old, b)
+			}
+			if len(args) == 1 && strings.HasSuffix(args[0], auditor.ReceiptSuffix) {
+				return a.verifyReceipt(args[0], vkey)
 			}
 			if len(args) == 1 {
 				return a.verifyPackage(cmd.Context(), args[0], opt)
@@ -129,7 +137,7 @@ func expected(values []string) (*sallyport.SelfExpected, error) {
 func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options, self *sallyport.SelfExpected) error {
 	at, done := a.counting("records verified")
 	opt.Progress = at
-	var people sallyport.ApprovalProofs
+	var people auditor.ApprovalProofs
 	opt.Inspect = func(index uint64, l *ledger.Leaf, part action.PartName, data []byte) string {
 		switch {
 		case l.Kind != action.KindAttestation:
@@ -146,13 +154,11 @@ func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options,
 	}
 	all := struct {
 		*ledger.Report
-		Approvals *sallyport.ApprovalProofs `json:"approvals"`
+		Approvals *auditor.ApprovalProofs `json:"approvals"`
 	}{rep, &people}
 	if perr := a.print(all, func(w io.Writer) {
 		fmt.Fprint(w, rep.Text())
-		if n := people.Requests + people.Answers + people.Closed; n > 0 {
-			fmt.Fprintf(w, "  approvals: %d requests as they were shown, %d answers, %d of them signed; %d records sealed\n", people.Requests, people.Answers, people.Signed, people.Closed)
-		}
+		fmt.Fprint(w, people.Text())
 	}); perr != nil {
 		return perr
 	}
@@ -208,16 +214,12 @@ func (a *app) proveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			var p sallyport.LedgerProof
-			if err := c.call(cmd.Context(), http.MethodGet, "/people/v1/local/ledger/proof/"+url.PathEscape(args[0]), nil, &p); err != nil {
-				return err
+			if out != "" {
+				return writeReceipt(cmd.Context(), c, args[0], out)
 			}
-			leaf, err := base64.StdEncoding.DecodeString(p.Leaf)
+			p, leaf, err := proofOf(cmd.Context(), c, args[0])
 			if err != nil {
 				return err
-			}
-			if out != "" {
-				return errors.Join(os.WriteFile(out+".leaf", leaf, 0o644), os.WriteFile(out+".tlog-proof", []byte(p.Proof), 0o644))
 			}
 			return a.print(p, func(w io.Writer) { fmt.Fprintf(w, "%s\n\n%s", leaf, p.Proof) })
 		},
@@ -226,27 +228,57 @@ func (a *app) proveCommand() *cobra.Command {
 	return cmd
 }
 
+// proofOf fetches a proof. Whether it holds is for whoever kept the log's key to say.
+func proofOf(ctx context.Context, c *client, index string) (p sallyport.LedgerProof, leaf []byte, err error) {
+	if err := c.call(ctx, http.MethodGet, "/people/v1/local/ledger/proof/"+url.PathEscape(index), nil, &p); err != nil {
+		return p, nil, err
+	}
+	leaf, err = base64.StdEncoding.DecodeString(p.Leaf)
+	return p, leaf, err
+}
+
+func writeReceipt(ctx context.Context, c *client, index, name string) error {
+	p, leaf, err := proofOf(ctx, c, index)
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.WriteFile(name+auditor.LeafSuffix, leaf, 0o644), os.WriteFile(name+auditor.ReceiptSuffix, []byte(p.Proof), 0o644))
+}
+
+func (a *app) verifyReceipt(file, vkey string) error {
+	r, err := auditor.ReadReceipt(file, vkey)
+	if err != nil {
+		return &exitCode{exitUnproved, err}
+	}
+	return a.print(r, func(w io.Writer) { fmt.Fprint(w, r.Text()) })
+}
+
 func (a *app) searchCommand() *cobra.Command {
-	return &cobra.Command{
+	var proofs string
+	cmd := &cobra.Command{
 		Use: "search WORDS...", Short: "Records by tool, rule, verdict, code or reason", Args: cobra.MinimumNArgs(1),
-		Example: "  sallyport ledger search deny write_file",
+		Example: "  sallyport ledger search deny write_file\n  sallyport ledger search deny write_file --proofs found     a receipt of each in the folder found",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.records(cmd, url.Values{"q": {strings.Join(args, " ")}}, 200)
+			return a.records(cmd, url.Values{"q": {strings.Join(args, " ")}}, 200, proofs)
 		},
 	}
+	cmd.Flags().StringVar(&proofs, "proofs", "", "write N.leaf and N.tlog-proof of each record into this folder")
+	return cmd
 }
 
 func (a *app) tailCommand() *cobra.Command {
 	var n int
+	var proofs string
 	cmd := &cobra.Command{
 		Use: "tail [-n N]", Short: "The newest records", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return a.records(cmd, url.Values{}, n) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return a.records(cmd, url.Values{}, n, proofs) },
 	}
 	cmd.Flags().IntVarP(&n, "lines", "n", 20, "how many")
+	cmd.Flags().StringVar(&proofs, "proofs", "", "write N.leaf and N.tlog-proof of each record into this folder")
 	return cmd
 }
 
-func (a *app) records(cmd *cobra.Command, query url.Values, most int) error {
+func (a *app) records(cmd *cobra.Command, query url.Values, most int, proofs string) error {
 	c, err := a.owner(cmd.Context(), false)
 	if err != nil {
 		return err
@@ -254,6 +286,17 @@ func (a *app) records(cmd *cobra.Command, query url.Values, most int) error {
 	steps, err := list[index.Step](cmd.Context(), c, "/people/v1/records", query, most)
 	if err != nil {
 		return err
+	}
+	if proofs != "" {
+		if err := os.MkdirAll(proofs, 0o755); err != nil {
+			return err
+		}
+		for _, s := range steps {
+			n := strconv.FormatUint(s.Index, 10)
+			if err := writeReceipt(cmd.Context(), c, n, filepath.Join(proofs, n)); err != nil {
+				return err
+			}
+		}
 	}
 	return a.print(steps, func(w io.Writer) {
 		for i := len(steps) - 1; i >= 0; i-- {

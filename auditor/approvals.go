@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-package sallyport
+package auditor
 
 import (
 	"fmt"
@@ -29,6 +29,14 @@ type ApprovalProofs struct {
 	asks    map[string]*evidenceOf  // by grant
 	order   map[uint64]int          // how many answers stand before that of an entry
 	waiting *opening
+}
+
+// Text says it in a line, "" if nobody was asked anything.
+func (e *ApprovalProofs) Text() string {
+	if e.Requests+e.Answers+e.Closed == 0 {
+		return ""
+	}
+	return fmt.Sprintf("  approvals: %d requests as they were shown, %d answers, %d of them signed; %d records sealed\n", e.Requests, e.Answers, e.Signed, e.Closed)
 }
 
 // registered is a key from its record on.
