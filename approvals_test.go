@@ -10,8 +10,8 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
-	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/identity/factor"

@@ -18,8 +18,8 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
-	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/approval"
+	"github.com/sallyport/sallyport/auditor"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/ledger"
 )
