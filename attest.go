@@ -5,6 +5,7 @@ package sallyport
 import (
 	"context"
 	"crypto/ed25519"
+	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
 	"fmt"
@@ -24,17 +25,19 @@ import (
 	"github.com/sallyport/sallyport/attest/modelsig"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/identity"
+	"github.com/sallyport/sallyport/identity/svid"
 	"github.com/sallyport/sallyport/policy"
 )
 
 // AttestConfig says which agents must prove what they run, and what is expected of them.
 type AttestConfig struct {
-	Policy     string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
-	Collateral string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX; without it such evidence is refused"`
-	Roots      string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
-	TPM        string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
-	Signers    []string      `yaml:"signers" doc:"PEM files of public keys whose model signatures are accepted"`
-	Agents     []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
+	Policy      string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
+	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX; without it such evidence is refused"`
+	Roots       string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
+	TPM         string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
+	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose model signatures are accepted"`
+	TrustDomain string        `yaml:"trust_domain" doc:"SPIFFE trust domain of the certificates that leases come with; default: that of the agents' spiffe_id"`
+	Agents      []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
 }
 
 // AttestAgent is what is expected of one agent.
@@ -101,7 +104,8 @@ func (c *AttestConfig) check() error {
 			}
 		}
 	}
-	return nil
+	_, err := c.trustDomain()
+	return err
 }
 
 // profiles are the reference values by agent, without regard to case.
@@ -141,15 +145,21 @@ type attestation struct {
 	issuer *identity.Issuer
 	proofs identity.Proofs
 	policy *policy.PDP
-	self   os.FileInfo // our own executable
-	digest string      // of it; set once, before anybody is served
+
+	secret    []byte          // of derived credentials; leases end with the process, and so do they
+	authority *svid.Authority // of the certificates of leases; nil without a trust domain
+	self      os.FileInfo     // our own executable
+	digest    string          // of it; set once, before anybody is served
 }
 
 // openAttest wires leases, the policy that appraises, and key-bound tokens.
 func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	c, d := &s.Config.Attest, layout(s.Config.Data)
-	a := &attestation{}
-	var err error
+	a := &attestation{secret: make([]byte, 32)}
+	_, err := rand.Read(a.secret)
+	if err != nil {
+		return err
+	}
 	if a.policy, err = policy.Open(policy.Config{Pack: "appraisal", Dir: c.Policy, Alarm: s.policyAlarm}); err != nil {
 		return fmt.Errorf("attest: %w", err)
 	}
@@ -160,6 +170,13 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	a.issuer = &identity.Issuer{Name: s.Ledger.Origin(), Key: ed25519.NewKeyFromSeed(seed)}
 	if exe, err := os.Executable(); err == nil {
 		a.self, _ = os.Stat(exe) // without it nobody counts as our supervisor
+	}
+	domain, err := c.trustDomain()
+	if err != nil {
+		return err
+	}
+	if domain != "" {
+		a.authority = &svid.Authority{Domain: domain}
 	}
 	cfg := lease.Config{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past, Appraise: a.appraise,
 		Bundle: func() action.Bundle { return a.policy.Active().Bundle() }, Head: s.head, Under: s.leaseOf, Fingerprint: s.Ledger.Fingerprint, Needed: s.leaseNeeded}
@@ -269,6 +286,8 @@ func (s *Sallyport) held(sub *action.Subject) bool {
 	switch {
 	case strings.HasPrefix(id, accountPrefix):
 		return true // it was proved with the request, and lives for minutes
+	case strings.HasPrefix(id, x509Prefix):
+		return s.Ledger.Now().Before(s.certificates.end(id))
 	case strings.HasPrefix(id, identity.ExchangePrefix):
 		d, ok := s.federation.delegations.Get(id)
 		return ok && s.heldBase(&d.Base)

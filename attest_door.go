@@ -4,6 +4,8 @@ package sallyport
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"errors"
 	"net/http"
 	"net/url"
@@ -28,6 +30,7 @@ func (s *Sallyport) attestRoutes() []gateway.Route {
 	return []gateway.Route{
 		{Pattern: "POST /v1/attest/challenges", Scopes: agent, Serve: s.attestChallenge},
 		{Pattern: "POST /v1/attest/leases", Scopes: agent, Serve: s.attestLease},
+		{Pattern: "POST /v1/attest/credentials", Scopes: agent, Serve: s.attestDerive},
 		{Pattern: "POST /v1/attest/keys", Scopes: agent, Serve: s.attestEnroll},
 		{Pattern: "POST /v1/attest/keys/{id}", Scopes: agent, Serve: s.attestAnswer},
 	}
@@ -53,6 +56,7 @@ type AttestChallenge struct {
 	ExpiresMs int64     `json:"expires_ms"`
 	Kinds     []string  `json:"kinds"`     // of evidence that are accepted from this agent
 	Registers []int     `json:"registers"` // of its TPM that are quoted
+	Binding   string    `json:"binding"`   // of the channel, which evidence covers too: "tls-exporter" (RFC 9266); "" without TLS
 }
 
 func (s *Sallyport) attestChallenge(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
@@ -68,15 +72,19 @@ func (s *Sallyport) attestChallenge(w http.ResponseWriter, r *http.Request, c *g
 		return attestProblem(err)
 	}
 	p, _ := s.attest.book.Profile(c.Subject.Tenant, c.Subject.ID)
-	return gateway.WriteJSON(w, http.StatusOK, AttestChallenge{ID: ch.ID, Nonce: ch.Nonce, Head: ch.Head, ExpiresMs: ch.Expires.UnixMilli(),
-		Kinds: p.Kinds, Registers: p.Registers})
+	out := AttestChallenge{ID: ch.ID, Nonce: ch.Nonce, Head: ch.Head, ExpiresMs: ch.Expires.UnixMilli(), Kinds: p.Kinds, Registers: p.Registers}
+	if r.TLS != nil {
+		out.Binding = attest.ExporterBinding
+	}
+	return gateway.WriteJSON(w, http.StatusOK, out)
 }
 
 // baseOnly refuses callers who act under a lease: a lease is not renewed by itself.
 func baseOnly(c *gateway.Caller) error {
+	id := c.Subject.Channel.CredID
 	switch c.Subject.Channel.Credential {
-	case action.CredentialToken, action.CredentialPeer:
-		if c.Subject.ID != "" {
+	case action.CredentialToken, action.CredentialPeer, action.CredentialMTLS, action.CredentialSVID:
+		if c.Subject.ID != "" && !strings.HasPrefix(id, lease.CredentialPrefix) && !strings.HasPrefix(id, identity.ExchangePrefix) {
 			return nil
 		}
 	}
@@ -97,7 +105,9 @@ type AttestClaim struct {
 // AttestLease is a granted lease with its token.
 type AttestLease struct {
 	Lease
-	Token string `json:"token"`
+	Token  string `json:"token"`
+	SVID   string `json:"svid"`   // X.509-SVID on the same key, in PEM; it ends with the lease; "" without a trust domain
+	Bundle string `json:"bundle"` // roots of the trust domain, in PEM
 }
 
 // Lease is how a lease stands, for people.
@@ -140,13 +150,9 @@ func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gatew
 	if err != nil {
 		return attestProblem(err)
 	}
-	proof := r.Header.Values("DPoP")
-	if len(proof) != 1 {
-		return gateway.Refuse(gateway.CodeInvalid, "the request carries no proof of possession (header DPoP)")
-	}
-	key, err := s.attest.proofs.Check(identity.Proof{Text: proof[0], Method: r.Method, URL: requestURL(r), Nonce: jose.Encode(ch.Nonce), Proxy: r.TLS == nil})
+	public, key, err := s.claimKey(r, ch.Nonce)
 	if err != nil {
-		return gateway.Refuse(gateway.CodeInvalid, "%v", err)
+		return err
 	}
 	claim := lease.Claim{Subject: c.Subject, Challenge: ch, Key: key, Lease: body.Lease, Kind: body.Kind, Evidence: body.Evidence, Log: body.Log,
 		Signature: body.Signature, Until: s.credentialUntil(r, &c.Subject)}
@@ -160,16 +166,57 @@ func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gatew
 	if err != nil {
 		return attestProblem(err)
 	}
-	token, err := s.attest.token(&l)
+	out, err := s.attest.leased(&l, public, shownCertificate(r.TLS, s.Ledger.Now()))
 	if err != nil {
 		return err
 	}
-	return gateway.WriteJSON(w, http.StatusOK, AttestLease{Lease: leaseView(&l, time.Now()), Token: token})
+	return gateway.WriteJSON(w, http.StatusOK, out)
+}
+
+// claimKey is the session key that a claim is for: the one of a DPoP proof over the challenge's nonce or, without
+// such a proof, the one of the certificate that the connection was opened with.
+func (s *Sallyport) claimKey(r *http.Request, nonce []byte) (crypto.PublicKey, string, error) {
+	proof := r.Header.Values("DPoP")
+	leaf := shownCertificate(r.TLS, s.Ledger.Now())
+	if len(proof) == 0 && leaf != nil && keyOf(leaf.PublicKey) != "" {
+		return leaf.PublicKey, keyOf(leaf.PublicKey), nil
+	}
+	if len(proof) != 1 {
+		return nil, "", gateway.Refuse(gateway.CodeInvalid, "the request carries no proof of possession (header DPoP)")
+	}
+	public, key, err := s.attest.proofs.Key(identity.Proof{Text: proof[0], Method: r.Method, URL: requestURL(r), Nonce: jose.Encode(nonce), Proxy: r.TLS == nil})
+	if err != nil {
+		return nil, "", gateway.Refuse(gateway.CodeInvalid, "%v", err)
+	}
+	return public, key, nil
+}
+
+// leased is the answer that a lease was granted with: its token, and where there is a trust domain the certificate on
+// the same key. The token is bound to the key, and to one certificate on it: the one that was shown, else ours.
+func (a *attestation) leased(l *lease.Lease, key crypto.PublicKey, shown *x509.Certificate) (AttestLease, error) {
+	out := AttestLease{Lease: leaseView(l, time.Now())}
+	cert, err := a.certify(l, key)
+	if err != nil {
+		return out, err
+	}
+	x5t := ""
+	if cert != nil {
+		bundle, err := a.authority.Bundle()
+		if err != nil {
+			return out, err
+		}
+		out.SVID, out.Bundle, x5t = certificatePEM(cert.DER), string(bundle), thumbprint(cert.DER)
+	}
+	if shown != nil && keyOf(shown.PublicKey) == l.Key {
+		x5t = thumbprint(shown.Raw)
+	}
+	out.Token, err = a.token(l, x5t)
+	return out, err
 }
 
 // token makes the key-bound token of a lease.
-func (a *attestation) token(l *lease.Lease) (string, error) {
-	c := identity.Claims{Subject: l.SPIFFE, ID: l.ID + "." + l.Renewed.UTC().Format("150405.000"), Confirm: identity.Confirm{JKT: l.Key}, Tenant: l.Tenant,
+func (a *attestation) token(l *lease.Lease, x5t string) (string, error) {
+	c := identity.Claims{Subject: l.SPIFFE, ID: l.ID + "." + l.Renewed.UTC().Format("150405.000"), Confirm: identity.Confirm{JKT: l.Key, X5T: x5t}, Tenant: l.Tenant,
 		Agent: l.Agent, Scope: words(l.Subject.Scopes), Lease: l.ID, Assurance: l.Assurance, Model: l.Model, Kind: l.Kind, Status: l.Status}
 	if u := l.Subject.User; u.ID != "" && u.Verified == action.Yes {
 		c.Subject, c.Actor = u.ID, &identity.Acting{Subject: l.SPIFFE}
@@ -182,7 +229,7 @@ func exporter(r *http.Request) ([]byte, error) {
 	if r.TLS == nil {
 		return nil, nil
 	}
-	return r.TLS.ExportKeyingMaterial("EXPORTER-sallyport-attest", nil, 32)
+	return attest.Exporter(r.TLS)
 }
 
 // requestURL is what a proof of possession has to name.
@@ -203,6 +250,8 @@ func (s *Sallyport) credentialUntil(r *http.Request, sub *action.Subject) time.T
 			return time.UnixMilli(0)
 		}
 		return w.Until
+	case strings.HasPrefix(id, x509Prefix):
+		return s.certificates.end(id)
 	case strings.HasPrefix(id, identity.ExchangePrefix):
 		d, _ := s.federation.delegations.Get(id)
 		return d.Until

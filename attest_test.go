@@ -4,6 +4,7 @@ package sallyport_test
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -32,12 +33,20 @@ import (
 type bank struct {
 	*house
 	url   string
-	dir   string // of the agent's program and model
+	open  *sallyport.Listeners
+	tls   *tls.Config // of clients; nil where the doors speak plain HTTP
+	dir   string      // of the agent's program and model
 	token map[string]string
 }
 
 // openBank opens the doors. Every agent's program is the same file and its model the same folder.
 func openBank(t *testing.T, change func(*sallyport.AttestAgent), agents ...string) *bank {
+	t.Helper()
+	return openBankWith(t, nil, change, agents...)
+}
+
+// openBankWith is openBank with more of the configuration.
+func openBankWith(t *testing.T, more func(*sallyport.Config), change func(*sallyport.AttestAgent), agents ...string) *bank {
 	t.Helper()
 	b := &bank{dir: t.TempDir(), token: map[string]string{}}
 	b.write("agent", "the program")
@@ -59,6 +68,9 @@ func openBank(t *testing.T, change func(*sallyport.AttestAgent), agents ...strin
 			}
 			c.Attest.Agents = append(c.Attest.Agents, a)
 		}
+		if more != nil {
+			more(c)
+		}
 	})
 	b.server("bank", payTool)
 	b.serve()
@@ -79,7 +91,7 @@ func (b *bank) serve() {
 	if err != nil {
 		b.t.Fatal(err)
 	}
-	b.url = "http://" + l.Agents.Addr().String()
+	b.url, b.open = b.cfg.Scheme()+"://"+l.Agents.Addr().String(), l
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	for _, job := range []func() error{func() error { return b.Run(ctx) }, func() error { return b.Serve(ctx, l) }} {
@@ -109,7 +121,7 @@ func (b *bank) spec() measure.Spec {
 // attester measures the agent's files, with a chip or without.
 func (b *bank) attester(id string, chip *tpm.Chip) *attester.Attester {
 	b.t.Helper()
-	c := attester.Config{URL: b.url, Token: b.token[id], Kind: "software", Log: attester.NewLog()}
+	c := attester.Config{URL: b.url, Token: b.token[id], Kind: "software", Log: attester.NewLog(), TLS: b.tls}
 	if chip != nil {
 		var err error
 		c.Kind, c.Chip = "tpm", chip

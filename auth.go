@@ -36,6 +36,8 @@ func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 	secret := ""
 	h, key := r.Header.Values("Authorization"), r.Header.Values("X-Api-Key")
 	switch {
+	case len(h) == 0 && len(key) == 0 && b.agents != nil:
+		return b.agents.certified(r.TLS)
 	case len(h) == 0 && len(key) == 1 && strings.HasPrefix(r.URL.Path, llm.Prefix):
 		secret = key[0]
 	case len(h) == 1 && len(h[0]) > 7 && strings.EqualFold(h[0][:7], "Bearer "):
@@ -44,6 +46,9 @@ func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 		return nil, gateway.ErrUnauthenticated
 	}
 	if b.agents != nil && identity.Looks(secret) {
+		if c, err := b.agents.attest.issuer.Verify(secret); err == nil {
+			return b.agents.boundByCertificate(r, c)
+		}
 		return b.agents.federation.workload(ctx, secret)
 	}
 	p, err := b.tokens.Authenticate(ctx, secret)
@@ -121,21 +126,27 @@ func (s *Sallyport) boundCaller(r *http.Request) (*gateway.Caller, error) {
 	if err != nil || subtle.ConstantTimeCompare([]byte(key), []byte(c.Confirm.JKT)) != 1 {
 		return nil, gateway.ErrUnauthenticated
 	}
+	return s.boundSubject(r, c, key, action.CredentialDPoP)
+}
+
+// boundSubject is the holder of a key-bound token who has proved possession of key, in the way that how says.
+func (s *Sallyport) boundSubject(r *http.Request, c *identity.Claims, key string, how action.Credential) (*gateway.Caller, error) {
 	var sub action.Subject
 	if strings.HasPrefix(c.Lease, identity.ExchangePrefix) {
 		d, ok := s.federation.delegations.Get(c.Lease)
-		if !ok || d.Key != key {
+		if !ok || key == "" || d.Key != key {
 			return nil, gateway.ErrUnauthenticated
 		}
 		sub = d.Subject
 	} else {
-		l, ok := a.book.Known(c.Lease)
-		if !ok || l.Key != key {
+		l, ok := s.attest.book.Known(c.Lease)
+		if !ok || key == "" || l.Key != key {
 			return nil, gateway.ErrUnauthenticated
 		}
 		sub = l.Subject
-		sub.Channel.Credential, sub.Channel.CredID = action.CredentialDPoP, lease.CredentialPrefix+l.ID
+		sub.Channel.CredID = lease.CredentialPrefix + l.ID
 	}
+	sub.Channel.Credential = how
 	if sub.Tenant != c.Tenant || sub.ID != c.Agent {
 		return nil, gateway.ErrUnauthenticated
 	}

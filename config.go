@@ -22,6 +22,7 @@ import (
 type Config struct {
 	Version  int            `yaml:"version" doc:"format of this file; 1"`
 	Data     string         `yaml:"data" doc:"data directory; default: the user's state directory"`
+	Listen   ListenConfig   `yaml:"listen"`
 	Gateway  GatewayConfig  `yaml:"gateway"`
 	Admin    AdminConfig    `yaml:"admin"`
 	Policy   PolicyConfig   `yaml:"policy"`
@@ -238,7 +239,8 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check())
+	return errors.Join(c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check(),
+		c.Federation.check(), c.checkListen())
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

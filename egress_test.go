@@ -29,6 +29,7 @@ type proxied struct {
 	*house
 	world *egresstest.World
 	addr  string // of the proxy
+	open  *sallyport.Listeners
 	agent string
 	token string
 	seen  *seen
@@ -100,7 +101,7 @@ func openProxied(t testing.TB, change func(*sallyport.Config)) *proxied {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.addr = l.Egress.Addr().String()
+	x.addr, x.open = l.Egress.Addr().String(), l
 	ctx, cancel := context.WithCancel(context.Background())
 	served := make(chan error, 1)
 	go func() { served <- s.Serve(ctx, l) }()

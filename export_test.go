@@ -24,3 +24,6 @@ func Past(ctx context.Context, s *Sallyport, fn func(r *action.Record) error) er
 
 // PastKinds are the kinds that Past tells of.
 func PastKinds() []action.Kind { return pastKinds }
+
+// CheckConfig is what Open refuses a configuration for.
+func CheckConfig(c *Config) error { return c.check() }

@@ -20,6 +20,7 @@ import (
 // FederationConfig says whose word is proof of who a person or a workload is.
 type FederationConfig struct {
 	Issuers []FederationIssuer `yaml:"issuers" doc:"issuers of tokens of people (OpenID Connect) and of workloads (Kubernetes)"`
+	SPIFFE  FederationSPIFFE   `yaml:"spiffe"`
 }
 
 // FederationIssuer is one trusted issuer.
@@ -93,7 +94,7 @@ func (s *Sallyport) heldBase(sub *action.Subject) bool {
 		return strings.HasPrefix(sub.Channel.CredID, accountPrefix) || !s.Tokens.Revoked(sub.Channel.CredID)
 	case action.CredentialPeer:
 		return true
-	case action.CredentialDPoP:
+	case action.CredentialDPoP, action.CredentialMTLS, action.CredentialSVID:
 		return s.held(sub)
 	}
 	return false
@@ -219,10 +220,13 @@ func (s *Sallyport) exchangeKey(r *http.Request, c *gateway.Caller, form map[str
 		}
 		return "", gateway.Refuse(gateway.CodeInvalid, "delegate_jkt is not the thumbprint of a key")
 	}
-	if c.Subject.Channel.Credential == action.CredentialDPoP {
-		return s.boundKey(c.Subject.Channel.CredID), nil
+	if key := s.boundKey(c.Subject.Channel.CredID); key != "" {
+		return key, nil
 	}
 	proof := r.Header.Values("DPoP")
+	if leaf := shownCertificate(r.TLS, s.Ledger.Now()); len(proof) == 0 && leaf != nil && keyOf(leaf.PublicKey) != "" {
+		return keyOf(leaf.PublicKey), nil // the handshake has proved that the caller holds it
+	}
 	if len(proof) != 1 {
 		return "", gateway.Refuse(gateway.CodeInvalid, "the request carries no proof of possession (header DPoP)")
 	}

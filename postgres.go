@@ -28,7 +28,7 @@ const DefaultListenPostgres = "127.0.0.1:7120"
 // PostgresConfig configures the door for the wire protocol of PostgreSQL.
 type PostgresConfig struct {
 	Listen    string             `yaml:"listen" doc:"address for agents that speak to a database, or the absolute path of a socket; \"none\" listens nowhere"`
-	TLSCert   string             `yaml:"tls_cert" doc:"file with our certificate chain; without it tokens are taken over loopback and sockets only"`
+	TLSCert   string             `yaml:"tls_cert" doc:"file with our certificate chain; default that of listen.tls; without either tokens are taken over loopback and sockets only"`
 	TLSKey    string             `yaml:"tls_key" doc:"file with its key"`
 	Policy    string             `yaml:"policy" doc:"folder of the bundle that decides on databases; default: the embedded pack sql, by the modes of the databases"`
 	MaxConns  int                `yaml:"max_connections" doc:"connections of agents at a time"`
@@ -124,12 +124,9 @@ func (s *Sallyport) postgresDoor() (*postgres.Door, error) {
 		Authenticate: s.postgresCaller, Standing: func(c *gateway.Caller) (action.Separation, action.Grade, []string) {
 			return separationOf(c), action.GradeProxy, nil
 		}}
-	if c.TLSCert != "" {
-		cert, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
-		if err != nil {
-			return nil, fmt.Errorf("postgres: tls: %w", err)
-		}
-		cfg.TLS = &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
+	var err error
+	if cfg.TLS, err = s.postgresTLS(); err != nil {
+		return nil, err
 	}
 	for _, d := range c.Databases {
 		cfg.Databases = append(cfg.Databases, postgres.Database{Name: d.Name, ReadOnly: d.Mode != "read-write",
@@ -144,16 +141,22 @@ func (s *Sallyport) postgresDoor() (*postgres.Door, error) {
 	return postgres.New(cfg)
 }
 
-func (s *Sallyport) postgresCaller(ctx context.Context, token string, from net.Conn) (*gateway.Caller, error) {
-	p, err := s.Tokens.Authenticate(ctx, token)
-	if err != nil {
-		return nil, gateway.ErrUnauthenticated
+// postgresTLS is what the door shows: the certificate of its own, else that of the other listeners; nil without any.
+func (s *Sallyport) postgresTLS() (*tls.Config, error) {
+	c := &s.Config.Postgres
+	if c.TLSCert == "" {
+		t, err := s.listenTLS(true)
+		if t != nil {
+			t.NextProtos = nil
+		}
+		return t, err
 	}
-	p.Subject.Channel.Remote = action.No
-	if a, ok := from.RemoteAddr().(*net.TCPAddr); ok {
-		p.Subject.Channel.Remote = action.TriOf(!a.IP.IsLoopback())
+	pair := &gateway.KeyPair{Cert: c.TLSCert, Key: c.TLSKey, Failed: func(err error) { s.alarm("listen.certificate", err.Error()) }}
+	if _, err := pair.Certificate(); err != nil {
+		return nil, fmt.Errorf("postgres: tls: %w", err)
 	}
-	return &gateway.Caller{Subject: p.Subject, Name: p.Name}, nil
+	return &tls.Config{MinVersion: tls.VersionTLS12, ClientAuth: tls.RequestClientCert, SessionTicketsDisabled: true,
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return pair.Certificate() }}, nil
 }
 
 // readStatements says what the door must know of a text.

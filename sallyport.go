@@ -54,6 +54,7 @@ type Sallyport struct {
 
 	attest         *attestation
 	federation     *federation
+	certificates   *certificates
 	identity       enforce.Source
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
@@ -132,6 +133,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		s.openFederation,
+		s.openCertificates,
 		func() (err error) { s.identity, err = s.identityFacts(); return err },
 		func() error { return s.openAttest(ctx, key) },
 		func() error { return s.openSigners(ctx, key) },
@@ -219,7 +221,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf,
-		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain}
+		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain, s.workloadRun}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	jobs = append(jobs, s.loginJobs()...)

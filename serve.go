@@ -7,6 +7,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"os"
@@ -111,6 +113,13 @@ type countedListener struct {
 	l *Listeners
 }
 
+func counting(ln net.Listener, l *Listeners) net.Listener {
+	if ln == nil {
+		return nil
+	}
+	return &countedListener{ln, l}
+}
+
 // Accept returns the next connection.
 func (c *countedListener) Accept() (net.Conn, error) {
 	conn, err := c.Listener.Accept()
@@ -178,18 +187,31 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	l.last.Store(time.Now().UnixNano())
 	errs := make(chan error, 5)
 	var servers []*http.Server
+	agentsLn, err := s.protect(l.Agents, true)
+	if err != nil {
+		return err
+	}
+	peopleLn, err := s.protect(l.People, false)
+	if err != nil {
+		return err
+	}
+	egressLn, err := s.protectEgress(counting(l.Egress, l))
+	if err != nil {
+		return err
+	}
 	serve := func(ln net.Listener, h http.Handler) {
 		if ln == nil {
 			return
 		}
 		srv := gateway.Server(l.counted(h))
 		srv.ConnContext = gateway.ConnContext
+		srv.ErrorLog = log.New(io.Discard, "", 0) // a line for each failed handshake would let anybody fill a disk; handlers log their own
 		srv.BaseContext = func(net.Listener) context.Context { return ctx }
 		servers = append(servers, srv)
 		go func() { errs <- srv.Serve(ln) }()
 	}
-	serve(l.Agents, agents)
-	serve(l.People, people)
+	serve(agentsLn, agents)
+	serve(peopleLn, people)
 	serve(&gateway.PeerListener{Listener: l.Socket, Allow: s.admits}, socket)
 	proxied, cut := context.WithCancel(ctx)
 	defer cut()
@@ -200,8 +222,8 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	gone := make(chan struct{}) // closed when the proxy has let go of everything
 	go func() {
 		defer close(gone)
-		if l.Egress != nil {
-			errs <- s.Egress.Serve(proxied, &countedListener{l.Egress, l})
+		if egressLn != nil {
+			errs <- s.Egress.Serve(proxied, egressLn)
 		}
 	}()
 	select {

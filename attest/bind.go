@@ -4,6 +4,7 @@ package attest
 
 import (
 	"crypto/sha256"
+	"crypto/tls"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -29,4 +30,12 @@ func Bind(nonce []byte, key string, exporter []byte, log []Event, head string) (
 		h.Write(p)
 	}
 	return h.Sum(nil), nil
+}
+
+// ExporterBinding names the channel binding that evidence covers on a TLS connection (RFC 9266).
+const ExporterBinding = "tls-exporter"
+
+// Exporter returns what names one TLS connection and no other, the same at both of its ends.
+func Exporter(c *tls.ConnectionState) ([]byte, error) {
+	return c.ExportKeyingMaterial("EXPORTER-Channel-Binding", nil, 32)
 }

@@ -45,9 +45,11 @@ type Claims struct {
 	Status    string       `json:"ear_status"`
 }
 
-// Confirm names the key that the token is bound to (RFC 9449, section 6).
+// Confirm names the key that the token is bound to (RFC 9449, section 6), and where there is one the certificate on
+// that key (RFC 8705, section 3.1): a holder shows either.
 type Confirm struct {
 	JKT string `json:"jkt"`
+	X5T string `json:"x5t#S256,omitzero"`
 }
 
 // Issuer makes and checks key-bound tokens. It is safe for concurrent use.

@@ -3,6 +3,7 @@
 package identity
 
 import (
+	"crypto"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -65,16 +66,30 @@ type proofClaims struct {
 	Nonce  string       `json:"nonce"`
 }
 
-// Check returns the thumbprint of the key that p proves possession of, or ErrProof.
-func (ps *Proofs) Check(p Proof) (string, error) {
+// Key returns the public key that p proves possession of, and its thumbprint, or ErrProof.
+func (ps *Proofs) Key(p Proof) (crypto.PublicKey, string, error) {
 	t, err := jose.Parse(p.Text)
 	if err != nil || t.Header.Key == nil {
-		return "", fmt.Errorf("%w: form", ErrProof)
+		return nil, "", fmt.Errorf("%w: form", ErrProof)
 	}
 	key, err := t.Header.Key.Public()
 	if err != nil {
-		return "", fmt.Errorf("%w: key", ErrProof)
+		return nil, "", fmt.Errorf("%w: key", ErrProof)
 	}
+	print, err := ps.check(p, t, key)
+	if err != nil {
+		return nil, "", err
+	}
+	return key, print, nil
+}
+
+// Check returns the thumbprint of the key that p proves possession of, or ErrProof.
+func (ps *Proofs) Check(p Proof) (string, error) {
+	_, print, err := ps.Key(p)
+	return print, err
+}
+
+func (ps *Proofs) check(p Proof, t *jose.Token, key crypto.PublicKey) (string, error) {
 	if err := t.Verify(key, "dpop+jwt", jose.ES256, jose.EdDSA); err != nil {
 		return "", fmt.Errorf("%w: signature", ErrProof)
 	}

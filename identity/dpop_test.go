@@ -159,7 +159,7 @@ func TestBoundTokensAreOursAndShort(t *testing.T) {
 		t.Fatal(err)
 	}
 	i := &Issuer{Name: "log.example", Key: key, Now: func() time.Time { return now }}
-	c := Claims{Subject: "ann", Actor: &Acting{Subject: "spiffe://e/payer"}, Confirm: Confirm{"print"}, Tenant: "default", Agent: "payer", Lease: "l", Assurance: 3,
+	c := Claims{Subject: "ann", Actor: &Acting{Subject: "spiffe://e/payer"}, Confirm: Confirm{JKT: "print"}, Tenant: "default", Agent: "payer", Lease: "l", Assurance: 3,
 		Expires: jose.Seconds(now.Add(time.Hour).Unix())}
 	text, err := i.Issue(c)
 	if err != nil {
@@ -186,7 +186,7 @@ func TestBoundTokensAreOursAndShort(t *testing.T) {
 	if _, err := i.Verify(other); err == nil {
 		t.Error("a token of another type is accepted")
 	}
-	for _, bad := range []Claims{{}, {Confirm: Confirm{"p"}, Lease: "l", Agent: "a"}, {Confirm: Confirm{"p"}, Tenant: "t", Agent: "a"}} {
+	for _, bad := range []Claims{{}, {Confirm: Confirm{JKT: "p"}, Lease: "l", Agent: "a"}, {Confirm: Confirm{JKT: "p"}, Tenant: "t", Agent: "a"}} {
 		if _, err := i.Issue(bad); err == nil {
 			t.Errorf("%+v is issued", bad)
 		}
@@ -208,7 +208,7 @@ func BenchmarkBoundRequest(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	token, err := i.Issue(Claims{Subject: "a", Confirm: Confirm{print}, Tenant: "default", Agent: "a", Lease: "l"})
+	token, err := i.Issue(Claims{Subject: "a", Confirm: Confirm{JKT: print}, Tenant: "default", Agent: "a", Lease: "l"})
 	if err != nil {
 		b.Fatal(err)
 	}

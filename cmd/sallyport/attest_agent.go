@@ -4,6 +4,8 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -30,6 +32,7 @@ import (
 // agentFlags say who is to be attested, and with what.
 type agentFlags struct {
 	url, tokenFile string
+	ca             string
 	tpm, name, log string
 	register       int
 	software, free bool
@@ -41,6 +44,7 @@ type agentFlags struct {
 func (f *agentFlags) connect(cmd *cobra.Command) {
 	l := cmd.Flags()
 	l.StringVar(&f.url, "url", "", "the owner's address for agents; default: its socket")
+	l.StringVar(&f.ca, "ca", "", "file with the authority of the owner's certificate; default: the system's")
 	l.StringVar(&f.tokenFile, "token-file", "", "file with the agent's token; default: the user's own agent, over the socket")
 }
 
@@ -86,6 +90,16 @@ func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *at
 		c.URL, c.Named, c.Transport = "http://localhost/agents", "http://localhost", owner.http.Transport
 	} else if c.Kind = "software"; c.Token == "" {
 		return nil, nil, usage("--url needs --token-file: over a network nobody vouches for the caller")
+	}
+	if f.ca != "" {
+		text, err := os.ReadFile(f.ca)
+		c.TLS = &tls.Config{MinVersion: tls.VersionTLS13, RootCAs: x509.NewCertPool()}
+		if err == nil && !c.TLS.RootCAs.AppendCertsFromPEM(text) {
+			err = errors.New("no certificate in PEM")
+		}
+		if err != nil {
+			return nil, nil, fmt.Errorf("--ca %q: %w", f.ca, err)
+		}
 	}
 	if f.software {
 		c.Kind = "software"

@@ -32,7 +32,7 @@ func (a *app) attestKeepCommand() *cobra.Command {
 		Short: "Run an agent, measure it, and keep its lease",
 		Long: `Measure a program, its command line, scripts, packages, prompts, tools and model, prove the result to the owner, and run the
 program. Of our environment it sees a few harmless variables, and those of --env, which are measured. Inside, SALLYPORT_URL is a door of its own and SALLYPORT_TOKEN opens it; each request is passed on under the lease, with
-a proof of possession. The lease is renewed before it lapses. What has changed on disk since is measured again, and what
+a proof of possession. SALLYPORT_PASSWORD is for the egress proxy and the databases; it is dead when the lease is. The lease is renewed before it lapses. What has changed on disk since is measured again, and what
 is not a reference value ends the lease: the owner denies what the agent asks from then on.
 
 Over the socket the owner sees that this process measures, by the kernel's word (A2: software measured; it does not
@@ -76,7 +76,11 @@ func (a *app) attestKeep(ctx context.Context, f *agentFlags, args []string) erro
 	defer wg.Wait()
 	defer stop()
 	defer func() { _ = door.Close() }()
-	return runChild(args, append(slices.Concat(runEnv(f.env), quiet), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "NO_PROXY=127.0.0.1,localhost"))
+	password, err := at.Derived(ctx)
+	if err != nil {
+		return err
+	}
+	return runChild(args, append(slices.Concat(runEnv(f.env), quiet), "SALLYPORT_URL="+door.url, "SALLYPORT_TOKEN="+secret, "SALLYPORT_PASSWORD="+password, "NO_PROXY=127.0.0.1,localhost"))
 }
 
 // leaseListener is the door of one child.

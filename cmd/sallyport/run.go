@@ -265,8 +265,15 @@ func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token
 	spec.Env = append(spec.Env, "SALLYPORT_URL=http://"+addrs[0], "NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
 	if doors == 2 {
 		proxy := &url.URL{Scheme: "http", Host: addrs[1]}
-		if token != "" {
-			proxy.User = url.UserPassword("agent", token)
+		password := token
+		if at != nil { // the proxy takes no proof of possession; this dies with the lease
+			var err error
+			if password, err = at.Derived(context.Background()); err != nil {
+				return err
+			}
+		}
+		if password != "" {
+			proxy.User = url.UserPassword("agent", password)
 		}
 		for _, n := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
 			spec.Env = append(spec.Env, n+"="+proxy.String())
@@ -288,7 +295,7 @@ func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token
 		}
 	})
 	listeners := append(own, p.Listeners...)
-	srv := &http.Server{Handler: agentsDoor(c, cfg.Gateway.Listen, token, at), ReadHeaderTimeout: 10 * time.Second}
+	srv := &http.Server{Handler: agentsDoor(c, cfg, token, at), ReadHeaderTimeout: 10 * time.Second}
 	wg.Go(func() { _ = srv.Serve(listeners[0]) })
 	if doors == 2 {
 		wg.Go(func() { pipeAll(listeners[1], egress, over) })
@@ -312,7 +319,11 @@ func (a *app) between(spec confine.Spec, c *client, cfg *sallyport.Config, token
 
 // agentsDoor passes requests to the owner's door for agents, and to nothing else of it. With a token it is
 // put into each request, so that the program does not hold it; with a lease each request goes on under that.
-func agentsDoor(c *client, tcp, token string, at *attester.Attester) http.Handler {
+func agentsDoor(c *client, cfg *sallyport.Config, token string, at *attester.Attester) http.Handler {
+	tcp := cfg.Gateway.Listen
+	if cfg.Scheme() == "https" {
+		tcp = "" // the socket takes the token too, and needs no certificate
+	}
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1,
 		Rewrite: func(r *httputil.ProxyRequest) {
@@ -321,8 +332,10 @@ func agentsDoor(c *client, tcp, token string, at *attester.Attester) http.Handle
 				r.Out.Header.Del(h)
 			}
 			if token != "" && at == nil {
-				r.Out.URL.Host, r.Out.Host = tcp, tcp
 				r.Out.Header.Set("Authorization", "Bearer "+token)
+			}
+			if token != "" && at == nil && tcp != "" {
+				r.Out.URL.Host, r.Out.Host = tcp, tcp
 				return
 			}
 			r.Out.URL.Path, r.Out.URL.RawPath = "/agents"+r.In.URL.Path, ""
@@ -332,7 +345,7 @@ func agentsDoor(c *client, tcp, token string, at *attester.Attester) http.Handle
 	switch {
 	case at != nil:
 		proxy.Transport = at
-	case token != "":
+	case token != "" && tcp != "":
 		proxy.Transport = &http.Transport{Proxy: nil}
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

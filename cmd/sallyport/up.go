@@ -136,10 +136,10 @@ func (a *app) announce(s *sallyport.Sallyport, l *sallyport.Listeners) {
 		}
 	}
 	if l.Agents != nil {
-		addresses.Agents = "http://" + l.Agents.Addr().String()
+		addresses.Agents = s.Config.Scheme() + "://" + l.Agents.Addr().String()
 	}
 	if l.People != nil {
-		addresses.People = "http://" + l.People.Addr().String()
+		addresses.People = s.Config.Scheme() + "://" + l.People.Addr().String()
 	}
 	if l.Egress != nil {
 		addresses.Egress = "http://" + l.Egress.Addr().String()

@@ -10,6 +10,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strconv"
 	"strings"
 	"time"
@@ -77,7 +78,7 @@ func (h *http1) one(ctx context.Context) bool {
 		_ = w.finish()
 		return false
 	}
-	r.RemoteAddr = h.conn.RemoteAddr().String()
+	r.RemoteAddr, r.TLS = h.conn.RemoteAddr().String(), gateway.StateOf(h.conn)
 	w.head, w.old = r.Method == http.MethodHead, r.ProtoMinor == 0
 	w.keep = !r.Close && !w.old
 	if strings.EqualFold(r.Header.Get("Expect"), "100-continue") && r.ContentLength != 0 {
@@ -172,11 +173,13 @@ func (h *http1) certificate(ctx context.Context, w *writer, r *http.Request) err
 	return err
 }
 
-// authenticate takes the token from Proxy-Authorization, as Bearer or as the password of Basic.
+// authenticate takes the token from Proxy-Authorization, as Bearer or as the password of Basic. Without one the
+// certificate has to do that the connection was opened with.
 func (p *Proxy) authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
 	scheme, value, _ := strings.Cut(r.Header.Get("Proxy-Authorization"), " ")
-	probe := &http.Request{Method: http.MethodGet, Header: http.Header{}, RemoteAddr: r.RemoteAddr}
+	probe := &http.Request{Method: http.MethodGet, Header: http.Header{}, RemoteAddr: r.RemoteAddr, TLS: r.TLS, URL: &url.URL{Path: "/"}}
 	switch {
+	case r.Header["Proxy-Authorization"] == nil && r.TLS != nil && len(r.TLS.PeerCertificates) > 0:
 	case strings.EqualFold(scheme, "bearer"):
 		probe.Header.Set("Authorization", "Bearer "+strings.TrimSpace(value))
 	case strings.EqualFold(scheme, "basic"):

@@ -29,6 +29,7 @@ type house struct {
 	t     testing.TB
 	srv   *pgtest.Server
 	addr  string
+	open  *sallyport.Listeners
 	token string
 	id    string // of the token
 	stop  func()
@@ -76,7 +77,7 @@ func open(t testing.TB, change func(*sallyport.Config)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.addr = l.Postgres.Addr().String()
+	h.addr, h.open = l.Postgres.Addr().String(), l
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	errs := make(chan error, 2)

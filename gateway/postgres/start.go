@@ -146,6 +146,13 @@ func (s *session) login(ctx context.Context) (*gateway.Caller, error) {
 	if !s.tls && !near(s.conn) {
 		return nil, s.fatal("28000", "a token is taken over TLS only", "connect with sslmode=require")
 	}
+	if t := gateway.StateOf(s.conn); t != nil && len(t.PeerCertificates) > 0 {
+		// A certificate that proves an agent needs no password beside it; any other does not stand in its way.
+		if c, err := s.d.cfg.Authenticate(ctx, "", s.conn); err == nil && c.Has(action.ScopeAgent) && c.Subject.ID != "" {
+			c.Subject.Channel.Door = action.DoorEgress
+			return c, nil
+		}
+	}
 	s.client.Send(&pgproto3.AuthenticationCleartextPassword{})
 	if err := errors.Join(s.client.Flush(), s.client.SetAuthType(pgproto3.AuthTypeCleartextPassword)); err != nil {
 		return nil, err
@@ -158,7 +165,10 @@ func (s *session) login(ctx context.Context) (*gateway.Caller, error) {
 	if !ok {
 		return nil, errors.New("no password came")
 	}
-	c, err := s.d.cfg.Authenticate(ctx, m.Password, s.conn)
+	var c *gateway.Caller
+	if err = gateway.ErrUnauthenticated; m.Password != "" { // none is what stands for a certificate
+		c, err = s.d.cfg.Authenticate(ctx, m.Password, s.conn)
+	}
 	if err != nil || !c.Has(action.ScopeAgent) || c.Subject.ID == "" {
 		s.d.cfg.Enforcer.Malformed(ctx, action.DoorEgress, source(s.conn), "unauthenticated")
 		return nil, errors.Join(gateway.ErrUnauthenticated, s.fatal("28P01", "the password is no token of an agent", `make one with "sallyport tokens create"`))

@@ -13,14 +13,20 @@ import (
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/hex"
+	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
 	"maps"
+	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -39,7 +45,11 @@ type Config struct {
 	// Named is the URL as the owner sees it, which proofs name; "" means URL.
 	Named     string
 	Transport http.RoundTripper // nil means one without a proxy
+	TLS       *tls.Config       // for an address of https; nil means the system's roots
 	Token     string            // the agent's own credential; "" leaves it to the connection
+	// Certificate is shown on each connection. Its key, of P-256, is the session key then, and the handshake is the
+	// proof that claims need. nil makes a new key.
+	Certificate *tls.Certificate
 
 	Kind      string       // "software", "supervisor" or "tpm"
 	Chip      *tpm.Chip    // for "tpm"
@@ -72,6 +82,8 @@ type Lease struct {
 	RenewedMs int64    `json:"renewed_ms"`
 	EndsMs    int64    `json:"ends_ms"`
 	Token     string   `json:"token"`
+	SVID      string   `json:"svid"`
+	Bundle    string   `json:"bundle"`
 }
 
 // Challenge is what evidence must answer.
@@ -81,6 +93,7 @@ type Challenge struct {
 	Head      string    `json:"head"`
 	Kinds     []string  `json:"kinds"` // of evidence that the agent's reference values accept; none without any
 	Registers []int     `json:"registers"`
+	Binding   string    `json:"binding"`
 }
 
 // ErrRefused means that the owner gives no lease for this evidence. Its text says why.
@@ -94,15 +107,29 @@ func New(c Config) (*Attester, error) {
 	if c.Named == "" {
 		c.Named = c.URL
 	}
+	var k *ecdsa.PrivateKey
+	if c.Certificate != nil {
+		var ok bool
+		if k, ok = c.Certificate.PrivateKey.(*ecdsa.PrivateKey); !ok || k.Curve != elliptic.P256() {
+			return nil, errors.New("attester: config: the certificate's key is not of P-256")
+		}
+		if c.TLS == nil {
+			c.TLS = &tls.Config{MinVersion: tls.VersionTLS13}
+		}
+		c.TLS = c.TLS.Clone()
+		c.TLS.Certificates = []tls.Certificate{*c.Certificate}
+	}
 	if c.Transport == nil {
-		c.Transport = &http.Transport{Proxy: nil}
+		c.Transport = &http.Transport{Proxy: nil, TLSClientConfig: c.TLS}
 	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
-	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		return nil, err
+	if k == nil {
+		var err error
+		if k, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader); err != nil {
+			return nil, err
+		}
 	}
 	return &Attester{c: c, key: k}, nil
 }
@@ -167,17 +194,65 @@ func (a *Attester) Renew(ctx context.Context) (Lease, error) {
 	return l, nil
 }
 
+// Certificate returns the certificate that came with the lease, with the session key, for connections that prove
+// their holder by TLS.
+func (a *Attester) Certificate() (tls.Certificate, error) {
+	block, _ := pem.Decode([]byte(a.Lease().SVID))
+	if block == nil {
+		return tls.Certificate{}, errors.New("the lease came with no certificate: the owner has no trust domain for this agent")
+	}
+	leaf, err := x509.ParseCertificate(block.Bytes)
+	return tls.Certificate{Certificate: [][]byte{block.Bytes}, PrivateKey: a.key, Leaf: leaf}, err
+}
+
+// channel is a transport for the steps of one claim, and what names the TLS connection that they go over; nil where
+// there is none. Evidence that is bound to a connection serves on no other.
+func (a *Attester) channel(ctx context.Context) (rt http.RoundTripper, exporter []byte, done func(), err error) {
+	u, err := url.Parse(a.c.URL)
+	if err != nil || u.Scheme != "https" {
+		return a.c.Transport, nil, func() {}, err
+	}
+	host := u.Host
+	if u.Port() == "" {
+		host = net.JoinHostPort(u.Hostname(), "443")
+	}
+	c, err := (&tls.Dialer{Config: a.c.TLS}).DialContext(ctx, "tcp", host)
+	if err != nil {
+		return nil, nil, nil, fmt.Errorf("owner: %w", err)
+	}
+	state := c.(*tls.Conn).ConnectionState()
+	if exporter, err = attest.Exporter(&state); err != nil {
+		return nil, nil, nil, errors.Join(err, c.Close())
+	}
+	var taken atomic.Bool
+	t := &http.Transport{Proxy: nil, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+		if taken.Swap(true) {
+			return nil, errors.New("the connection that the evidence is bound to was closed")
+		}
+		return c, nil
+	}}
+	return t, exporter, func() { t.CloseIdleConnections(); _ = c.Close() }, nil
+}
+
 func (a *Attester) claim(ctx context.Context, held string) (Lease, error) {
-	var ch Challenge
-	if err := a.Call(ctx, http.MethodPost, "/v1/attest/challenges", "", struct{}{}, &ch); err != nil {
+	over, exporter, done, err := a.channel(ctx)
+	if err != nil {
 		return Lease{}, err
+	}
+	defer done()
+	var ch Challenge
+	if err := a.call(ctx, over, http.MethodPost, "/v1/attest/challenges", "", struct{}{}, &ch); err != nil {
+		return Lease{}, err
+	}
+	if ch.Binding != "" && ch.Binding != attest.ExporterBinding {
+		return Lease{}, fmt.Errorf("owner: evidence cannot be bound to %q", ch.Binding)
 	}
 	key, err := a.Thumbprint()
 	if err != nil {
 		return Lease{}, err
 	}
 	log := a.c.Log.Events()
-	bind, err := attest.Bind(ch.Nonce, key, nil, log, ch.Head)
+	bind, err := attest.Bind(ch.Nonce, key, exporter, log, ch.Head)
 	if err != nil {
 		return Lease{}, err
 	}
@@ -192,18 +267,24 @@ func (a *Attester) claim(ctx context.Context, held string) (Lease, error) {
 		}
 	}
 	const path = "/v1/attest/leases"
-	proof, err := a.Prove(http.MethodPost, a.c.Named+path, "", jose.Encode(ch.Nonce))
-	if err != nil {
-		return Lease{}, err
+	proof := ""
+	if a.c.Certificate == nil {
+		if proof, err = a.Prove(http.MethodPost, a.c.Named+path, "", jose.Encode(ch.Nonce)); err != nil {
+			return Lease{}, err
+		}
 	}
 	var l Lease
-	err = a.Call(ctx, http.MethodPost, path, proof, map[string]any{"challenge": ch.ID, "lease": held, "kind": a.c.Kind,
+	err = a.call(ctx, over, http.MethodPost, path, proof, map[string]any{"challenge": ch.ID, "lease": held, "kind": a.c.Kind,
 		"evidence": tpm.Bytes(evidence), "log": log, "model_signature": tpm.Bytes(a.c.Signature)}, &l)
 	return l, err
 }
 
 // Call sends a request with the agent's own credential and reads the answer.
 func (a *Attester) Call(ctx context.Context, method, path, proof string, in, out any) error {
+	return a.call(ctx, a.c.Transport, method, path, proof, in, out)
+}
+
+func (a *Attester) call(ctx context.Context, over http.RoundTripper, method, path, proof string, in, out any) error {
 	body, err := action.Canonical(in)
 	if err != nil {
 		return err
@@ -219,7 +300,7 @@ func (a *Attester) Call(ctx context.Context, method, path, proof string, in, out
 	if proof != "" {
 		r.Header.Set("DPoP", proof)
 	}
-	resp, err := a.c.Transport.RoundTrip(r)
+	resp, err := over.RoundTrip(r)
 	if err != nil {
 		return fmt.Errorf("owner: %w", err)
 	}
@@ -277,6 +358,29 @@ func (a *Attester) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	maps.Copy(out.Header, h)
 	return a.c.Transport.RoundTrip(out)
+}
+
+// Derived returns the password of the lease for protocols that carry no proof of possession: the egress proxy and
+// databases. It dies with the lease.
+func (a *Attester) Derived(ctx context.Context) (string, error) {
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, a.c.URL+"/v1/attest/credentials", strings.NewReader("{}"))
+	if err != nil {
+		return "", err
+	}
+	r.Header.Set("Content-Type", "application/json")
+	resp, err := a.RoundTrip(r)
+	if err != nil {
+		return "", fmt.Errorf("owner: %w", err)
+	}
+	defer func() { _ = resp.Body.Close() }()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<16))
+	if err != nil || resp.StatusCode != http.StatusOK {
+		return "", errors.Join(fmt.Errorf("owner: status %d for a derived credential", resp.StatusCode), err)
+	}
+	var out struct {
+		Credential string `json:"credential"`
+	}
+	return out.Credential, json.Unmarshal(answer, &out)
 }
 
 // Keep renews the lease until ctx ends, at half of its life. What goes wrong is told and tried again.

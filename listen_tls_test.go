@@ -1,0 +1,254 @@
+// SPDX-License-Identifier: Apache-2.0
+
+package sallyport_test
+
+import (
+	"bufio"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"io"
+	"math/big"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/gateway"
+)
+
+// testCA signs what tests show each other.
+type testCA struct {
+	t    *testing.T
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pool *x509.CertPool
+}
+
+func newCA(t *testing.T, domain string) *testCA {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+	if domain != "" {
+		template.URIs = []*url.URL{{Scheme: "spiffe", Host: domain}}
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ca := &testCA{t: t, key: key, pool: x509.NewCertPool()}
+	if ca.cert, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+	ca.pool.AddCert(ca.cert)
+	return ca
+}
+
+// sign makes a certificate for 127.0.0.1 or, with an id, for a workload.
+func (ca *testCA) sign(id string, change func(*x509.Certificate)) tls.Certificate {
+	ca.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: serial, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth}, BasicConstraintsValid: true}
+	if id == "" {
+		template.IPAddresses = []net.IP{net.IPv4(127, 0, 0, 1)}
+	} else {
+		u, err := url.Parse(id)
+		if err != nil {
+			ca.t.Fatal(err)
+		}
+		template.URIs = []*url.URL{u}
+	}
+	if change != nil {
+		change(template)
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, ca.cert, key.Public(), ca.key)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// write puts a certificate and its key into files.
+func (ca *testCA) write(c tls.Certificate, dir string) (cert, key string) {
+	ca.t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	if err != nil {
+		ca.t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: c.Certificate[0]}, key: {Type: "PRIVATE KEY", Bytes: der}} {
+		if err := os.WriteFile(path+".new", pem.EncodeToMemory(block), 0o600); err != nil {
+			ca.t.Fatal(err)
+		}
+		if err := os.Rename(path+".new", path); err != nil {
+			ca.t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// openSafe is a bank whose doors speak TLS.
+func openSafe(t *testing.T, more func(*sallyport.Config), agents ...string) (*bank, *testCA) {
+	t.Helper()
+	ca, dir := newCA(t, ""), t.TempDir()
+	b := openBankWith(t, func(c *sallyport.Config) {
+		c.Listen.TLS.Cert, c.Listen.TLS.Key = ca.write(ca.sign("", nil), dir)
+		c.Admin.Listen = "127.0.0.1:0"
+		if more != nil {
+			more(c)
+		}
+	}, nil, agents...)
+	b.tls = &tls.Config{RootCAs: ca.pool}
+	return b, ca
+}
+
+// showing is a transport that shows a certificate, and a token if there is one.
+func (b *bank) showing(c tls.Certificate, token string) http.RoundTripper {
+	cfg := b.tls.Clone()
+	cfg.Certificates = []tls.Certificate{c}
+	return trip(func(r *http.Request) (*http.Response, error) {
+		if token != "" {
+			r.Header.Set("Authorization", "Bearer "+token)
+		}
+		t := &http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}
+		return t.RoundTrip(r)
+	})
+}
+
+type trip func(*http.Request) (*http.Response, error)
+
+func (f trip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+func TestListenersSpeakTLSOnly(t *testing.T) {
+	b, ca := openSafe(t, nil, "payer")
+	for name, addr := range map[string]string{"agents": b.open.Agents.Addr().String(), "people": b.open.People.Addr().String()} {
+		c := &http.Client{Transport: &http.Transport{TLSClientConfig: b.tls, DisableKeepAlives: true}}
+		resp, err := c.Get("https://" + addr + "/healthz")
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if resp.StatusCode != 200 || resp.TLS.Version != tls.VersionTLS13 {
+			t.Errorf("%s: %d, version %x", name, resp.StatusCode, resp.TLS.Version)
+		}
+		_ = resp.Body.Close()
+		old := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: ca.pool, MaxVersion: tls.VersionTLS12}, DisableKeepAlives: true}}
+		if resp, err := old.Get("https://" + addr + "/healthz"); err == nil {
+			_ = resp.Body.Close()
+			t.Errorf("%s: TLS 1.2 is spoken", name)
+		}
+		plain, err := net.Dial("tcp", addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(plain, "GET /healthz HTTP/1.1\r\nHost: %s\r\n\r\n", addr)
+		answer, err := http.ReadResponse(bufio.NewReader(plain), nil)
+		if err == nil && answer.StatusCode == 200 {
+			t.Errorf("%s: plain HTTP is answered", name)
+		}
+		_ = plain.Close()
+	}
+}
+
+// TestCertificatesAreReloaded replaces the files, first by broken ones.
+func TestCertificatesAreReloaded(t *testing.T) {
+	ca, dir := newCA(t, ""), t.TempDir()
+	now := time.Now()
+	first, second := ca.sign("", nil), ca.sign("", nil)
+	cert, key := ca.write(first, dir)
+	var failed []error
+	k := gateway.KeyPair{Cert: cert, Key: key, Now: func() time.Time { return now }, Failed: func(err error) { failed = append(failed, err) }}
+	serves := func(want tls.Certificate) bool {
+		got, err := k.Certificate()
+		return err == nil && string(got.Certificate[0]) == string(want.Certificate[0])
+	}
+	if !serves(first) {
+		t.Fatal("the first is not served")
+	}
+	if err := os.WriteFile(cert, []byte("nothing"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !serves(first) || len(failed) != 0 {
+		t.Error("files are looked at with each handshake")
+	}
+	now = now.Add(2 * time.Second)
+	if !serves(first) || len(failed) != 1 {
+		t.Errorf("a broken file: %v", failed)
+	}
+	now = now.Add(2 * time.Second)
+	if !serves(first) || len(failed) != 1 {
+		t.Errorf("told more than once: %v", failed)
+	}
+	ca.write(second, dir)
+	now = now.Add(2 * time.Second)
+	if !serves(second) || len(failed) != 1 {
+		t.Errorf("the new one is not served: %v", failed)
+	}
+	gone := gateway.KeyPair{Cert: filepath.Join(dir, "none"), Key: key}
+	if _, err := gone.Certificate(); err == nil {
+		t.Error("there never was one, and no error")
+	}
+}
+
+func TestPlainListenersStayOnLoopback(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		change func(*sallyport.Config)
+		refuse string
+	}{
+		{"loopback", func(*sallyport.Config) {}, ""},
+		{"everywhere", func(c *sallyport.Config) { c.Gateway.Listen = "0.0.0.0:7117" }, "gateway.listen"},
+		{"no host at all", func(c *sallyport.Config) { c.Admin.Listen = ":7118" }, "admin.listen"},
+		{"a name", func(c *sallyport.Config) { c.Egress.Listen = "gateway.example:7119" }, "egress.listen"},
+		{"plainly said", func(c *sallyport.Config) { c.Gateway.Listen, c.Listen.Plain = "0.0.0.0:7117", true }, ""},
+		{"with a certificate", func(c *sallyport.Config) {
+			c.Gateway.Listen, c.Listen.TLS.Cert, c.Listen.TLS.Key = "0.0.0.0:7117", "/c", "/k"
+		}, ""},
+		{"a certificate without its key", func(c *sallyport.Config) { c.Listen.TLS.Cert = "/c" }, "go together"},
+		{"authorities without TLS", func(c *sallyport.Config) { c.Listen.TLS.ClientCA = "/c" }, "client_ca"},
+	} {
+		cfg := sallyport.DefaultConfig()
+		cfg.Data = "/nowhere"
+		c.change(&cfg)
+		err := sallyport.CheckConfig(&cfg)
+		if (err == nil) != (c.refuse == "") || err != nil && !strings.Contains(err.Error(), c.refuse) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+}
+
+// readAll is a body, read and closed.
+func readAll(t testing.TB, resp *http.Response) string {
+	t.Helper()
+	data, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = resp.Body.Close()
+	return string(data)
+}
