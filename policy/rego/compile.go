@@ -84,7 +84,7 @@ func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tre
 	if !ok {
 		return nil, fmt.Errorf("rego: params are %T", params)
 	}
-	c := &compilation{compiler: e.compiler, params: data, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{}, facts: map[string]*operand{}}
+	c := newCompilation(e.compiler, data)
 	out := &compiled{guards: rawParts(queryType, seen, nil)}
 	kept := map[string]bool{}
 	for _, file := range sortedKeys(e.compiler.Modules) {
@@ -109,9 +109,8 @@ func (e *Evaluator) compileRules(modules map[string]*ast.Module, seen *usage.Tre
 	}
 	e.notes = c.notes
 	out.pool.New = func() any {
-		m := &machine{words: make([]cachedWord, len(c.words)), memo: make([]memo, c.memos), raws: make([]memo, len(c.raws)),
-			slots: make([]value, c.size), seen: make([]uint32, len(e.ranked)), bctx: newBuiltinContext()}
-		return m
+		m := c.machine(len(e.ranked))
+		return &m
 	}
 	return out, nil
 }

@@ -5,6 +5,7 @@ package rego
 import (
 	"reflect"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -236,6 +237,8 @@ func (c *compilation) ofLists(name string, args []*operand) *operand {
 	case name == "count" && args[0].list != nil:
 		list := args[0].list
 		return counted(func(m *machine) int64 { return int64(list(m).Len()) })
+	case name == "is_string" || name == "is_array":
+		return kindOf(name, args[0].get)
 	case name == "internal.member_2":
 		return c.member(args[0], args[1])
 	case name == "concat" && args[0].str != nil && args[1].elems != nil && texts_(args[1].elems):
@@ -249,6 +252,18 @@ func (c *compilation) ofLists(name string, args []*operand) *operand {
 		})
 	}
 	return nil
+}
+
+// kindOf tells texts or lists from everything else.
+func kindOf(name string, get func(m *machine) (value, bool)) *operand {
+	return flag(func(m *machine) bool {
+		v, _ := get(m)
+		if name == "is_string" {
+			return v.kind == text_
+		}
+		_, list := v.a.(*ast.Array)
+		return v.kind == foreign && list || v.kind == native && v.r.Kind() == reflect.Slice
+	})
 }
 
 // sum adds or subtracts. What does not fit is topdown's to do.
@@ -271,55 +286,52 @@ func (s *scope) sum(name string, a, b func(m *machine) int64) *operand {
 // member tells whether x is among the elements of y.
 func (c *compilation) member(x, y *operand) *operand {
 	if list, elem := y.list, elemType(y); list != nil && x.str != nil && elem != nil && elem.Kind() == reflect.String {
-		word := x.str
+		word, read := x.str, elemReader(elem)
 		return flag(func(m *machine) bool {
 			l, w := list(m), word(m)
 			for i := range l.Len() {
-				if v := elemValue(m, elem, l.Index(i)); v.s == w {
+				if v := read(l.Index(i)); v.s == w {
 					return true
 				}
 			}
 			return false
 		})
 	}
-	if y.konst == nil || x.str == nil {
+	pairs, texts := elements(y.konst)
+	if _, object := y.konst.(ast.Object); object || pairs == nil || x.str == nil && !texts {
 		return nil
 	}
 	var all []string
-	add := func(t *ast.Term) {
-		if w, ok := t.Value.(ast.String); ok {
-			all = append(all, string(w))
-			c.compared(x, string(w))
+	for _, p := range pairs {
+		if p.val.kind == text_ {
+			all = append(all, p.val.s)
+			c.compared(x, p.val.s)
 		}
 	}
-	switch v := y.konst.(type) {
-	case ast.Set:
-		v.Foreach(add)
-	case *ast.Array:
-		v.Foreach(add)
-	default:
-		return nil
+	among := oneOf(all)
+	if word := x.str; word != nil {
+		return flag(func(m *machine) bool { return among(word(m)) })
 	}
-	word := x.str
+	get := x.get
+	return flag(func(m *machine) bool {
+		v, _ := get(m)
+		return v.kind == text_ && among(v.s) // nothing else equals a text
+	})
+}
+
+// oneOf tells whether a text is among all.
+func oneOf(all []string) func(w string) bool {
 	if len(all) <= 6 {
-		return flag(func(m *machine) bool {
-			w := word(m)
-			for _, s := range all {
-				if s == w {
-					return true
-				}
-			}
-			return false
-		})
+		return func(w string) bool { return slices.Contains(all, w) }
 	}
 	known := make(map[string]struct{}, len(all))
 	for _, w := range all {
 		known[w] = struct{}{}
 	}
-	return flag(func(m *machine) bool {
-		_, ok := known[word(m)]
+	return func(w string) bool {
+		_, ok := known[w]
 		return ok
-	})
+	}
 }
 
 // neverErrs are built-ins that have an answer for arguments of every type.

@@ -209,24 +209,25 @@ func (c *compilation) readRaw(p place, at func(m *machine) reflect.Value) func(m
 	}
 }
 
-// elemValue is element r of a list whose elements are of type t.
-func elemValue(m *machine, t reflect.Type, r reflect.Value) value {
-	switch {
-	case t.Kind() == reflect.String:
-		s := r.String()
-		if t.Implements(enumType) {
-			for _, k := range reflect.Zero(t).Interface().(enumerated).Values() {
-				if k == s {
-					return value{kind: text_, s: s}
+// elemReader returns what makes a value of an element of a list whose elements are of type t.
+func elemReader(t reflect.Type) func(r reflect.Value) value {
+	switch words := wordsOf(t); {
+	case words != nil:
+		return func(r reflect.Value) value {
+			s := r.String()
+			for _, w := range words {
+				if w == s {
+					return value{kind: text_, s: w}
 				}
 			}
-			s = "unknown"
+			return value{kind: text_, s: "unknown"}
 		}
-		return value{kind: text_, s: s}
+	case t.Kind() == reflect.String:
+		return func(r reflect.Value) value { return value{kind: text_, s: r.String()} }
 	case t.Kind() == reflect.Int, t.Kind() == reflect.Int64:
-		return value{kind: whole, n: r.Int()}
+		return func(r reflect.Value) value { return value{kind: whole, n: r.Int()} }
 	case t.Kind() == reflect.Bool:
-		return truthOf(r.Bool())
+		return func(r reflect.Value) value { return truthOf(r.Bool()) }
 	}
-	return value{kind: native, r: r}
+	return func(r reflect.Value) value { return value{kind: native, r: r} }
 }

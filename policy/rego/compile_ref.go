@@ -62,7 +62,7 @@ func (m *machine) gather(parts []*operand) ([]*ast.Term, bool) {
 	out := make([]*ast.Term, len(parts))
 	for i, p := range parts {
 		v, _ := p.get(m)
-		t, ok := v.term()
+		t, ok := m.term(&v)
 		if !ok {
 			m.leave()
 			return nil, false
@@ -137,7 +137,7 @@ func (s *scope) comprehension(v ast.Value) *operand {
 	slot := s.fn.slot()
 	run := in.chain(func(m *machine) bool {
 		v, _ := o.get(m)
-		t, ok := v.term()
+		t, ok := m.term(&v)
 		if !ok {
 			m.leave()
 			return true
@@ -257,7 +257,7 @@ func (s *scope) enumerate(o *operand, t *ast.Term) *operand {
 	}
 	s.loops = true
 	each := s.iterate(o, key, val)
-	if o.list == nil {
+	if all, _ := elements(o.konst); o.list == nil && all == nil {
 		get, inner := o.get, each
 		// A scalar has no elements, so that there is no answer.
 		each = func(m *machine, next cond) bool {
@@ -282,6 +282,7 @@ func (s *scope) index(o, key *operand) *operand {
 	get, by := o.get, key.get
 	if o.list != nil {
 		list, elem := o.list, elemType(o)
+		read := elemReader(elem)
 		out := &operand{typ: elem, get: func(m *machine) (value, bool) {
 			k, _ := by(m)
 			l := list(m)
@@ -292,12 +293,21 @@ func (s *scope) index(o, key *operand) *operand {
 				}
 				return value{}, false
 			}
-			return elemValue(m, elem, l.Index(int(k.n))), true
+			return read(l.Index(int(k.n))), true
 		}}
 		if key.typ != wholeType {
 			s.loose = true
 		}
 		return s.hold(out)
+	}
+	var named map[string]value
+	if obj, ok := o.konst.(ast.Object); ok {
+		named = map[string]value{}
+		obj.Foreach(func(k, e *ast.Term) {
+			if name, ok := k.Value.(ast.String); ok {
+				named[string(name)] = foreignValue(e.Value)
+			}
+		})
 	}
 	return s.hold(&operand{get: func(m *machine) (value, bool) {
 		v, _ := get(m)
@@ -305,8 +315,12 @@ func (s *scope) index(o, key *operand) *operand {
 			return value{}, false
 		}
 		k, _ := by(m)
-		t, ok1 := v.term()
-		kt, ok2 := k.term()
+		if named != nil && k.kind == text_ {
+			e, ok := named[k.s]
+			return e, ok
+		}
+		t, ok1 := m.term(&v)
+		kt, ok2 := m.term(&k)
 		if !ok1 || !ok2 {
 			m.leave()
 			return value{}, false

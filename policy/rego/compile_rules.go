@@ -4,6 +4,7 @@ package rego
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -27,7 +28,8 @@ type compilation struct {
 	memos     int
 	at        *ast.Location // of the expression that is being compiled
 	notes     []note
-	size      int // slots that the deepest chain of calls needs
+	terms     map[string]*ast.Term // of the texts that machines meet
+	size      int                  // slots that the deepest chain of calls needs
 }
 
 // note is something that only who knows the types can see.
@@ -42,6 +44,31 @@ func (c *compilation) compared(o *operand, w string) {
 	if o.words != nil && !slices.Contains(o.words, w) {
 		c.notes = append(c.notes, note{c.at, fmt.Sprintf("%q is none of %s", w, strings.Join(o.words, ", ")), false})
 	}
+}
+
+func newCompilation(compiler *ast.Compiler, params ast.Value) *compilation {
+	c := &compilation{compiler: compiler, params: params, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{},
+		facts: map[string]*operand{}, terms: maps.Clone(factWords())}
+	for _, m := range compiler.Modules {
+		for _, r := range m.Rules {
+			if slices.Contains(sets, string(r.Head.Name)) {
+				continue // many, and what they compare with is compared in its own form
+			}
+			ast.WalkTerms(r, func(t *ast.Term) bool {
+				if w, ok := t.Value.(ast.String); ok {
+					c.terms[string(w)] = t
+				}
+				return false
+			})
+		}
+	}
+	return c
+}
+
+// machine makes what runs the compiled rules.
+func (c *compilation) machine(rules int) machine {
+	return machine{words: make([]cachedWord, len(c.words)), memo: make([]memo, c.memos), raws: make([]memo, len(c.raws)),
+		slots: make([]value, c.size), seen: make([]uint32, rules), bctx: newBuiltinContext(), terms: c.terms}
 }
 
 func pathKey(path []int) string { return fmt.Sprint(path) }
@@ -217,7 +244,7 @@ func (c *compilation) defineSet(f *function, rules []*ast.Rule) func(m *machine)
 		f.loose = f.loose || s.loose
 		runs = append(runs, s.chain(func(m *machine) bool {
 			v, _ := o.get(m)
-			t, ok := v.term()
+			t, ok := m.term(&v)
 			if !ok {
 				m.leave()
 				return true

@@ -163,11 +163,13 @@ func (s *scope) every(t *ast.Every) {
 	in.bindSlot(t.Key, key, nil)
 	in.bindSlot(t.Value, val, elemType(domain))
 	in.body(t.Body)
-	s.loose = s.loose || in.loose || domain.list == nil
+	all, _ := elements(domain.konst)
+	s.loose = s.loose || in.loose || domain.list == nil && all == nil
 	holds := in.exists()
 	each := s.iterate(domain, key, val)
+	fails := func(m *machine) bool { return !holds(m) }
 	s.check(func(m *machine) bool {
-		stopped := each(m, func(m *machine) bool { return !holds(m) })
+		stopped := each(m, fails)
 		return !stopped && !m.left
 	})
 }
@@ -184,17 +186,47 @@ func (s *scope) bindSlot(t *ast.Term, slot int, typ reflect.Type) {
 }
 
 func elemType(o *operand) reflect.Type {
+	if _, texts := elements(o.konst); texts {
+		return textType
+	}
 	if o.list != nil && o.at != nil {
 		return o.at.typ.Elem()
 	}
 	return nil
 }
 
+// pair is an element of a constant under its key.
+type pair struct{ key, val value }
+
+// elements are those of a list, set or object that is a constant, in the order in which Rego goes through them, and whether all
+// are texts. Nil is no such constant; an empty one has elements, none.
+func elements(v ast.Value) (all []pair, texts bool) {
+	texts = true
+	add := func(k, e ast.Value) {
+		p := pair{foreignValue(k), foreignValue(e)}
+		all, texts = append(all, p), texts && p.val.kind == text_
+	}
+	all = []pair{}
+	switch a := v.(type) {
+	case *ast.Array:
+		for i := range a.Len() {
+			add(ast.InternedTerm(i).Value, a.Elem(i).Value)
+		}
+	case ast.Object:
+		a.Foreach(func(k, e *ast.Term) { add(k.Value, e.Value) })
+	case ast.Set:
+		a.Foreach(func(e *ast.Term) { add(e.Value, e.Value) })
+	default:
+		return nil, false
+	}
+	return all, texts
+}
+
 // iterate returns a function that runs next for each element of o, with key and element in their slots,
 // until next says to stop.
 func (s *scope) iterate(o *operand, key, val int) func(m *machine, next cond) bool {
 	if o.list != nil {
-		list, elem := o.list, elemType(o)
+		list, read := o.list, elemReader(elemType(o))
 		return func(m *machine, next cond) bool {
 			l := list(m)
 			for i := range l.Len() {
@@ -202,7 +234,21 @@ func (s *scope) iterate(o *operand, key, val int) func(m *machine, next cond) bo
 					return true
 				}
 				m.slots[m.base+key] = value{kind: whole, n: int64(i)}
-				m.slots[m.base+val] = elemValue(m, elem, l.Index(i))
+				m.slots[m.base+val] = read(l.Index(i))
+				if next(m) {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	if all, _ := elements(o.konst); all != nil {
+		return func(m *machine, next cond) bool {
+			for i := range all {
+				if !m.step() {
+					return true
+				}
+				m.slots[m.base+key], m.slots[m.base+val] = all[i].key, all[i].val
 				if next(m) {
 					return true
 				}
@@ -220,7 +266,7 @@ func (s *scope) iterate(o *operand, key, val int) func(m *machine, next cond) bo
 			m.slots[m.base+key], m.slots[m.base+val] = foreignValue(k.Value), foreignValue(e.Value)
 			return next(m)
 		}
-		t, ok := v.term()
+		t, ok := m.term(&v)
 		if !ok {
 			m.leave()
 			return true
@@ -277,7 +323,7 @@ func (s *scope) destructure(pattern *ast.Array, o *operand) {
 	get := o.get
 	s.check(func(m *machine) bool {
 		v, _ := get(m)
-		t, ok := v.term()
+		t, ok := m.term(&v)
 		if !ok {
 			m.leave()
 			return false

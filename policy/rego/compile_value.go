@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"sync"
 
 	"github.com/open-policy-agent/opa/v1/ast"
 	"github.com/open-policy-agent/opa/v1/topdown"
@@ -91,8 +92,8 @@ func (m *machine) compare(v, w *value) int {
 			return cmp.Compare(v.n, w.n)
 		}
 	}
-	a, ok1 := v.term()
-	b, ok2 := w.term()
+	a, ok1 := m.term(v)
+	b, ok2 := m.term(w)
 	if !ok1 || !ok2 {
 		m.leave()
 		return 0
@@ -101,7 +102,8 @@ func (m *machine) compare(v, w *value) int {
 }
 
 func (m *machine) equal(v, w *value) bool {
-	if v.kind <= truth && w.kind <= truth {
+	// Texts and truths are always held in their own form, so that nothing in another form equals one.
+	if v.kind <= truth && w.kind <= truth || v.kind == text_ || w.kind == text_ || v.kind == truth || w.kind == truth {
 		return v.kind == w.kind && v.n == w.n && v.s == w.s
 	}
 	return m.compare(v, w) == 0
@@ -123,7 +125,39 @@ type machine struct {
 	fired []int
 	seen  []uint32 // gen in which the rule of this rank fired
 	bctx  topdown.BuiltinContext
+	terms map[string]*ast.Term // of texts that are often met; never changed
 }
+
+// term is v.term, which allocates nothing for the words of facts and of the policy.
+func (m *machine) term(v *value) (t *ast.Term, ok bool) {
+	if v.kind == text_ {
+		if t, ok := m.terms[v.s]; ok {
+			return t, true
+		}
+	}
+	return v.term()
+}
+
+// factWords are the terms of all words that a fact can be.
+var factWords = sync.OnceValue(func() map[string]*ast.Term {
+	out := map[string]*ast.Term{}
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		for _, w := range wordsOf(t) {
+			out[w] = ast.StringTerm(w)
+		}
+		switch t.Kind() {
+		case reflect.Slice:
+			walk(t.Elem())
+		case reflect.Struct:
+			for i := range t.NumField() {
+				walk(t.Field(i).Type)
+			}
+		}
+	}
+	walk(queryType)
+	return out
+})
 
 type cachedWord struct {
 	gen uint32

@@ -108,7 +108,7 @@ func (e *Evaluator) foresee(known usage.Known) *outlook {
 		out.permits = append(out.permits, func(*machine) chance { return perhaps })
 		return out
 	}
-	f.compilation = &compilation{compiler: e.compiler, params: data, words: map[string]int{}, raws: map[string]int{}, functions: map[string]*function{}, facts: map[string]*operand{}}
+	f.compilation = newCompilation(e.compiler, data)
 	for _, file := range sortedKeys(e.compiler.Modules) {
 		for _, r := range e.compiler.Modules[file].Rules {
 			switch string(r.Head.Name) {
@@ -122,8 +122,7 @@ func (e *Evaluator) foresee(known usage.Known) *outlook {
 	c := f.compilation
 	out.pool.New = func() any {
 		q := action.NewQuery(action.Before)
-		return &watch{q: q, root: reflect.ValueOf(q).Elem(), machine: machine{words: make([]cachedWord, len(c.words)),
-			memo: make([]memo, c.memos), raws: make([]memo, len(c.raws)), slots: make([]value, c.size), bctx: newBuiltinContext()}}
+		return &watch{machine: c.machine(0), q: q, root: reflect.ValueOf(q).Elem()}
 	}
 	return out
 }
