@@ -75,6 +75,7 @@ type Evaluator struct {
 // rule is one policy with what its annotations say.
 type rule struct {
 	policy      *cedar.Policy
+	fast        *cedar.Policy // the same over facts, see facts.go
 	id          cedar.PolicyID
 	match       action.Match
 	obligations []action.Obligation
@@ -127,12 +128,17 @@ func New(cfg Config) (*Evaluator, error) {
 	if err := typed(slices.Concat(e.permits.rules, e.forbids.rules), reflect.TypeOf(cfg.Params), sortedKeys(counters), seen); err != nil {
 		return nil, err
 	}
+	e.plan = newPlan(seen, params)
 	for _, l := range []*list{&e.permits, &e.forbids} {
+		for _, r := range l.rules {
+			if r.fast, err = e.plan.facts.rewritten(r.policy); err != nil {
+				return nil, fmt.Errorf("cedar: %s: %w", r.id, err)
+			}
+		}
 		if l.index, err = newIndex(l.rules); err != nil {
 			return nil, fmt.Errorf("cedar: %w", err)
 		}
 	}
-	e.plan = newPlan(seen, params)
 	return e, nil
 }
 
@@ -165,6 +171,7 @@ func (e *Evaluator) Decide(ctx context.Context, q *action.Query) (action.Decisio
 		return d, fmt.Errorf("cedar: %w", context.Cause(ctx))
 	}
 	env := e.plan.environment(q)
+	defer e.plan.done(env)
 	// Two passes, because one would keep from us the permits that a forbid overrides.
 	_, permits := cedar.Authorize(search{e.permits.index, env, &env.request}, env, env.request)
 	_, forbids := cedar.Authorize(search{e.forbids.index, env, &env.request}, env, env.request)

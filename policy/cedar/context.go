@@ -7,6 +7,7 @@ import (
 	"hash/maphash"
 	"reflect"
 	"slices"
+	"sync"
 	"sync/atomic"
 
 	"github.com/cedar-policy/cedar-go"
@@ -22,6 +23,8 @@ type plan struct {
 	seen   *usage.Tree
 	params cedar.Value
 	top    []part
+	facts  *facts // of all policies
+	pool   sync.Pool
 
 	entities entities
 }
@@ -33,7 +36,8 @@ type part struct {
 }
 
 func newPlan(seen *usage.Tree, params cedar.Value) *plan {
-	p := &plan{seen: seen}
+	p := &plan{seen: seen, params: params}
+	p.facts = &facts{at: map[cedar.String]int{}, params: params, seen: seen}
 	p.entities.seed = maphash.MakeSeed()
 	add := func(name string, encode func(q *action.Query) cedar.Value) {
 		if _, ok := seen.Field(name); ok {
@@ -82,6 +86,9 @@ type environment struct {
 	request  cedar.Request
 	q        *action.Query
 	entities *entities
+	facts    *facts
+	met      []cedar.Record // by number of the fact
+	is       []bool         // that was met
 }
 
 // word returns s if it is on the list of its type, else "unknown".
@@ -97,17 +104,42 @@ func word[T interface {
 	return "unknown"
 }
 
+// environment is what Cedar may ask about q. It is given back by done.
 func (p *plan) environment(q *action.Query) *environment {
-	return &environment{q: q, entities: &p.entities, request: cedar.Request{
+	e, _ := p.pool.Get().(*environment)
+	if e == nil {
+		e = &environment{entities: &p.entities, facts: p.facts, met: make([]cedar.Record, len(p.facts.read)), is: make([]bool, len(p.facts.read))}
+	}
+	clear(e.is)
+	e.q, e.request = q, cedar.Request{
 		Principal: cedar.NewEntityUID("Agent", cedar.String(q.Subject.ID)),
 		Action:    cedar.NewEntityUID("Action", cedar.String(word(q.Action.Effect))),
 		Resource:  cedar.NewEntityUID("Tool", cedar.String(q.Resource.ID)),
-		Context:   p.record(q),
-	}}
+	}
+	if p.facts.bare {
+		e.request.Context = p.record(q)
+	}
+	return e
+}
+
+func (p *plan) done(e *environment) {
+	e.q = nil
+	clear(e.met)
+	p.pool.Put(e)
 }
 
 // Get makes an environment a types.EntityGetter.
 func (e *environment) Get(uid cedar.EntityUID) (cedar.Entity, bool) {
+	if uid.Type == factType {
+		i, ok := e.facts.at[uid.ID]
+		if !ok {
+			return cedar.Entity{}, false
+		}
+		if !e.is[i] {
+			e.met[i], e.is[i] = e.facts.read[i](e.q), true
+		}
+		return cedar.Entity{Attributes: e.met[i]}, true
+	}
 	switch uid {
 	case e.request.Principal:
 		return e.entities.find(uid, "Tenant", e.q.Subject.Tenant, e.q.Subject.Identity.Roles), true
@@ -243,8 +275,24 @@ func encoderFor(t reflect.Type, u *usage.Tree) encoder {
 	return func(v reflect.Value) cedar.Value { return cedar.String(v.String()) }
 }
 
-// columns turns a list of structs into a record of sets, one for each field, and the count. A field that
-// is itself a list adds its elements.
+// column is the set of what a field holds in the elements of a list. A field that is itself a list adds its elements.
+func (f *field) column(list reflect.Value) cedar.Set {
+	var few [4]cedar.Value
+	vals := few[:0]
+	for i := range list.Len() {
+		switch val := f.encode(list.Index(i).Field(f.index)).(type) {
+		case cedar.Set:
+			for e := range val.All() {
+				vals = append(vals, e)
+			}
+		default:
+			vals = append(vals, val)
+		}
+	}
+	return setOf(vals)
+}
+
+// columns turns a list of structs into a record of sets, one for each field, and the count.
 func columns(t reflect.Type, u *usage.Tree) encoder {
 	fields := fieldsOf(t, u)
 	none := cedar.RecordMap{"count": cedar.Long(0)}
@@ -259,18 +307,7 @@ func columns(t reflect.Type, u *usage.Tree) encoder {
 		m := make(cedar.RecordMap, len(fields)+1)
 		m["count"] = cedar.Long(v.Len())
 		for _, f := range fields {
-			var vals []cedar.Value
-			for i := range v.Len() {
-				switch val := f.encode(v.Index(i).Field(f.index)).(type) {
-				case cedar.Set:
-					for e := range val.All() {
-						vals = append(vals, e)
-					}
-				default:
-					vals = append(vals, val)
-				}
-			}
-			m[f.name] = setOf(vals)
+			m[f.name] = f.column(v)
 		}
 		return cedar.NewRecord(m)
 	}

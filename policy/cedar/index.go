@@ -22,6 +22,14 @@ type index struct {
 	byPrincipal map[cedar.EntityUID][]*rule
 }
 
+// form is what decides.
+func (r *rule) form() *cedar.Policy {
+	if r.fast != nil {
+		return r.fast
+	}
+	return r.policy
+}
+
 func newIndex(rules []*rule) (*index, error) {
 	x := &index{byResource: map[cedar.EntityUID][]*rule{}, byAction: map[cedar.EntityUID][]*rule{}, byPrincipal: map[cedar.EntityUID][]*rule{}}
 	for _, r := range rules {
@@ -104,7 +112,7 @@ type search struct {
 func (s search) All() iter.Seq2[cedar.PolicyID, *cedar.Policy] {
 	return func(yield func(cedar.PolicyID, *cedar.Policy) bool) {
 		for _, r := range s.index.any {
-			if !yield(r.id, r.policy) {
+			if !yield(r.id, r.form()) {
 				return
 			}
 		}
@@ -119,7 +127,7 @@ func (s search) below(by map[cedar.EntityUID][]*rule, uid cedar.EntityUID, yield
 		return true
 	}
 	for _, r := range by[uid] {
-		if !yield(r.id, r.policy) {
+		if !yield(r.id, r.form()) {
 			return false
 		}
 	}
@@ -141,7 +149,7 @@ func (s search) below(by map[cedar.EntityUID][]*rule, uid cedar.EntityUID, yield
 				continue
 			}
 			seen[r] = true
-			if !yield(r.id, r.policy) {
+			if !yield(r.id, r.form()) {
 				return false
 			}
 		}

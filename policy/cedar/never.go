@@ -113,7 +113,7 @@ func (p *plan) known(known usage.Known) cedar.Value {
 		}
 		top[part.name] = eval.Variable(part.name)
 		if name == "params" {
-			top[part.name] = part.encode(nil)
+			top[part.name] = p.params
 		}
 		f, ok := reflect.TypeFor[action.Query]().FieldByNameFunc(func(n string) bool {
 			f, _ := reflect.TypeFor[action.Query]().FieldByName(n)
