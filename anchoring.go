@@ -6,6 +6,7 @@ import (
 	"context"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -15,10 +16,11 @@ import (
 	"github.com/sallyport/sallyport/ledger/anchor"
 )
 
-// AnchorOrder says who is to anchor the newest checkpoint: one authority or some calendars. With Complete
-// nothing is anchored, and the calendars are asked for what is still pending.
+// AnchorOrder says who is to anchor the newest checkpoint: one authority, one Rekor log, or some calendars. With
+// Complete nothing is anchored, and the calendars are asked for what is still pending.
 type AnchorOrder struct {
 	TSA       string   `json:"tsa"`
+	Rekor     string   `json:"rekor"`
 	Calendars []string `json:"calendars"`
 	Complete  bool     `json:"complete"`
 }
@@ -33,35 +35,49 @@ type AnchorAnswer struct {
 
 const maxCalendars = 8
 
-// ledgerAnchor has the newest checkpoint anchored.
-func (s *Sallyport) ledgerAnchor(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
-	var order AnchorOrder
-	if err := gateway.ReadJSON(w, r, &order, 16384); err != nil {
-		return err
+func (o *AnchorOrder) check() error {
+	addresses, kinds := slices.Clone(o.Calendars), 0
+	for _, single := range []string{o.TSA, o.Rekor} {
+		if single != "" {
+			addresses, kinds = append(addresses, single), kinds+1
+		}
 	}
-	addresses := order.Calendars
-	if order.TSA != "" {
-		addresses = append(addresses, order.TSA)
+	if len(o.Calendars) > 0 {
+		kinds++
 	}
-	if (order.TSA == "") == (len(order.Calendars) == 0) || len(addresses) > maxCalendars || order.Complete && order.TSA != "" {
-		return gateway.Refuse(gateway.CodeInvalid, "either tsa or 1 to %d calendars are needed, and calendars to complete", maxCalendars)
+	if kinds != 1 || len(o.Calendars) > maxCalendars || o.Complete && len(o.Calendars) == 0 {
+		return gateway.Refuse(gateway.CodeInvalid, "one of tsa, rekor and 1 to %d calendars is needed, and calendars to complete", maxCalendars)
 	}
 	for _, a := range addresses {
 		if u, err := url.Parse(a); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
 			return gateway.Refuse(gateway.CodeInvalid, "%q is no address", action.Clip(a, 64))
 		}
 	}
+	return nil
+}
+
+// ledgerAnchor has the newest checkpoint anchored.
+func (s *Sallyport) ledgerAnchor(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	var order AnchorOrder
+	if err := gateway.ReadJSON(w, r, &order, 16384); err != nil {
+		return err
+	}
+	if err := order.check(); err != nil {
+		return err
+	}
 	var out AnchorAnswer
 	var err error
-	var who anchor.Anchor = anchor.RFC3161{URL: order.TSA}
 	calendars := anchor.OTS{Calendars: order.Calendars}
-	switch {
-	case order.Complete:
+	if order.Complete {
 		out.Completed, out.Pending, err = s.Ledger.CompleteAnchors(r.Context(), calendars)
-	case order.TSA == "":
-		who = calendars
-		fallthrough
-	default:
+	} else {
+		var who anchor.Anchor = calendars
+		switch {
+		case order.TSA != "":
+			who = anchor.RFC3161{URL: order.TSA}
+		case order.Rekor != "":
+			who = anchor.Rekor{URL: order.Rekor}
+		}
 		var before uint64
 		if before, err = s.lastAnchor(r.Context()); err == nil {
 			out.Anchored, _, err = s.Ledger.Anchor(r.Context(), who, c.Name)

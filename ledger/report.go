@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sallyport/sallyport/ledger/anchor"
 )
 
 // Report is what Verify found. Its JSON form is stable: members are only added.
@@ -90,23 +92,7 @@ func (r *Report) Text() string {
 		}
 		fmt.Fprintf(&b, "  witnessed up to %d entries by %d (%d demanded): %s\n", r.Witnessed.Size, len(by), r.Witnessed.Quorum, strings.Join(by, ", "))
 	}
-	if n := len(r.Anchors); n > 0 {
-		last := r.Anchors[n-1]
-		for _, a := range r.Anchors { // the newest that says a time, and of those one that is trusted
-			if a.TimeMs > 0 && (last.TimeMs == 0 || a.Trusted || !last.Trusted) {
-				last = a
-			}
-		}
-		trust := "by an authority that nobody asked about; give its roots"
-		if last.Trusted {
-			trust = "by " + last.Signer
-		}
-		if last.TimeMs == 0 {
-			fmt.Fprintf(&b, "  %d anchors hold, and none says a time yet: %s\n", n, last.Signer)
-		} else {
-			fmt.Fprintf(&b, "  %d anchors hold; %d entries existed at %s, %s\n", n, last.Size, stamp(last.TimeMs), trust)
-		}
-	}
+	r.anchors(&b)
 	var kinds []string
 	for k, n := range r.Kinds {
 		kinds = append(kinds, fmt.Sprintf("%s %d", k, n))
@@ -141,3 +127,42 @@ func (r *Report) Text() string {
 }
 
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02 15:04:05.000Z") }
+
+// anchors says what the newest anchor proves that says a time, of those one that is trusted, and what
+// transparency logs hold.
+func (r *Report) anchors(b *strings.Builder) {
+	var timed, waiting, logged *Anchored
+	for i := range r.Anchors {
+		a := &r.Anchors[i]
+		switch {
+		case a.Kind == anchor.KindRekor:
+			if logged == nil || a.Trusted || !logged.Trusted {
+				logged = a
+			}
+		case a.TimeMs == 0:
+			waiting = a
+		case timed == nil || a.Trusted || !timed.Trusted:
+			timed = a
+		}
+	}
+	if n := len(r.Anchors); n > 0 {
+		fmt.Fprintf(b, "  %d anchors hold", n)
+	}
+	switch {
+	case timed != nil && timed.Trusted:
+		fmt.Fprintf(b, "; %d entries existed at %s, by %s", timed.Size, stamp(timed.TimeMs), timed.Signer)
+	case timed != nil:
+		fmt.Fprintf(b, "; %d entries existed at %s, by an authority that nobody asked about; give its roots", timed.Size, stamp(timed.TimeMs))
+	case waiting != nil:
+		fmt.Fprintf(b, ", and none says a time yet: %s", waiting.Signer)
+	}
+	switch {
+	case logged != nil && logged.Trusted:
+		fmt.Fprintf(b, "; %d entries are known to others by %s", logged.Size, logged.Signer)
+	case logged != nil:
+		fmt.Fprintf(b, "; %d entries are known by %s, a log that nobody asked about; give its key", logged.Size, logged.Signer)
+	}
+	if len(r.Anchors) > 0 {
+		b.WriteString("\n")
+	}
+}

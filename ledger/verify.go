@@ -36,6 +36,7 @@ type Options struct {
 	Witnesses  []string           // public keys of the witnesses that the verifier trusts
 	Quorum     int                // how many of them must have cosigned; 0 means all
 	TSARoots   []byte             // certificates in PEM of time stamping authorities that the verifier trusts
+	Logs       []byte             // public keys of Rekor logs that the verifier trusts, one on each line
 	Blocks     []byte             // headers of Bitcoin blocks that the verifier trusts: lines of a height and 80 bytes in hexadecimal
 	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
 	Sealed     bool               // leave the payloads sealed even where their keys are at hand
@@ -76,6 +77,9 @@ func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
 		}
 	}
 	if c.trust.Blocks, err = anchor.ReadBlocks(opt.Blocks); err != nil {
+		return nil, err
+	}
+	if c.trust.Logs, err = anchor.ReadLogs(opt.Logs); err != nil {
 		return nil, err
 	}
 	switch {

@@ -87,6 +87,7 @@ func read(args []string, stderr io.Writer) (req request, err error) {
 	f.IntVar(&req.opt.Quorum, "quorum", 0, "how many of the witnesses must have cosigned; 0 means all")
 	roots := f.String("tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	blocks := f.String("blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
+	logs := f.String("logs", "", "file with the public keys of Rekor logs that you trust, one note verifier on each line")
 	f.BoolVar(&req.json, "json", false, "print the report as JSON")
 	if err := f.Parse(args); err != nil {
 		return req, err
@@ -102,13 +103,16 @@ func read(args []string, stderr io.Writer) (req request, err error) {
 		}
 		req.opt.Old = append(req.opt.Old, b)
 	}
-	if *roots != "" {
-		if req.opt.TSARoots, err = os.ReadFile(*roots); err != nil {
+	for _, f := range []struct {
+		name string
+		into *[]byte
+	}{{*roots, &req.opt.TSARoots}, {*blocks, &req.opt.Blocks}, {*logs, &req.opt.Logs}} {
+		if f.name == "" {
+			continue
+		}
+		if *f.into, err = os.ReadFile(f.name); err != nil {
 			return req, err
 		}
-	}
-	if *blocks != "" {
-		req.opt.Blocks, err = os.ReadFile(*blocks)
 	}
 	return req, err
 }

@@ -32,7 +32,7 @@ func (a *app) ledgerCommand() *cobra.Command {
 }
 
 func (a *app) verifyCommand() *cobra.Command {
-	var vkey, remote, bundle, roots, blocks string
+	var vkey, remote, bundle, roots, blocks, logs string
 	var old, witnesses, expect []string
 	var quorum int
 	cmd := &cobra.Command{
@@ -71,6 +71,11 @@ of it. Exit code 5 if anything does not hold.`,
 					return err
 				}
 			}
+			if logs != "" {
+				if opt.Logs, err = os.ReadFile(logs); err != nil {
+					return err
+				}
+			}
 			if roots != "" {
 				if opt.TSARoots, err = os.ReadFile(roots); err != nil {
 					return err
@@ -103,6 +108,7 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
 	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings= or bundle=sha256:...: what the owner's records of itself must say; may be repeated, and any of a kind will do")
 	cmd.Flags().StringVar(&blocks, "blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
+	cmd.Flags().StringVar(&logs, "logs", "", "file with the public keys of Rekor logs that you trust, one note verifier on each line")
 	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")
 	cmd.MarkFlagsMutuallyExclusive("url", "bundle")

@@ -97,3 +97,37 @@ func TestLogIsAnchoredInABlock(t *testing.T) {
 		t.Errorf("a block with another root passes: %v", err)
 	}
 }
+
+// TestLogIsKnownToRekor anchors a log in a transparency log and verifies it with that one's key, without, and with
+// another's.
+func TestLogIsKnownToRekor(t *testing.T) {
+	url, vkey := anchor.RekorLog(t)
+	_, other := anchor.RekorLog(t)
+	dir := t.TempDir()
+	l, err := ledger.Open(ledger.Config{Wal: filepath.Join(dir, "wal"), Keys: filepath.Join(dir, "keys"), Anchors: filepath.Join(dir, "anchors"),
+		SegmentBytes: 64 << 10, MinFreeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Append(t.Context(), &action.Record{Kind: action.KindAlert}); err != nil {
+		t.Fatal(err)
+	}
+	if a, _, err := l.Anchor(t.Context(), anchor.Rekor{URL: url}, "op"); err != nil || a.TimeMs != 0 || a.Size != 1 {
+		t.Fatalf("%+v, %v", a, err)
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for name, try := range map[string]struct {
+		logs string
+		says string
+	}{"its key": {vkey, "1 entries are known to others by entry 2 of rekor.example"}, "no key": {"", "give its key"}} {
+		r, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Logs: []byte(try.logs)})
+		if err != nil || !strings.Contains(r.Text(), try.says) {
+			t.Errorf("%s: %v\n%s", name, err, r.Text())
+		}
+	}
+	if _, err := ledger.Verify(t.Context(), ledger.Source{Dir: dir}, ledger.Options{Logs: []byte(other)}); !errors.Is(err, ledger.ErrVerification) {
+		t.Errorf("another log's key passes: %v", err)
+	}
+}
