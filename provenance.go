@@ -10,5 +10,5 @@ import (
 // flowTool is what the tools column knows of a tool, in flow's words.
 func (s *Sallyport) flowTool(q *action.Query) flow.Tool {
 	o := s.Tools.Outline(q)
-	return flow.Tool{Class: o.Class, Words: o.Words, Role: o.Role}
+	return flow.Tool{Class: o.Class, Words: o.Words, About: o.About, Role: o.Role}
 }

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
@@ -97,7 +98,7 @@ func (s *session) asked(f *Flow, t *Tool, payee bool) action.Asked {
 		return action.AskedYes
 	}
 	said, grave := false, t.Class == "destroy" || t.Class == "credential" || t.Class == "admin" || t.Class == "spend"
-	for _, w := range t.Words {
+	for _, w := range slices.Concat(t.Words, t.About) {
 		h := f.stemHash([]byte(strings.ToLower(w)))
 		said = said || h != 0 && r.stems[h] && !dull[stem(strings.ToLower(w))]
 	}

@@ -349,8 +349,17 @@ func sink(q *action.Query, l leaf, role string) action.Sink {
 		if l.kind == '0' || number(l.text) != "" && len(l.text) < 5 || isDate(l.text) {
 			return action.SinkAmount // a short number or a date says how much or when
 		}
-		if kind, _ := classify(l); a.Effect.SideEffect() && (kind == "email" || kind == "url" || kind == "host" || kind == "iban" || kind == "phone") {
+		switch kind, _ := classify(l); kind {
+		case "url", "host": // reading what lies there tells its host
 			return action.SinkDestination
+		case "email", "iban", "phone":
+			if a.Effect.SideEffect() {
+				return action.SinkDestination
+			}
+		case "id", "number": // as long as an account's number: money may go there
+			if a.Effect == action.EffectSpend && digitsOf(l.text) >= 8 {
+				return action.SinkDestination
+			}
 		}
 		if by := sinkByName(l, a.Effect); by != action.SinkUnknown {
 			return by
@@ -368,6 +377,15 @@ func sink(q *action.Query, l leaf, role string) action.Sink {
 		return action.SinkCredential
 	}
 	return action.SinkSelector
+}
+
+func digitsOf(t string) (n int) {
+	for i := range len(t) {
+		if t[i] >= '0' && t[i] <= '9' {
+			n++
+		}
+	}
+	return n
 }
 
 func sinkByName(l leaf, e action.Effect) action.Sink {

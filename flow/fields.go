@@ -303,9 +303,10 @@ func Classify(data []byte) (map[string]Class, error) {
 
 // records reads a document of records, written as JSON or as text.
 func records(data []byte) []*node {
-	docs, _ := document(jsontext.Value(data))
+	r := reader{tables: true}
+	docs := r.document(jsontext.Value(data))
 	if docs == nil {
-		docs, _ = written(string(data))
+		docs = r.written(string(data), 0)
 	}
 	return docs
 }

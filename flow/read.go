@@ -39,21 +39,28 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 	if effect && len(q.Context.Result.Content) < 256 {
 		in.made(q.Context.Result.Content)
 	}
-	docs, loose := document(q.Context.Result.Content)
+	rd := reader{tables: naming == namedNot}
+	docs := rd.document(q.Context.Result.Content)
 	if docs == nil {
 		in.all(q.Context.Result.Content)
 		return
 	}
-	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words), query: s.queryOf(f, a.valued), named: naming, loose: loose}
+	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words, a.tool.About), query: s.queryOf(f, a.valued), named: naming}
 	if effect {
 		s.shelf.put(f, src, docs, nil, func(x seen) bool { return createdField(x) && !in.echo(x.value) }, true)
 		in.docs(docs, nil)
+		for _, rest := range rd.rest {
+			in.text(leaf{kind: '"', text: rest}, in.flag)
+		}
 		return
 	}
 	base := len(s.shelf.records)
 	s.shelf.put(f, src, docs, f.declaredFields(q), nil, false)
 	s.truncated = s.truncated || s.shelf.full
 	s.selfRecord(f, q, a, base)
+	for _, rest := range rd.rest {
+		in.text(leaf{kind: '"', text: rest}, in.flag)
+	}
 	in.docs(docs, func(rec int) uint8 {
 		if i := base + rec; i < len(s.shelf.records) && s.pointedAt(&s.shelf.records[i]) {
 			return inNamed
@@ -62,9 +69,9 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 	})
 }
 
-// nouns are the stems of a tool's name.
-func (f *Flow) nouns(words []string) (out []uint64) {
-	for _, w := range words {
+// nouns are the stems of a tool's name, and of what its description says that it does something to.
+func (f *Flow) nouns(name, about []string) (out []uint64) {
+	for _, w := range slices.Concat(name, about) {
 		if h := f.stemHash([]byte(w)); h != 0 {
 			out = append(out, h)
 		}

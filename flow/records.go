@@ -58,7 +58,6 @@ type source struct {
 	query  queryKind
 	named  naming
 	tenant bool
-	loose  bool
 }
 
 // queryKind says whose words chose a listing.

@@ -57,9 +57,10 @@ var superlatives = func() map[string]struct {
 
 var (
 	quantifiers = set(`all every each other others rest everything everyone everybody both any remaining else whole entire except`)
-	delegations = stems(`instruction instructions todo tasks fulfil fulfill request requests accordingly steps guide guidance follow procedure
-		checklist according asks asked wants says described`)
-	pageWords = stems(`page webpage website site link url article blog browse visit web online news http`)
+	delegations = stems(`instruction todo fulfil fulfill accordingly guidance procedure checklist`)
+	// These count in this form alone: "I want" and "I asked for" hand nothing to anybody, "does what she wants" does.
+	delegating = set(`tasks requests requested steps guide according asks asked wants says described`)
+	pageWords  = stems(`page webpage website site link url article blog browse visit web online news http`)
 )
 
 // hear adds the user's words. What does not fit gives no trust.
@@ -105,7 +106,7 @@ func (r *request) hear(f *Flow, limit int, text []byte) {
 			r.lead = append(r.lead, l)
 		}
 		r.all = r.all || quantifiers[word]
-		r.does = r.does || delegations[m]
+		r.does = r.does || delegations[m] || delegating[word]
 		r.pages = r.pages || pageWords[m]
 	}
 	r.verbs |= wishes(string(text))
@@ -160,7 +161,7 @@ func (r *request) capitalised(f *Flow, text string) {
 func uncommon(core string) bool {
 	w := strings.ToLower(core)
 	return !stops[w] && wishWords[stem(w)] == 0 && !fieldWords[w] && !labelNames[w] && !partyNames[w] && !freeNames[w] && !counterNames[w] &&
-		!quantifiers[w] && !delegations[stem(w)] && !pageWords[stem(w)] && !strings.HasSuffix(w, "ing") && !strings.HasSuffix(w, "ly")
+		!quantifiers[w] && !delegations[stem(w)] && !delegating[w] && !pageWords[stem(w)] && !strings.HasSuffix(w, "ing") && !strings.HasSuffix(w, "ly")
 }
 
 // said reports whether the words of canon stand in the request in a row.

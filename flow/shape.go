@@ -24,37 +24,53 @@ const (
 	maxShapeText = 1 << 20
 )
 
-// document reads what a tool returned: JSON, the text blocks of an MCP result, or text in one of the
-// notations that programs print records in. loose says that the notation does not quote its values, so
-// that a value may pose as the fields behind it. nil means prose.
-func document(content jsontext.Value) (docs []*node, loose bool) {
+// reader reads what a tool returned: JSON, the text blocks of an MCP result, or text in one of the
+// notations that programs print records in.
+type reader struct {
+	tables bool     // tables count: people write them too, so not in a text that somebody pointed at
+	rest   []string // what stands behind the records, and is prose
+}
+
+// document returns the documents of content; nil means prose.
+func (r *reader) document(content jsontext.Value) []*node {
 	if len(content) > maxShapeText {
-		return nil, false
+		return nil
 	}
 	root, ok := reprValue(string(content))
 	if !ok {
-		return nil, false
+		return nil
 	}
-	for range 4 { // wrappers of SDKs
-		inner, wrapped := unwrap(root)
+	return r.unpacked(root, 0)
+}
+
+// maxWrappers bounds envelopes within envelopes.
+const maxWrappers = 4
+
+// unpacked takes the documents out of what wraps them: envelopes of SDKs, text blocks, and text that holds
+// either again.
+func (r *reader) unpacked(n *node, depth int) (docs []*node) {
+	for ; depth < maxWrappers; depth++ {
+		inner, wrapped := unwrap(n)
 		if !wrapped {
 			break
 		}
-		root = inner
+		n = inner
 	}
-	if root.kind == 'l' && len(root.items) > 0 && block(root.items[0]) != nil {
-		for _, b := range root.items {
-			if t := block(b); t != nil {
-				d, l := written(t.text)
-				docs, loose = append(docs, d...), loose || l
+	if n.kind == 'l' && len(n.items) > 0 && block(n.items[0]) != nil {
+		for _, b := range n.items {
+			if t := block(b); t != nil && depth < maxWrappers {
+				d := r.written(t.text, depth+1)
+				if docs = append(docs, d...); d == nil {
+					r.rest = append(r.rest, t.text)
+				}
 			}
 		}
-		return docs, loose
+		return docs
 	}
-	if root.kind == 's' {
-		return written(root.text)
+	if n.kind == 's' {
+		return r.written(n.text, depth+1)
 	}
-	return []*node{root}, false
+	return []*node{n}
 }
 
 // unwrap takes the one interesting member out of an envelope.
@@ -99,24 +115,44 @@ func (n *node) member(key string) *node {
 }
 
 // written reads text that a program printed.
-func written(text string) (docs []*node, loose bool) {
+func (r *reader) written(text string, depth int) []*node {
 	t := strings.TrimSpace(text)
 	if t == "" || len(t) > maxShapeText {
-		return nil, false
+		return nil
 	}
 	if n, ok := reprValue(t); ok && n.kind != 's' {
-		return []*node{n}, false
+		return r.unpacked(n, depth)
 	}
 	if n, ok := blockText(t); ok {
-		return []*node{n}, false
+		return []*node{n}
 	}
 	if docs := reprLines(t); docs != nil {
-		return docs, false
+		return docs
 	}
-	if n := lineList(t); n != nil {
-		return []*node{n}, true
+	if n, ok := xmlText(t); ok {
+		return []*node{n}
 	}
-	return nil, false
+	if n, ok := tableText(t); ok {
+		return r.table(n)
+	}
+	if n, ok := csvText(t); ok {
+		return r.table(n)
+	}
+	n, rest := lineList(t)
+	if n == nil {
+		return nil
+	}
+	if rest != "" {
+		r.rest = append(r.rest, rest)
+	}
+	return []*node{n}
+}
+
+func (r *reader) table(n *node) []*node {
+	if !r.tables {
+		return nil
+	}
+	return []*node{n}
 }
 
 // reprLines reads one value per line, as logs and repr lists have them.
@@ -136,20 +172,23 @@ func reprLines(t string) []*node {
 }
 
 // lineList reads lines: "Key: value" pairs make a record until a key returns, other short lines are names.
-// It ends at the first line that is prose: whoever wrote that may have written what follows.
-func lineList(t string) *node {
-	list := &node{kind: 'l'}
+// It ends at the first line that is prose: whoever wrote that may have written what follows, which is the rest.
+func lineList(t string) (list *node, rest string) {
+	list = &node{kind: 'l'}
 	var rec *node
 	title, lines := "", 0
-	for line := range strings.Lines(t) {
-		line = strings.TrimSpace(line)
+	at := 0
+	for raw := range strings.Lines(t) {
+		from := at
+		at += len(raw)
+		line := strings.TrimSpace(raw)
 		line = strings.TrimSpace(strings.TrimLeft(strings.TrimLeft(line, "-*•"), " \t"))
 		if line == "" {
 			rec = nil
 			continue
 		}
 		if lines++; lines > 4096 {
-			return nil
+			return nil, ""
 		}
 		if pairs := pairsOf(line); len(pairs) > 1 {
 			one := &node{kind: 'm'}
@@ -160,6 +199,7 @@ func lineList(t string) *node {
 			continue
 		}
 		if prose(line) {
+			rest = t[from:]
 			break
 		}
 		key, value, ok := pair2(line)
@@ -181,9 +221,9 @@ func lineList(t string) *node {
 		}
 	}
 	if len(list.items) == 0 {
-		return nil
+		return nil, ""
 	}
-	return list
+	return list, rest
 }
 
 // pair2 takes "Key: value" apart. A key is a few words.

@@ -17,6 +17,7 @@ const maxLeaves = 256
 type Tool struct {
 	Class string   // kind of verb, as action.Flow.Class
 	Words []string // of its name
+	About []string // what its description says that it does something to
 	Role  func(pointer, name string) string
 }
 
@@ -42,9 +43,26 @@ func (f *Flow) tool(q *action.Query) Tool {
 // values states the origin of each leaf of q's arguments; complete is false if there were too many.
 func (f *Flow) values(s *session, q *action.Query, session action.Labels) (a *asking, complete bool) {
 	a = &asking{f: f, s: s, q: q, tool: f.tool(q), session: session, shelves: s.shelves(f, q.Subject.Tenant)}
+	if a.tool.Class == "read" && a.opens() {
+		a.tool.Class = "fetch"
+	}
 	complete = leaves(q.Action.Arguments, maxLeaves, func(l leaf) { a.value(l) })
 	slices.SortFunc(a.out, func(a, b action.Value) int { return strings.Compare(a.Pointer, b.Pointer) })
 	return a, complete
+}
+
+// opens reports whether an argument that nobody says the meaning of is an address: a tool that takes one
+// fetches what lies there, whatever it is called.
+func (a *asking) opens() (yes bool) {
+	if a.tool.Role == nil {
+		return false
+	}
+	leaves(a.q.Action.Arguments, maxLeaves, func(l leaf) {
+		if kind, _ := classify(l); !yes && (kind == "url" || kind == "host") && a.tool.Role(l.pointer, l.name) == "" {
+			yes = true
+		}
+	})
+	return yes
 }
 
 // shelves are where records may be looked up: the session's own first.
@@ -148,7 +166,7 @@ func (a *asking) judge(v *action.Value, l leaf, kind, canon string, m mention, m
 func (a *asking) searching() bool {
 	return slices.ContainsFunc(a.tool.Words, func(w string) bool {
 		switch w {
-		case "search", "find", "query", "lookup", "filter", "browse", "list":
+		case "search", "find", "query", "lookup", "look", "filter", "browse", "list", "seek", "locate", "discover", "explore", "match", "enumerate":
 			return true
 		}
 		return false

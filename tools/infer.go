@@ -45,23 +45,33 @@ var verbs = func() map[string]verb {
 			status info inspect compare diff calculate compute convert translate summarize summarise analyze analyse explain
 			validate lint preview download head tail cat grep glob ls dir tree select select1 load recommend suggest
 			estimate track watch monitor see open scan parse extract peek tell echo whoami help login_status sum
-			visualize plot measure verify enumerate rank filter sort resolve ping`,
+			visualize plot measure verify enumerate rank filter sort resolve ping
+			obtain gather collect display examine consult explore discover locate identify determine survey aggregate tally
+			forecast predict classify transcribe recognize peruse crawl scrape visit access think reflect ponder`,
 		verbSend: `send post reply forward share publish email mail message notify dm tweet invite broadcast submit upload
-			announce push call dial sms contact respond transmit export deliver webhook request`,
+			announce push call dial sms contact respond transmit export deliver webhook request
+			dispatch relay circulate distribute disseminate syndicate ship text ring alert`,
 		verbSpend: `pay transfer buy purchase spend donate charge refund withdraw deposit checkout subscribe bid tip
-			wire invest trade sell remit payout stake swap reimburse`,
+			wire invest trade sell remit payout stake swap reimburse
+			acquire settle repay disburse compensate remunerate fund lend loan wager bet redeem topup recharge tithe`,
 		verbBook: `book reserve rent hire`,
 		verbDestroy: `delete remove drop destroy erase purge wipe clear cancel uninstall truncate unlink rm rmdir shred
 			discard revert reset unsubscribe terminate kill trash archive detach close revoke deactivate disable prune flush
-			overwrite expire abort stop shutdown reject decline`,
+			overwrite expire abort stop shutdown reject decline
+			scrap void annul dismiss dump expel evict obliterate eliminate eradicate expunge rescind cease halt retire
+			suspend withdraw_user unassign unset unshare nuke`,
 		verbAdmin: `grant permit authorize authorise promote demote assign chmod chown deploy configure install enable
 			ban unban block unblock mute impersonate elevate register deregister provision admin sudo transfer_ownership
-			rotate restart reboot migrate merge approve release`,
+			rotate restart reboot migrate merge approve release
+			onboard enroll enrol admit entitle empower delegate whitelist allowlist blacklist denylist lock unlock escalate`,
 		verbWrite: `write create update add set edit modify append insert save put move copy rename make change mark tag
 			label schedule reschedule replace store record log attach comment draft patch upsert import sync init start
 			toggle pin unpin star unstar follow unfollow like unlike react vote rate review subscribe_to fork clone commit
 			checkout_branch branch place plan touch mkdir fill type press click drag hover navigate link unlink_record
-			generate complete finish accept join leave increment decrement bump assign_label adjust apply`,
+			generate complete finish accept join leave increment decrement bump assign_label adjust apply
+			include amend revise alter tweak compose establish extend shift relocate duplicate mirror queue enqueue persist
+			preserve annotate bind connect rename reword flag highlight bookmark favorite favourite favour pause resume reorder arrange
+			organise organize craft populate transform jot correct replicate mount stage`,
 		verbLogin:   `login signin logon authenticate logout signout`,
 		verbConfirm: `confirm otp`,
 		verbExecute: `execute exec run eval evaluate shell bash command spawn invoke launch script sh terminal trigger
@@ -75,13 +85,15 @@ var verbs = func() map[string]verb {
 }()
 
 var (
-	moneyNouns      = set(`money payment payments transaction transactions transfer transfers invoice purchase order payout fund funds donation deposit salary wire remittance tip giftcard subscription`)
+	moneyNouns      = set(`money payment payments transaction transactions transfer transfers invoice purchase order payout fund funds donation deposit salary wire remittance tip giftcard subscription fund funds cash salary bill bills fee fees`)
 	orderedNouns    = set(`transfer transfers payment payments purchase purchases order orders booking bookings reservation reservations donation`)
-	credentialNouns = set(`password passwords passwd passphrase secret secrets credential credentials ssh pin apikey token tokens mfa 2fa`)
-	personNouns     = set(`user users member members participant participants collaborator collaborators admin admins owner owners role roles permission permissions access guest guests reviewer reviewers group groups acl policy policies`)
-	profileNouns    = set(`profile info information preferences settings bio details`)
-	cloneWords      = set(`download clone`)
-	fillers         = set(`the a an this that it tool function api please can will used use uses using to let lets allows allow helps mcp server simple new bulk batch multiple all async my and or`)
+	credentialNouns = set(`password passwords passwd passphrase passcode passcodes secret secrets credential credentials ssh pin apikey token tokens mfa 2fa passkey`)
+	personNouns     = set(`user users member members participant participants collaborator collaborators admin admins owner owners role roles permission permissions access guest guests reviewer reviewers group groups acl policy policies
+		person people teammate teammates colleague colleagues attendee attendees employee employees subscriber subscribers`)
+	profileNouns = set(`profile info information preferences settings bio details`)
+	draftNouns   = set(`cart carts basket baskets trolley wishlist filter filters selection`)
+	cloneWords   = set(`download clone`)
+	fillers      = set(`the a an this that it tool function api please can will used use uses using to let lets allows allow helps mcp server simple new bulk batch multiple all async my and or`)
 )
 
 // words splits a name or the start of a text at every change of case, digit or sign, in lower case, with
@@ -128,8 +140,17 @@ func verbOf(w string) verb {
 
 // infer returns what the words of a definition say that the tool does. The first word of the name that
 // is in a class decides, else the first verb of the description; then nouns correct it. A graver verb
-// anywhere in the name wins over a read at its head ("get_and_delete"), but not the other way round.
+// anywhere in the name wins over a read at its head ("get_and_delete"), but not the other way round. Of a
+// tool that changes something the description may tell that it does worse.
 func infer(d *Definition) verb {
+	v := inferName(d)
+	if v != verbNone && !v.effect().SideEffect() {
+		return v
+	}
+	return graver(v, described(d))
+}
+
+func inferName(d *Definition) verb {
 	name := words(d.Name)
 	v, at := verbNone, -1
 	for i, w := range name {
@@ -139,19 +160,7 @@ func infer(d *Definition) verb {
 		}
 	}
 	if v == verbNone {
-		name = words(firstSentence(d.Description))
-		for i, w := range name {
-			if fillers[w] {
-				continue
-			}
-			v, at = verbOf(w), i
-			break
-		}
-		if v == verbNone {
-			return verbNone
-		}
-		name = append(words(d.Name), name[at])
-		at = len(name) - 1
+		return verbNone
 	}
 	return correct(v, at, name, d)
 }
@@ -188,8 +197,10 @@ func correct(v verb, at int, name []string, d *Definition) verb {
 		return verbSpend
 	case v == verbWrite && has(credentialNouns), v == verbDestroy && head == "reset" && has(credentialNouns):
 		return verbSecret
-	case (head == "add" || head == "invite" || head == "set") && has(personNouns):
+	case (head == "add" || head == "invite" || head == "set" || head == "include" || head == "join") && has(personNouns):
 		return verbAdmin
+	case v == verbDestroy && has(draftNouns): // a draft of what is to be bought or seen: nothing is lost
+		return verbWrite
 	case head == "remove" && has(personNouns):
 		return verbDestroy
 	case v == verbWrite && has(personNouns) && (has(set("role roles permission permissions access acl policy")) || head == "change"):
@@ -246,7 +257,8 @@ func takesCode(d *Definition) bool {
 
 func takesURL(d *Definition) bool {
 	for name, schema := range properties(d.InputSchema) {
-		if roleOf(name, verbNone) == roleURL || schemaOf(schema).role == roleURL {
+		h := schemaOf(schema)
+		if ro := roleOf(name, verbNone); ro == roleURL || h.role == roleURL || ro == roleNone && roleSaid(h.about, verbNone) == roleURL {
 			return true
 		}
 	}

@@ -32,6 +32,7 @@ func TestEffectIsInferredFromWords(t *testing.T) {
 		{name: "reset_password", want: "admin"},
 		{name: "add_user_to_channel", want: "admin"},
 		{name: "remove_user", want: "destroy"},
+		{name: "clear_cart", description: "Clear all items from it.", want: "write"},
 		{name: "set_role", want: "admin"},
 		{name: "get_and_delete", want: "destroy"},
 		{name: "read_or_send_message", want: "send"},
@@ -44,6 +45,13 @@ func TestEffectIsInferredFromWords(t *testing.T) {
 		{name: "zorble", description: "Deletes the zorbles.", want: "destroy"},
 		{name: "zorble", description: "This tool can fetch zorbles.", want: "read"},
 		{name: "zorble", description: "Zorbles delete the world.", want: "unknown"},
+		{name: "zorble", description: "Returns the zorbles of the day.", want: "read"},
+		{name: "amend_entry", description: "Update the user password.", want: "admin"},
+		{name: "include_entry", description: "Add a given user to a given channel.", want: "admin"},
+		{name: "store_it", description: "Sends money to an account.", want: "spend"},
+		{name: "get_it", description: "Deletes the zorbles.", want: "read"},
+		{name: "delete_it", description: "Returns the zorbles.", want: "destroy"},
+		{name: "obtain_page", props: `"place":{"type":"string","description":"The URL of the page."}`, want: "read"},
 		{name: "get_x", annotations: `"destructiveHint":true`, want: "destroy"},
 		{name: "delete_x", annotations: `"readOnlyHint":true,"destructiveHint":false`, want: "destroy"},
 		{name: "zorble", annotations: `"readOnlyHint":true`, want: "unknown"},
@@ -139,5 +147,31 @@ func TestReversibleWritesAreThoseOfNewFiles(t *testing.T) {
 	}
 	if f := inform(t, r, ask("claude-code", "Write", `{"file_path":"/srv/repo/.git/config","content":""}`)); f.Reversible != action.TriUnknown {
 		t.Errorf("a git configuration counts as reversible: %s", f.Reversible)
+	}
+}
+
+func TestArgumentsAreReadByWhatIsSaidOfThem(t *testing.T) {
+	for _, tt := range []struct {
+		said string
+		verb verb
+		want role
+	}{
+		{"IBAN of the recipient", verbSpend, rolePayee}, {"The recipient's email address", verbSend, roleNone}, {"Recipients of the message", verbSend, roleRecipient},
+		{"The path to the file.", verbRead, rolePath}, {"The name of the file to create.", verbWrite, rolePath}, {"The list of recipients", verbSend, roleRecipient},
+		{"The URL of the webpage.", verbRead, roleURL}, {"Amount of the transaction", verbSpend, roleAmount}, {"The ID of the order to refund.", verbSpend, roleSelector},
+		{"Password for the account", verbWrite, roleCredential}, {"of nothing", verbRead, roleNone}, {"", verbRead, roleNone},
+		{"whether it is so that everybody everywhere may see this thing", verbWrite, roleNone},
+	} {
+		if got := roleSaid(tt.said, tt.verb); got != tt.want {
+			t.Errorf("%q under %s: %q, want %q", tt.said, tt.verb, got, tt.want)
+		}
+	}
+}
+
+func TestDescriptionsCloseNoPlace(t *testing.T) {
+	h := hints([]byte(`{"type":"object","properties":{"a":{"description":"x","anyOf":[{"enum":["b"]},{"type":"string","description":"y"}]},"c":{"$ref":"#/$defs/d","description":"z"}},
+		"$defs":{"d":{"enum":["e"],"type":"string"}}}`))
+	if h["/a"].closed || h["/a"].about != "y" || !h["/c"].closed || h["/c"].about != "z" {
+		t.Errorf("%+v", h)
 	}
 }

@@ -220,6 +220,9 @@ func (p *plan) role(pattern, name string) (role, bool) {
 	if ro == roleNone {
 		ro = roleOf(name, p.class)
 	}
+	if ro == roleNone && h.about != "" {
+		ro = roleSaid(h.about, p.class)
+	}
 	if p.dialect != "" && statementNames[strings.ToLower(name)] {
 		ro = roleSQL
 	}

@@ -14,7 +14,7 @@ type Outline struct {
 	// "admin", "write", "profile", "credential", "login", "confirm" or "execute"; "" if nothing is known.
 	Class string
 	Words []string // of the name, in lower case; shared, not to be changed
-	About []string // of the first sentence of the description
+	About []string // of the description's first sentence: what the tool does something to
 	plan  *plan
 }
 

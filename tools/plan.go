@@ -20,7 +20,7 @@ type plan struct {
 	hints      map[string]hint // of the schema, if they are inferred
 	dialect    sql.Dialect     // of a tool that takes statements; "" if it is not known to
 	named      []string        // words of the name
-	about      []string        // words of the description's first sentence
+	about      []string        // words of what the description's first verb is done to
 }
 
 // entry computes the plan of a pin. Sources of the effect: a pack that speaks for the tool declares it; an
@@ -39,7 +39,8 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 	case pin.State == action.DefinitionApproved:
 		pl.source = action.EffectApproved
 	}
-	pl.named, pl.about = words(d.Name), words(firstSentence(d.Description))
+	pl.named = words(d.Name)
+	_, pl.about = done(d.Description)
 	pin.Effect, pin.Source, pin.Pack = pl.effect, pl.source, pl.pack
 	return &entry{pin: pin, plan: pl, at: action.Definition{State: pin.State, Digest: pin.Digest,
 		Upstream: pin.Upstream, Pack: pl.pack, Poisoned: pin.Poisoned}}

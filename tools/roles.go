@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // role is what an argument means. Packs use these words.
@@ -42,22 +44,22 @@ var declarable = set(`content neutral selector flag code credential path.read pa
 	recipient payee amount currency command argv cwd program sql glob patch`)
 
 var (
-	contentNames  = set(`content contents body text message messages subject title description comment comments note notes html markdown summary caption review reason details detail bio story prompt instructions feedback input_ids inputs values answer question data payload document old_string new_string oldtext newtext attachments snippet diff patch input_values`)
-	neutralNames  = set(`limit offset page per cursor count size max min top k n width height depth order sort sortby direction format mode type kind language lang locale timezone unit units verbose head tail timeout duration steps level priority status color theme encoding start end date time day month year from_date to_date since until rating guests category interval frequency number index line lines context temperature seed version`)
-	selectorNames = set(`id ids uuid guid query q search pattern regex keyword keywords term terms filter name names label labels tag tags topic symbol ticker city country state region folder_id project repo repository repo_name branch ref issue pull pr sha commit entity key field fields column columns table product item items hotel hotels restaurant company airline flight section slug location address_line room exclude_patterns excludepatterns include glob`)
+	contentNames  = set(`content contents body text message messages subject title description comment comments note notes html markdown summary caption review reason details detail bio story prompt instructions feedback input_ids inputs values answer question data payload document old_string new_string oldtext newtext attachments snippet diff patch input_values headline heading letter letters payload paragraph remark remarks memo annotation excerpt excerpts greeting statement_text`)
+	neutralNames  = set(`limit offset page per cursor count size max min top k n width height depth order sort sortby direction format mode type kind language lang locale timezone unit units verbose head tail timeout duration steps level priority status color theme encoding start end date time day month year from_date to_date since until rating guests category interval frequency number index line lines context temperature seed version begins_at ends_at begin begins ends how_many first_day last_day on_day weekday deadline due until_date`)
+	selectorNames = set(`origin id ids uuid guid query q search pattern regex keyword keywords term terms filter name names label labels tag tags topic symbol ticker city country state region folder_id project repo repository repo_name branch ref issue pull pr sha commit entity key field fields column columns table product item items hotel hotels restaurant company airline flight section slug location address_line room exclude_patterns excludepatterns include glob needle phrase search_term title_contains called handle nickname account_name article venue`)
 	userNames     = set(`user users username sender author owner who`)
 	measures      = set(`time date day days month year min max count limit size index format mode type offset seconds minutes hours ms`)
 	selecting     = set(`names city country brand category region state`)
 	savingNames   = set(`save output out dest destination target to write`)
-	urlNames      = set(`url urls uri uris link links href website webhook endpoint host hostname hosts domain origin server callback base_url image_url`)
-	recipientName = set(`recipient recipients to cc bcc participants participant attendees attendee email emails mail channel channels group groups new_owner reviewer reviewers assignee assignees invitee invitees user_email member members collaborator contact phone phone_number chat chat_id destination_email email_address email_addresses to_email to_address`)
-	payeeNames    = set(`iban payee beneficiary recipient_iban account_number wallet wallet_address`)
+	urlNames      = set(`url urls uri uris link links href website webhook endpoint host hostname hosts domain server callback base_url image_url web_address webpage web_page site address_url page_url`)
+	recipientName = set(`recipient recipients to cc bcc participants participant attendees attendee email emails mail channel channels group groups new_owner reviewer reviewers assignee assignees invitee invitees user_email member members collaborator contact phone phone_number chat chat_id destination_email email_address email_addresses to_email to_address addressee addressees send_to receiver receivers copy_to blind_copy_to audience receiver_email mail_address mail_addresses guest guests people attendee_list share_with shared_with deliver_to notify forward_to`)
+	payeeNames    = set(`iban payee beneficiary recipient_iban account_number wallet wallet_address beneficiary beneficiary_account account_no receiver_account creditor giro giro_number pay_to bank_account bank_account_number`)
 	commandNames  = set(`command commands cmd shell bash shell_command commandline command_line`)
 	programNames  = set(`code script source_code javascript python expression function snippet_code`)
-	pathNames     = set(`path paths file files filename filenames file_name file_names file_path filepath file_paths filepaths dir directory directories folder folders source destination dest src dst target_path source_path destination_path notebook_path cwd root output_path input_file output_file outfile absolute_path relative_path workspace working_directory workdir working_dir`)
-	amountNames   = set(`amount price total cost fee sum value_amount budget balance tip payment_amount`)
+	pathNames     = set(`path paths file files filename filenames file_name file_names file_path filepath file_paths filepaths dir directory directories folder folders source destination dest src dst target_path source_path destination_path notebook_path cwd root output_path input_file output_file outfile absolute_path relative_path workspace working_directory workdir working_dir place_path file_location location_path save_to save_dir keep_in output_dir`)
+	amountNames   = set(`amount price total cost fee sum value_amount budget balance tip payment_amount sum costs charge payment value_in`)
 	flagSuffixes  = set(`enabled force recursive overwrite dry dryrun public private urgent recurring flag`)
-	secretNames   = set(`password passwd passphrase secret token api_key apikey access_token ssh_key private_key pin credential credentials auth authorization client_secret new_password old_password`)
+	secretNames   = set(`password passwd passphrase secret token api_key apikey access_token ssh_key private_key pin credential credentials auth authorization client_secret new_password old_password passcode passkey pass_phrase pwd login_secret bearer`)
 )
 
 // roleOf reads an argument's name, in the order that the research found right: content before ids, ids
@@ -141,7 +143,8 @@ func saves(pointer string) bool {
 // hint is what a schema says about one place. Formats raise what we see; nothing here lowers an effect.
 type hint struct {
 	role   role
-	closed bool // an enum, const, boolean or number: the value cannot name a place of the agent's choice
+	about  string // the description, if the name may say nothing
+	closed bool   // an enum, const, boolean or number: the value cannot name a place of the agent's choice
 }
 
 func schemaOf(schema jsontext.Value) hint {
@@ -165,6 +168,8 @@ func schemaOf(schema jsontext.Value) hint {
 	_, isEnum := m["enum"]
 	_, isConst := m["const"]
 	t, _ := text(m["type"])
+	h.about, _ = text(m["description"])
+	h.about = action.Clip(h.about, 256)
 	h.closed = isEnum || isConst || t == "boolean" || t == "integer" || t == "number"
 	return h
 }
@@ -208,17 +213,27 @@ func (h *hinter) walk(schema jsontext.Value, at string, depth int) {
 	if ref, ok := text(m["$ref"]); ok && strings.HasPrefix(ref, "#/") {
 		h.walk(h.deref(ref), at, depth+1)
 	}
-	if got := schemaOf(schema); got != (hint{}) {
+	got := schemaOf(schema)
+	if old := h.out[at]; got.role == roleNone && !got.closed && got.about != "" { // a description alone changes nothing else
+		old.about = got.about
+		if t, _ := text(m["type"]); t == "string" {
+			old.closed = false
+		}
+		h.out[at] = old
+	} else if got != (hint{}) {
 		old, seen := h.out[at]
 		if seen {
 			got.closed = got.closed && old.closed
 			if got.role == roleNone {
 				got.role = old.role
 			}
+			if got.about == "" {
+				got.about = old.about
+			}
 		}
 		h.out[at] = got
 	} else if t, _ := text(m["type"]); t == "string" {
-		h.out[at] = hint{role: h.out[at].role}
+		h.out[at] = hint{role: h.out[at].role, about: h.out[at].about}
 	}
 	if props, ok := members(m["properties"]); ok {
 		for name, sub := range props {

@@ -24,7 +24,7 @@ import (
 // replayFlags are what bench replay is told.
 type replayFlags struct {
 	dir, tenant, detector, holds, failures string
-	policy                                 string
+	policy, vary                           string
 	suites                                 []string
 	limit, workers, copies                 int
 	closed, rows, adversary                bool
@@ -35,6 +35,7 @@ type replayReport struct {
 	Machine  machine `json:"machine"`
 	Detector string  `json:"detector"`
 	Policy   string  `json:"policy"` // "" is the embedded baseline
+	Vary     string  `json:"vary"`   // "" is as recorded
 	Holds    string  `json:"holds"`
 	Loop     string  `json:"loop"`
 	Note     string  `json:"note"`
@@ -98,10 +99,20 @@ An open loop counts a stopped call as a lost task and knows only the attacks tha
 	fl.IntVar(&f.workers, "workers", 4, "runs at a time")
 	fl.BoolVar(&f.closed, "closed-loop", false, "an agent that does the user's task, obeys every injection and, once refused, tries again")
 	fl.BoolVar(&f.adversary, "adversary", false, "attacks that are hidden, moved and laundered in place of those recorded")
+	fl.StringVar(&f.vary, "vary", "", "write the recordings as other makers of tools would have: "+variations())
 	fl.BoolVar(&f.rows, "rows", true, "replay again without the user's request, and decide again without selection")
 	fl.IntVar(&f.copies, "tampered-copies", 200, "copies of a log that are damaged, each in one place, and verified")
 	_ = cmd.MarkFlagRequired("data")
 	return cmd
+}
+
+// variations are the names that --vary takes.
+func variations() string {
+	names := make([]string, 0, len(replaybench.Variations))
+	for i := range replaybench.Variations {
+		names = append(names, replaybench.Variations[i].Name)
+	}
+	return strings.Join(names, ", ")
 }
 
 func (f *replayFlags) check() error {
@@ -112,6 +123,8 @@ func (f *replayFlags) check() error {
 		return usage("bench replay: --holds %q is neither deny nor approve", f.holds)
 	case f.adversary && (f.closed || f.holds != "deny" || f.failures != ""):
 		return usage("bench replay: --adversary goes with no --closed-loop, --holds or --failures")
+	case f.vary != "" && (f.closed || f.adversary):
+		return usage("bench replay: --vary goes with no --closed-loop or --adversary")
 	case f.limit < 0 || f.workers < 1 || f.copies < 1:
 		return usage("bench replay: limit is at least 0, workers and tampered-copies at least 1")
 	}
@@ -136,10 +149,15 @@ func (a *app) benchReplay(ctx context.Context, f *replayFlags) error {
 	if err := d.Only(f.suites, limit); err != nil {
 		return err
 	}
+	if f.vary != "" {
+		if err := d.Vary(f.vary); err != nil {
+			return err
+		}
+	}
 	for _, n := range d.Notes {
 		a.progress("replay: %s", n)
 	}
-	out := replayReport{Machine: thisMachine(), Detector: f.detector, Policy: f.policy, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
+	out := replayReport{Machine: thisMachine(), Detector: f.detector, Policy: f.policy, Vary: f.vary, Holds: f.holds, Loop: "open", Note: replayNote, Notes: d.Notes}
 	if f.closed {
 		out.Loop, out.Note = "closed", replayClosedNote
 		out.Notes = append(out.Notes, d.ClosedNotes()...)

@@ -37,9 +37,54 @@ decides(v) := "which" if {
 	not v.role in {"", "attribute"}
 }
 
+decides(v) := "where" if unplaced(v)
+
+decides(v) := "which" if {
+	identifies(v)
+	not unplaced(v)
+}
+
 decides(v) := "what" if {
 	v.sink == "selector"
 	v.role == "attribute"
+	not identifies(v)
+	not unplaced(v)
+}
+
+# Where nothing is known to choose an object, what nobody says the meaning of, but has the form of an id, does.
+identifies(v) if {
+	v.sink == "selector"
+	v.role == "attribute"
+	v.kind == "id"
+	not chosen
+}
+
+chosen if {
+	some v in input.context.flow.arguments
+	v.sink == "selector"
+	not v.role in {"", "attribute"}
+}
+
+# Where nothing is known to say to whom something goes or is permitted, or what is bought, what nobody says the
+# meaning of may.
+unplaced(v) if {
+	v.sink == "selector"
+	v.role == "attribute"
+	input.action.effect in {"send", "admin"}
+	not placed
+}
+
+unplaced(v) if {
+	v.sink == "selector"
+	v.role == "attribute"
+	input.action.effect == "spend"
+	not placed
+	not chosen
+}
+
+placed if {
+	some v in input.context.flow.arguments
+	v.sink == "destination"
 }
 
 row(_) := special_rows[class]
