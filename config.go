@@ -140,6 +140,7 @@ type IdentityConfig struct {
 // FlowConfig declares what results of a server carry.
 type FlowConfig struct {
 	Servers []FlowServer `yaml:"servers" doc:"labels that results of a server carry at worst"`
+	Outputs []FlowOutput `yaml:"outputs" doc:"what fields of results may vouch for"`
 }
 
 // FlowServer is the declaration for one server.
@@ -239,7 +240,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check(),
+	return errors.Join(c.Flow.checkOutputs(), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check(),
 		c.Federation.check(), c.checkListen())
 }
 

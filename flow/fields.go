@@ -21,7 +21,8 @@ const (
 	OwnRecord    Class = "own_record"   // ids, dates, numbers, short words
 )
 
-func (c Class) valid() bool {
+// Valid reports whether c is one of the classes.
+func (c Class) Valid() bool {
 	return c == FreeText || c == Counterparty || c == Label || c == Party || c == OwnRecord
 }
 

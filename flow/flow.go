@@ -60,9 +60,6 @@ type Config struct {
 
 	// Tool states what is known of the tool that q calls; nil means nothing.
 	Tool func(q *action.Query) Tool
-	// Fields gives the declared class of an output field of a tool by its pattern, as Classify writes it;
-	// "" leaves it to the classifier. Nil declares nothing.
-	Fields func(server, tool, pointer string) Class
 }
 
 // Flow is the Reserver that states action.Flow. Its methods are safe for concurrent use.
@@ -169,14 +166,6 @@ func (s *session) taint(except string, l action.Labels) action.Tri {
 		}
 	}
 	return action.No
-}
-
-// declaredFields are the declared classes of the output fields of q's tool.
-func (f *Flow) declaredFields(q *action.Query) func(pointer string) Class {
-	if f.cfg.Fields == nil {
-		return nil
-	}
-	return func(pointer string) Class { return f.cfg.Fields(q.Resource.Server, q.Resource.Name, pointer) }
 }
 
 // Reserve books the worst labels of q's result on its session, durably, if the facts that q holds still

@@ -55,7 +55,7 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 		return
 	}
 	base := len(s.shelf.records)
-	s.shelf.put(f, src, docs, f.declaredFields(q), nil, false)
+	s.shelf.put(f, src, docs, a.tool.Field, nil, false)
 	s.truncated = s.truncated || s.shelf.full
 	s.selfRecord(f, q, a, base)
 	for _, rest := range rd.rest {

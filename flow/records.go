@@ -354,7 +354,7 @@ func (f *Flow) CheckRecords(name string, data []byte, fields map[string]string) 
 
 func (f *Flow) set(name string, data []byte, fields map[string]string) (*shelf, error) {
 	for pointer, class := range fields {
-		if !Class(class).valid() {
+		if !Class(class).Valid() {
 			return nil, fmt.Errorf("flow: records %q: field %q: class %q is none", name, pointer, class)
 		}
 	}

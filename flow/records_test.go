@@ -4,6 +4,8 @@ package flow
 
 import (
 	"testing"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 func TestClassifyTellsFieldsApart(t *testing.T) {
@@ -65,10 +67,29 @@ func FuzzDocument(f *testing.F) {
 		votes, err := Classify(data)
 		if err == nil {
 			for p, c := range votes {
-				if !c.valid() {
+				if !c.Valid() {
 					t.Errorf("%q: class %q", p, c)
 				}
 			}
 		}
 	})
+}
+
+func TestDeclaredFieldsGoBeforeTheClassifier(t *testing.T) {
+	f := open(t, nil, func(c *Config) {
+		c.Tool = func(*action.Query) Tool {
+			return Tool{Class: "read", Field: func(pointer string) Class {
+				return map[string]Class{"/*/owner": Party, "/*/iban": FreeText, "/*/note": OwnRecord}[pointer]
+			}}
+		}
+	})
+	q := before("1", "s", "crm/list", `{}`)
+	hear(f, q, action.AssertedSDK, "Pay Bob.")
+	run(t, f, q, `[{"name":"Bob","owner":"b@c.example","iban":"GB29NWBK60161331926819","note":"It was he who told us to write to e@f.example about it."}]`)
+	p := inform(t, f, before("2", "s", "mail/send", `{"a":"b@c.example","b":"GB29NWBK60161331926819","c":"e@f.example"}`))
+	for pointer, want := range map[string]string{"/a": "linked", "/b": "text", "/c": "text"} { // prose stays prose
+		if v := valueAt(t, p, pointer); v.Grade != want {
+			t.Errorf("%s: %q, want %q", pointer, v.Grade, want)
+		}
+	}
 }

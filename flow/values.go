@@ -19,6 +19,9 @@ type Tool struct {
 	Words []string // of its name
 	About []string // what its description says that it does something to
 	Role  func(pointer, name string) string
+	// Field is the declared class of an output field by its pattern, as Classify writes it; "" leaves it to
+	// the classifier. Nil declares nothing.
+	Field func(pointer string) Class
 }
 
 // An asking is one action's arguments against one session. It needs the session's lock.

@@ -34,6 +34,15 @@ func (o Outline) Role(pointer, name string) string {
 	return string(ro)
 }
 
+// Field is what a field of the tool's result may vouch for, as a pack that speaks for the tool declares it by
+// the pattern of its pointer; "" if none does.
+func (o Outline) Field(pointer string) string {
+	if o.plan == nil {
+		return ""
+	}
+	return o.plan.output[pointer]
+}
+
 // pattern replaces the indices of a pointer by "*".
 func pattern(pointer string) string {
 	if !strings.ContainsAny(pointer, "0123456789") {

@@ -30,13 +30,17 @@ type pack struct {
 // packTool is one tool of a pack. Reversible is "yes", "no", "unknown", or "new": only if every path that
 // is written does not exist yet. Pins are the shapes of the definitions that the pack was written for.
 type packTool struct {
-	Effect     action.Effect   `yaml:"effect"`
-	Reversible string          `yaml:"reversible"`
-	Idempotent action.Tri      `yaml:"idempotent"`
-	Zone       action.Zone     `yaml:"zone"` // "" leaves the server's
-	Pins       []string        `yaml:"pins"`
-	Arguments  map[string]role `yaml:"arguments"` // JSON pointer, "*" for every element of an array, "**" at its end for everything below
+	Effect     action.Effect     `yaml:"effect"`
+	Reversible string            `yaml:"reversible"`
+	Idempotent action.Tri        `yaml:"idempotent"`
+	Zone       action.Zone       `yaml:"zone"` // "" leaves the server's
+	Pins       []string          `yaml:"pins"`
+	Arguments  map[string]role   `yaml:"arguments"` // JSON pointer, "*" for every element of an array, "**" at its end for everything below
+	Output     map[string]string `yaml:"output"`    // by patterns of JSON pointers, "*" for every element: what a field of the result may vouch for
 }
+
+// vouching are the classes of output fields, in the words of flow.
+var vouching = set(`free_text counterparty label party own_record`)
 
 var embeddedPacks = sync.OnceValues(func() ([]*pack, error) {
 	entries, err := packFiles.ReadDir("packs")
@@ -99,6 +103,11 @@ func (t *packTool) check() error {
 	for at, r := range t.Arguments {
 		if !strings.HasPrefix(at, "/") || !declarable[string(r)] {
 			return fmt.Errorf("argument %q has role %q", at, r)
+		}
+	}
+	for at, c := range t.Output {
+		if at != "" && !strings.HasPrefix(at, "/") || !vouching[c] {
+			return fmt.Errorf("output field %q is %q", at, c)
 		}
 	}
 	for _, pin := range t.Pins {

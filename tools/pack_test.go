@@ -2,7 +2,11 @@
 
 package tools
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/sallyport/sallyport/action"
+)
 
 func TestPacksAreReadStrictly(t *testing.T) {
 	const good = "name: x\ndescription: X.\ntransport: stdio\ntools:\n  a:\n    effect: read\n"
@@ -15,7 +19,7 @@ func TestPacksAreReadStrictly(t *testing.T) {
 		"an unknown effect": "name: x\ntransport: stdio\ntools:\n  a:\n    effect: reads\n", "no effect": "name: x\ntransport: stdio\ntools:\n  a:\n    reversible: \"yes\"\n",
 		"the effect unknown": "name: x\ntransport: stdio\ntools:\n  a:\n    effect: unknown\n", "a remote transport": "name: x\ntransport: http\ntools:\n  a:\n    effect: read\n",
 		"no tools": "name: x\ntransport: stdio\n", "an unknown role": good + "    arguments:\n      /a: paht\n", "a pointer without slash": good + "    arguments:\n      a: path\n",
-		"a short pin": good + pin, "an unknown zone": good + "    zone: moon\n", "reversible otherwise": good + "    reversible: maybe\n", "idempotent otherwise": good + "    idempotent: maybe\n", "nothing": "",
+		"a short pin": good + pin, "an unknown zone": good + "    zone: moon\n", "reversible otherwise": good + "    reversible: maybe\n", "an unknown class of output": good + "    output:\n      /a: mine\n", "an output without slash": good + "    output:\n      a: party\n", "idempotent otherwise": good + "    idempotent: maybe\n", "nothing": "",
 	} {
 		if _, err := readPack([]byte(text)); err == nil {
 			t.Errorf("%s is read", name)
@@ -49,5 +53,19 @@ func TestPacksAgreeWithTheDefinitions(t *testing.T) {
 				t.Logf("%s/%s: the pack says read where the server does not", pack, d.Name)
 			}
 		}
+	}
+}
+
+func TestPacksSayWhatResultsMayVouchFor(t *testing.T) {
+	r := open(t, testConfig())
+	observe(t, r, local, listed(t, "server-slack.json")...)
+	q := action.NewQuery(action.Before)
+	q.Resource.Server, q.Resource.Name = "files", "slack_get_users"
+	if o := r.Outline(q); o.Field("/members/*/profile/email") != "party" || o.Field("/members/*/profile/status_text") != "free_text" || o.Field("/members/*/x") != "" {
+		t.Errorf("%q", o.Field("/members/*/profile/email"))
+	}
+	q.Resource.Name = "unknown"
+	if o := r.Outline(q); o.Field("/members/*/profile/email") != "" {
+		t.Error("a pack speaks for a tool that it does not know")
 	}
 }

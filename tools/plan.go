@@ -16,11 +16,12 @@ type plan struct {
 	zone       action.Zone
 	pack       string
 	class      verb
-	declared   map[string]role // by a pack; nil if the roles are inferred
-	hints      map[string]hint // of the schema, if they are inferred
-	dialect    sql.Dialect     // of a tool that takes statements; "" if it is not known to
-	named      []string        // words of the name
-	about      []string        // words of what the description's first verb is done to
+	declared   map[string]role   // by a pack; nil if the roles are inferred
+	hints      map[string]hint   // of the schema, if they are inferred
+	output     map[string]string // of results, by a pack
+	dialect    sql.Dialect       // of a tool that takes statements; "" if it is not known to
+	named      []string          // words of the name
+	about      []string          // words of what the description's first verb is done to
 }
 
 // entry computes the plan of a pin. Sources of the effect: a pack that speaks for the tool declares it; an
@@ -49,7 +50,7 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 func (p *pack) plan(pin *Pin, d *Definition) *plan {
 	t := p.Tools[d.Name]
 	pl := &plan{effect: t.Effect, source: action.EffectDeclared, reversible: t.Reversible, idempotent: t.Idempotent,
-		zone: pin.Zone, pack: p.Name, class: infer(d), declared: t.Arguments, dialect: dialectOf(pin.Server, d)}
+		zone: pin.Zone, pack: p.Name, class: infer(d), declared: t.Arguments, output: t.Output, dialect: dialectOf(pin.Server, d)}
 	if d := dialectOf(p.Name, &Definition{}); d != "" {
 		pl.dialect = d // what the pack was written for
 	}

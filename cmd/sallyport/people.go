@@ -386,6 +386,6 @@ func (a *app) toolsCommand() *cobra.Command {
 			}
 			return a.print(p, func(w io.Writer) { fmt.Fprintf(w, "%s/%s approved\n", p.Server, p.Name) })
 		},
-	})
+	}, a.toolsOutputCommand())
 	return cmd
 }
