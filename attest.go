@@ -160,7 +160,7 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	if err != nil {
 		return err
 	}
-	if a.policy, err = policy.Open(policy.Config{Pack: "appraisal", Dir: c.Policy, Alarm: s.policyAlarm}); err != nil {
+	if a.policy, err = policy.Open(policy.Config{Pack: "appraisal", Dir: c.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now}); err != nil {
 		return fmt.Errorf("attest: %w", err)
 	}
 	seed, err := secretKey(filepath.Join(d.keys, "agents"))

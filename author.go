@@ -36,6 +36,10 @@ type PolicyDiff struct {
 	Unread    map[index.Answer]int `json:"unread"`    // left out, by why they cannot be opened
 	Groups    []PolicyChange       `json:"groups"`    // the most frequent first
 	Omitted   int                  `json:"omitted"`   // groups left out
+	Ungrouped int                  `json:"ungrouped"` // changes in no group, because there were too many
+	SinceMs   int64                `json:"since_ms"`  // records from then on; 0 is all
+	Origin    string               `json:"origin"`    // of the log that was read
+	Size      uint64               `json:"size"`      // of the log when it was read
 }
 
 // PolicyChange is a group of recorded decisions that two bundles answer in the same two ways.
@@ -53,10 +57,33 @@ type PolicyChange struct {
 // Same reports whether nothing that was decided again differs, and nothing failed.
 func (d *PolicyDiff) Same() bool { return d.Changed == 0 && d.Failed == 0 }
 
-// group lists groups, the most frequent first, as far as they go.
-func (d *PolicyDiff) group(groups map[PolicyChange]*PolicyChange) {
+// maxCounted bounds the groups that are counted on the way to an answer.
+const maxCounted = 20 * maxGroups
+
+// policyChanges counts what is answered otherwise, by group. Its memory is bounded, however long the record is.
+type policyChanges map[PolicyChange]*PolicyChange
+
+// add counts one change of the group key in d; at is its record.
+func (c policyChanges) add(d *PolicyDiff, key PolicyChange, at uint64) {
+	d.Changed++
+	g := c[key]
+	if g == nil {
+		if len(c) >= maxCounted {
+			d.Ungrouped++
+			return
+		}
+		first := key
+		first.Example = at
+		g = &first
+		c[key] = g
+	}
+	g.N++
+}
+
+// list puts the groups into d, the most frequent first, as far as they go.
+func (c policyChanges) list(d *PolicyDiff) {
 	d.Groups = []PolicyChange{}
-	for _, g := range groups {
+	for _, g := range c {
 		d.Groups = append(d.Groups, *g)
 	}
 	slices.SortFunc(d.Groups, func(a, b PolicyChange) int {
@@ -95,11 +122,11 @@ func (s *Sallyport) policyDiff(w http.ResponseWriter, r *http.Request, c *gatewa
 // errEnough ends a comparison that has seen as many decisions as it was to.
 var errEnough = errors.New("enough")
 
-// compare decides recorded inputs under two bundles: those of a time on, or the latest most of them; 0 is all,
-// which fails if they are more than index.MaxReplay.
+// compare decides recorded inputs under two bundles: those of a time on, or the latest most of them; 0 is all. It holds
+// one page of them at a time.
 func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled, since int64, most int) (PolicyDiff, error) {
-	out := PolicyDiff{Old: before.Bundle(), New: after.Bundle()}
-	groups := map[PolicyChange]*PolicyChange{}
+	out := PolicyDiff{Old: before.Bundle(), New: after.Bundle(), SinceMs: since, Origin: s.Ledger.Origin(), Size: s.Ledger.Stats().Size}
+	groups := policyChanges{}
 	var err error
 	out.Unread, err = s.recorded(ctx, since, func(step *index.Step, q *action.Query, d action.Decision) error {
 		if most > 0 && out.Decisions+out.Failed+out.Elsewhere >= most {
@@ -124,13 +151,7 @@ func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled,
 		if key.From == key.To {
 			return nil
 		}
-		out.Changed++
-		if groups[key] == nil {
-			g := key
-			g.Example = step.Index
-			groups[key] = &g
-		}
-		groups[key].N++
+		groups.add(&out, key, step.Index)
 		return nil
 	})
 	if errors.Is(err, errEnough) {
@@ -139,7 +160,7 @@ func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled,
 	if err != nil {
 		return out, err
 	}
-	out.group(groups)
+	groups.list(&out)
 	return out, nil
 }
 
@@ -190,10 +211,11 @@ func deciding(d *action.Decision) string {
 // PolicyCoverage says what decided the recorded actions at gate one.
 type PolicyCoverage struct {
 	Decisions int                  `json:"decisions"`
-	Effects   []EffectCoverage     `json:"effects"`  // sorted by effect
-	Clusters  []DefaultCluster     `json:"clusters"` // of what no rule decided, the most frequent first
-	Unread    map[index.Answer]int `json:"unread"`   // left out, by why they cannot be opened
-	Omitted   int                  `json:"omitted"`  // clusters left out
+	Effects   []EffectCoverage     `json:"effects"`   // sorted by effect
+	Clusters  []DefaultCluster     `json:"clusters"`  // of what no rule decided, the most frequent first
+	Unread    map[index.Answer]int `json:"unread"`    // left out, by why they cannot be opened
+	Omitted   int                  `json:"omitted"`   // clusters left out
+	Ungrouped int                  `json:"ungrouped"` // decisions in no cluster, because there were too many
 }
 
 // EffectCoverage counts the decisions on actions of one effect.
@@ -247,6 +269,10 @@ func (s *Sallyport) policyCoverage(w http.ResponseWriter, r *http.Request, c *ga
 		}
 		e.Default++
 		key := DefaultCluster{Server: step.Server, Tool: step.Tool, Effect: q.Action.Effect, Arguments: argumentNames(q.Action.Arguments)}
+		if clusters[key] == nil && len(clusters) >= maxCounted {
+			out.Ungrouped++
+			return nil
+		}
 		if clusters[key] == nil {
 			c := key
 			c.Example = step.Index

@@ -34,8 +34,11 @@ func (s *Sallyport) policySuggest(w http.ResponseWriter, r *http.Request, c *gat
 	if body.Tenant == "" {
 		body.Tenant = "default"
 	}
-	collect := policy.NewSuggester(body.Tenant, body.Agent)
+	collect, seen := policy.NewSuggester(body.Tenant, body.Agent), 0
 	unread, err := s.recorded(reading(r.Context(), c, "policy-suggest"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
+		if seen++; seen > index.MaxReplay {
+			return gateway.Refuse(gateway.CodeInvalid, "more than %d decisions since then", index.MaxReplay) // their values are kept
+		}
 		let := step.Kind == action.KindIntent && (d.Verdict == action.Allow || d.Verdict == action.Ask && step.Grant != "")
 		if let && q.Subject.ID == body.Agent && s.policyFor(q) == s.Policy {
 			collect.Add(q)
@@ -66,8 +69,8 @@ func (s *Sallyport) policyObserved(w http.ResponseWriter, r *http.Request, c *ga
 		return gateway.Refuse(gateway.CodeInvalid, "an agent must be named")
 	}
 	active := s.Policy.Active().Bundle()
-	out := PolicyDiff{Old: active, New: active}
-	groups := map[PolicyChange]*PolicyChange{}
+	out := PolicyDiff{Old: active, New: active, SinceMs: body.SinceMs, Origin: s.Ledger.Origin(), Size: s.Ledger.Stats().Size}
+	groups := policyChanges{}
 	var err error
 	out.Unread, err = s.recorded(reading(r.Context(), c, "policy-diff"), body.SinceMs, func(step *index.Step, q *action.Query, d action.Decision) error {
 		if q.Subject.ID != body.Agent {
@@ -77,19 +80,13 @@ func (s *Sallyport) policyObserved(w http.ResponseWriter, r *http.Request, c *ga
 		if d.Verdict == action.Allow || d.Mode != action.Observe || step.Enforced {
 			return nil
 		}
-		out.Changed++
 		key := PolicyChange{From: effective(&d), To: string(d.Verdict), Phase: step.Phase, Server: step.Server, Tool: step.Tool, Rules: deciding(&d)}
-		if groups[key] == nil {
-			g := key
-			g.Example = step.Index
-			groups[key] = &g
-		}
-		groups[key].N++
+		groups.add(&out, key, step.Index)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	out.group(groups)
+	groups.list(&out)
 	return gateway.WriteJSON(w, http.StatusOK, out)
 }

@@ -3,6 +3,7 @@
 package sallyport
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -54,5 +55,24 @@ func TestArgumentNamesAreShortPlainAndWithoutValues(t *testing.T) {
 	}
 	if got := argumentNames([]byte("{" + strings.Join(many, ",") + "}")); len(got) > 32*80+4 || !strings.HasSuffix(got, ",...") {
 		t.Errorf("%d bytes: %.80s", len(got), got)
+	}
+}
+
+// TestDifferenceIsBounded: names of tools come from agents, so that as many groups as there are records are possible.
+func TestDifferenceIsBounded(t *testing.T) {
+	var d PolicyDiff
+	c := policyChanges{}
+	for i := range maxCounted + 500 {
+		c.add(&d, PolicyChange{Tool: fmt.Sprint(i)}, uint64(i))
+	}
+	for range 3 {
+		c.add(&d, PolicyChange{Tool: "7"}, 9)
+	}
+	c.list(&d)
+	if len(c) != maxCounted || d.Ungrouped != 500 || d.Changed != maxCounted+503 || len(d.Groups) != maxGroups || d.Omitted != maxCounted-maxGroups {
+		t.Errorf("%d groups held, %d listed, %d left out, %d of %d changes in none", len(c), len(d.Groups), d.Omitted, d.Ungrouped, d.Changed)
+	}
+	if g := d.Groups[0]; g.Tool != "7" || g.N != 4 || g.Example != 7 {
+		t.Errorf("the most frequent is %+v", g)
 	}
 }

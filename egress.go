@@ -151,7 +151,7 @@ func (s *Sallyport) openEgress() error {
 
 // openEgressPolicy loads the bundle for what goes through the proxy.
 func (s *Sallyport) openEgressPolicy() (err error) {
-	cfg := policy.Config{Pack: "egress", Dir: s.Config.Egress.Policy, Alarm: s.policyAlarm}
+	cfg := policy.Config{Pack: "egress", Dir: s.Config.Egress.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now}
 	s.egressPolicy, err = policy.Open(cfg)
 	return err
 }

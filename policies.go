@@ -62,7 +62,7 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 	}
 	if c.Trust == "" {
 		cfg := s.policyConfig()
-		cfg.Dir = c.Dir
+		cfg.Dir, cfg.Now = c.Dir, s.Ledger.Now
 		if c.Params != "" {
 			if cfg.Params, err = os.ReadFile(c.Params); err != nil {
 				return nil, fmt.Errorf("policy: params: %w", err)
@@ -137,8 +137,10 @@ func (s *Sallyport) gate(active *policy.Compiled) policy.Gate {
 	if active != nil && active.Source().Next != nil {
 		trust = active.Source().Next
 	}
+	load := s.policyConfig()
+	load.Now = s.Ledger.Now
 	return policy.Gate{Trust: trust, Now: s.Ledger.Now, Mark: s.bundles.mark, Settings: s.bundles.settings, Active: active,
-		Load: s.policyConfig(), Kept: func(digest string) (*bundle.Bundle, error) {
+		Load: load, Kept: func(digest string) (*bundle.Bundle, error) {
 			c, err := s.keptBundle(digest)
 			if err != nil {
 				return nil, err

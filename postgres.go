@@ -93,7 +93,7 @@ func (s *Sallyport) openDatabasePolicy() (err error) {
 	if len(s.Config.Postgres.Databases) == 0 {
 		return nil
 	}
-	cfg := policy.Config{Pack: "sql", Dir: s.Config.Postgres.Policy, Alarm: s.policyAlarm}
+	cfg := policy.Config{Pack: "sql", Dir: s.Config.Postgres.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now}
 	if cfg.Dir == "" {
 		var read, write []string
 		for _, d := range s.Config.Postgres.Databases {

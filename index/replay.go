@@ -140,12 +140,12 @@ func Faults(steps []Step) int {
 
 // Recorded calls fn with every decision of a time on, the latest first, with the complete input and the
 // decision that were recorded with it, and counts the others by why they cannot be read. It changes and
-// records nothing. An error of fn ends it, as does a ledger with more than MaxReplay decisions.
+// records nothing, holds one page of records at a time however many there are, and ends with an error of fn.
 func (x *Index) Recorded(ctx context.Context, since int64, fn func(s *Step, q *action.Query, d action.Decision) error) (map[Answer]int, error) {
 	if x.c.Payload == nil || fn == nil {
 		return nil, errors.New("index: recorded decisions need payloads and something that reads them")
 	}
-	not, n := map[Answer]int{}, 0
+	not := map[Answer]int{}
 	for cursor := ""; ; {
 		p, err := x.Records(ctx, Filter{Since: since}, MaxLimit, cursor)
 		if err != nil {
@@ -158,9 +158,6 @@ func (x *Index) Recorded(ctx context.Context, since int64, fn func(s *Step, q *a
 			s := &p.Items[i]
 			if s.Verdict == "" {
 				continue
-			}
-			if n++; n > MaxReplay {
-				return nil, fmt.Errorf("%w: more than %d decisions since then", ErrQuery, MaxReplay)
 			}
 			r := &Replayed{}
 			q, err := x.reopen(ctx, s, r)

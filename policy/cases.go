@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policy/bundle"
@@ -43,7 +44,7 @@ var ErrOneSided = errors.New("cases of both kinds are wanted: some that must be 
 // TestDir loads the bundle in dir and runs its cases. A bundle that does not load is an error, and so is
 // one without cases of both kinds (ErrOneSided); cases that fail stand in the report.
 func TestDir(ctx context.Context, dir string) (Report, error) {
-	c, err := Load(Config{Dir: dir})
+	c, err := Load(Config{Dir: dir, Now: time.Now})
 	if err != nil {
 		return Report{}, err
 	}

@@ -22,6 +22,7 @@ type composition struct {
 	params  yaml.Node       // one mapping of all parameters, with their comments
 	keys    map[string]bool // of params
 	settles []bundle.Settle
+	copied  []bundle.Copied
 }
 
 // Compose returns the files of a bundle in which each of packs has a folder of its own. Each pack's
@@ -40,8 +41,9 @@ func Compose(name, owner string, packs []string) (map[string]string, error) {
 		Sequence    int             `yaml:"sequence"`
 		Description string          `yaml:"description"`
 		Owner       string          `yaml:"owner"`
+		Packs       []bundle.Copied `yaml:"packs,omitempty"`
 		Settles     []bundle.Settle `yaml:"settles,omitempty"`
-	}{1, name, 1, "The packs " + strings.Join(packs, ", ") + ".", owner, c.settles}
+	}{1, name, 1, "The packs " + strings.Join(packs, ", ") + ".", owner, c.copied, c.settles}
 	var err error
 	if c.files[bundle.ManifestFile], err = yamlText(manifest); err != nil {
 		return nil, err
@@ -75,6 +77,11 @@ func (c *composition) add(pack string) error {
 	if err != nil {
 		return err
 	}
+	from, err := shipped(pack)
+	if err != nil {
+		return err
+	}
+	c.copied = append(c.copied, from)
 	c.settles = append(c.settles, m.Settles...)
 	params, err := fs.ReadFile(fsys, bundle.ParamsFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

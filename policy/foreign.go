@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/policy/rego"
@@ -47,11 +48,23 @@ func (c *Compiled) foreign() (*opa.Evaluator, error) {
 	return opa.New(cfg)
 }
 
-// accepted reports whether the manifest waives a finding, and why. That the waiver ended is for Lint to say: an
-// owner must not fail to start at midnight.
+// accepted reports whether the manifest waives a finding, and why. A waiver that ended waives nothing under a clock
+// (Config.Now), which whoever puts a bundle in force has. Without one every waiver holds: what was in force must
+// decide again as it did, whatever the day.
 func (c *Compiled) accepted(f rego.Finding) (why string, ok bool) {
 	w, ok := c.source.Manifest.Waived(f.Lint, f.Rule)
+	if ok && c.with.Now != nil && !c.with.Now().Before(w.Until) {
+		c.ended, ok = &w, false
+	}
 	return w.Reason, ok || c.with.linting
+}
+
+// afterWaiver adds to a refusal that a waiver ended.
+func (c *Compiled) afterWaiver(err error) error {
+	if c.ended == nil || !errors.Is(err, ErrRisk) && !errors.Is(err, opa.ErrRisk) {
+		return err
+	}
+	return fmt.Errorf("%w (the waiver of %s for %s by %s ended on %s)", err, c.ended.Lint, c.ended.Rule, c.ended.Owner, c.ended.Until.Format(time.DateOnly))
 }
 
 // ErrRisk means that a rule would fail silently on data that is absent or of another type, and let pass what it is

@@ -38,6 +38,7 @@ var Lints = map[string]string{
 	"unused-waiver":     "a waiver of something that is not found",
 	"cross-type":        "an order comparison that permits and that another type passes, too",
 	"impossible-field":  "a fact that there is none of; the bundle does not load",
+	"pack-behind":       "a folder that was copied from a pack whose rules are others in this build",
 	"does-not-load":     "anything else for which the bundle does not load",
 	"default-allow":     "an OPA policy that permits what no rule of it is about",
 }
@@ -101,6 +102,7 @@ func (c *Compiled) lint(ctx context.Context, more []rego.Finding) (LintReport, e
 	if c.source.Manifest.Owner == "" {
 		add("no-owner", bundle.ManifestFile, "nobody is named who answers for this bundle", "owner: a team or a person")
 	}
+	r.Findings = append(r.Findings, c.behind()...)
 	for _, e := range c.evaluators {
 		switch e := e.(type) {
 		case *rego.Evaluator:
@@ -124,16 +126,31 @@ func (c *Compiled) lint(ctx context.Context, more []rego.Finding) (LintReport, e
 		return r, err
 	}
 	if err != nil {
-		add("missing-case", "tests", ErrOneSided.Error(), "")
+		add("missing-case", bundle.ManifestFile, ErrOneSided.Error(), "")
 	}
 	for _, id := range cases.Uncovered {
-		r.Findings = append(r.Findings, rego.Finding{Lint: "missing-case", File: "tests", Line: 1, Rule: id, Text: "no case fires the rule"})
+		file, line := c.where(id)
+		r.Findings = append(r.Findings, rego.Finding{Lint: "missing-case", File: file, Line: line, Rule: id, Text: "no case fires the rule"})
 	}
 	c.waive(&r)
 	slices.SortStableFunc(r.Findings, func(a, b rego.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Lint, b.Lint))
 	})
 	return r, nil
+}
+
+// where is the place of a rule, or the manifest if its engine does not say.
+func (c *Compiled) where(rule string) (file string, line int) {
+	for _, e := range c.evaluators {
+		if e, ok := e.(interface {
+			Where(string) (string, int, bool)
+		}); ok {
+			if file, line, ok := e.Where(rule); ok {
+				return file, line
+			}
+		}
+	}
+	return bundle.ManifestFile, 1
 }
 
 // waive applies the manifest's waivers. One that ended no longer counts, and one that waives nothing is a finding.

@@ -48,7 +48,9 @@ type Config struct {
 	Limit  time.Duration // bound of one evaluation; 0 means rego.DefaultLimit
 
 	// Trust, if set, refuses a bundle without enough valid signatures; the bundle must come from Dir, without
-	// Params. Now is its clock, required with it, and Lint's for waivers that end, where nil means time.Now.
+	// Params. Now is its clock, required with it. With Now, waivers that have ended waive nothing, so that a bundle
+	// whose risks were accepted until then is refused; without, every waiver holds, as for what was in force once.
+	// Lint always counts ended waivers as ended; its clock is time.Now if Now is nil.
 	Trust *bundle.Trust
 	Now   func() time.Time
 
@@ -144,6 +146,7 @@ type Compiled struct {
 	documents  *rego.Evaluator
 	with       Config // what it was compiled with
 	settled    map[string]map[string]bool
+	ended      *bundle.Waiver // the last that would have accepted a risk; only while it is compiled
 }
 
 // Load reads and compiles the bundle that cfg names, without making it active. An error in any file
@@ -193,7 +196,7 @@ func LoadFS(fsys fs.FS) (*Compiled, error) {
 func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	c := &Compiled{source: b, with: with}
 	fail := func(err error) (*Compiled, error) {
-		return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
+		return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, c.afterWaiver(err))
 	}
 	if files := b.Policies(".rego"); len(files) > 0 {
 		cfg := rego.Config{Params: b.Params, Roots: b.Params.Roots, Limit: with.Limit, Shadow: with.Shadow, Alarm: with.Alarm}

@@ -17,10 +17,11 @@ import (
 
 func (a *app) policyDiffCommand() *cobra.Command {
 	var since, enforce string
+	var report diffReport
 	cmd := &cobra.Command{
 		Use: "diff OLD NEW [--since 30d]", Short: "Decide recorded actions under two bundles and compare",
 		Args: func(cmd *cobra.Command, args []string) error {
-			if enforce != "" {
+			if enforce != "" || report.verify != "" {
 				return cobra.NoArgs(cmd, args)
 			}
 			return cobra.ExactArgs(2)(cmd, args)
@@ -33,9 +34,20 @@ proxy's or the databases' own policy decides is left out.
 With --enforce AGENT and no bundles it prints what was let by only because the agent is observed (the manifest's list
 observe): what enforcing it would have asked about or stopped.
 
-Exit code 0 if all answers are the same, 1 if one differs or could not be given.`,
-		Example: "  sallyport policy diff baseline ./policies/strict --since 30d",
+With --report FILE --key KEY the answer is also written as a report that KEY signs (DSSE and Ed25519, a key of "policy
+key"), for whoever has to approve the change. "policy diff --verify FILE --trust TRUST" checks that a key which TRUST
+names has signed it, and prints it; it needs no owner.
+
+Exit code 0 if all answers are the same, 1 if one differs or could not be given, 5 if a report is not trusted.`,
+		Example: "  sallyport policy diff baseline ./policies/strict --since 30d\n  sallyport policy diff --verify change.json --trust trust.yaml",
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if report.verify != "" {
+				d, err := report.read()
+				if err != nil {
+					return err
+				}
+				return a.policyDiffAnswer(d)
+			}
 			from, err := sinceMs(since, time.Now())
 			if err != nil {
 				return err
@@ -61,18 +73,26 @@ Exit code 0 if all answers are the same, 1 if one differs or could not be given.
 			if err := c.call(cmd.Context(), http.MethodPost, path, body, &d); err != nil {
 				return err
 			}
-			if err := a.print(d, func(w io.Writer) { a.policyDiffText(w, &d) }); err != nil {
+			if err := report.write(&d, time.Now()); err != nil {
 				return err
 			}
-			if !d.Same() {
-				return &exitCode{exitError, fmt.Errorf("%d of %d recorded decisions differ, %d could not be taken", d.Changed, d.Decisions+d.Failed, d.Failed)}
-			}
-			return nil
+			return a.policyDiffAnswer(&d)
 		},
 	}
+	report.flags(cmd)
 	cmd.Flags().StringVar(&since, "since", "", `how far back, such as "12h" or "30d" (default: all)`)
 	cmd.Flags().StringVar(&enforce, "enforce", "", "an observed agent: what enforcing it would have stopped")
 	return cmd
+}
+
+func (a *app) policyDiffAnswer(d *sallyport.PolicyDiff) error {
+	if err := a.print(d, func(w io.Writer) { a.policyDiffText(w, d) }); err != nil {
+		return err
+	}
+	if !d.Same() {
+		return &exitCode{exitError, fmt.Errorf("%d of %d recorded decisions differ, %d could not be taken", d.Changed, d.Decisions+d.Failed, d.Failed)}
+	}
+	return nil
 }
 
 func (a *app) policyDiffText(w io.Writer, d *sallyport.PolicyDiff) {
@@ -81,6 +101,9 @@ func (a *app) policyDiffText(w io.Writer, d *sallyport.PolicyDiff) {
 	}
 	if d.Omitted > 0 {
 		fmt.Fprintf(w, "and %d more groups\n", d.Omitted)
+	}
+	if d.Ungrouped > 0 {
+		fmt.Fprintf(w, "and %d more, in groups that were too many to count\n", d.Ungrouped)
 	}
 	fmt.Fprintf(w, "%s %s -> %s %s: %d decisions, %d differ, %d failed\n", d.Old.Name, d.Old.Digest, d.New.Name, d.New.Digest, d.Decisions, d.Changed, d.Failed)
 	if d.Elsewhere > 0 {

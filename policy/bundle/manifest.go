@@ -29,6 +29,14 @@ type Manifest struct {
 	Settles     []Settle  `yaml:"settles"`
 	OPA         OPA       `yaml:"opa"`
 	Waivers     []Waiver  `yaml:"waivers"`
+	Packs       []Copied  `yaml:"packs"`
+}
+
+// Copied says which embedded pack a folder of the bundle was copied from, for lint to compare. It decides nothing.
+type Copied struct {
+	Pack     string `yaml:"pack"`     // name, and the folder that the copy stands in
+	Sequence int64  `yaml:"sequence"` // of the pack's manifest
+	Rules    string `yaml:"rules"`    // digest of the pack's policies, "sha256:..."
 }
 
 // Settle says that where a rule that allows fires, some rules of other packs have nothing left to ask. It
@@ -111,6 +119,11 @@ func (m *Manifest) check() error {
 	}
 	if err := checkWaivers(m.Waivers); err != nil {
 		return err
+	}
+	for i, p := range m.Packs {
+		if !word(p.Pack) || p.Sequence < 1 || !isDigest(p.Rules) {
+			return fmt.Errorf("packs %d: the name of a pack, its sequence and the digest of its rules are required", i+1)
+		}
 	}
 	return m.checkTools()
 }

@@ -53,7 +53,7 @@ type Waiver struct {
 	Reason string    `yaml:"reason"` // required
 	Owner  string    `yaml:"owner"`  // required: who answers for it
 	Ticket string    `yaml:"ticket"`
-	Until  time.Time `yaml:"until"` // required; afterwards lint reports the finding again
+	Until  time.Time `yaml:"until"` // required; afterwards it waives nothing
 }
 
 func checkWaivers(list []Waiver) error {

@@ -20,6 +20,10 @@ const SignedFile = "sallyport-bundle.signed.json"
 // PayloadType is the DSSE type of a Statement.
 const PayloadType = "application/vnd.sallyport.bundle.v1+json"
 
+// DiffPayloadType is the DSSE type of a report of what another bundle would have decided. A signature over one is none
+// over the other: the type is part of what is signed.
+const DiffPayloadType = "application/vnd.sallyport.policy-diff.v1+json"
+
 // MaxSignatures bounds a signed manifest.
 const MaxSignatures = 32
 
@@ -87,12 +91,17 @@ func PAE(payloadType string, payload []byte) []byte {
 func KeyID(key ed25519.PublicKey) string { return Sum(key) }
 
 // Seal makes an envelope without signatures.
-func Seal(s Statement) (Envelope, error) {
-	payload, err := action.Canonical(s)
+func Seal(s Statement) (Envelope, error) { return seal(PayloadType, s) }
+
+// SealReport makes an envelope of a report, any value with a canonical form, without signatures.
+func SealReport(report any) (Envelope, error) { return seal(DiffPayloadType, report) }
+
+func seal(payloadType string, v any) (Envelope, error) {
+	payload, err := action.Canonical(v)
 	if err != nil {
 		return Envelope{}, err
 	}
-	return Envelope{PayloadType: PayloadType, Payload: base64.StdEncoding.EncodeToString(payload)}, nil
+	return Envelope{PayloadType: payloadType, Payload: base64.StdEncoding.EncodeToString(payload)}, nil
 }
 
 // Sign adds a signature by key. A key signs once.
@@ -116,8 +125,8 @@ func (e *Envelope) Sign(key ed25519.PrivateKey, role string) error {
 }
 
 func (e *Envelope) payload() ([]byte, error) {
-	if e.PayloadType != PayloadType {
-		return nil, fmt.Errorf("payload type %q is not %q", action.Clip(e.PayloadType, 64), PayloadType)
+	if e.PayloadType != PayloadType && e.PayloadType != DiffPayloadType {
+		return nil, fmt.Errorf("payload type %q is neither %q nor %q", action.Clip(e.PayloadType, 64), PayloadType, DiffPayloadType)
 	}
 	payload, err := base64.StdEncoding.Strict().DecodeString(e.Payload)
 	if err != nil {
@@ -142,6 +151,9 @@ func ReadEnvelope(data []byte) (Envelope, error) {
 // that the envelope names is ever opened.
 func (e *Envelope) Matches(want Statement) error {
 	payload, err := e.payload()
+	if err == nil && e.PayloadType != PayloadType {
+		err = fmt.Errorf("payload type %q is not %q", action.Clip(e.PayloadType, 64), PayloadType)
+	}
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUntrusted, SignedFile, err)
 	}

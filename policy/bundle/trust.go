@@ -184,3 +184,24 @@ func (t *Trust) signatures(e *Envelope) (signers []Signer, strangers int, err er
 	}
 	return signers, strangers, nil
 }
+
+// VerifyReport returns the payload of a signed report and the trusted keys that signed it, of which there must be one.
+// Every error wraps ErrUntrusted.
+func (t *Trust) VerifyReport(data []byte) ([]byte, []Signer, error) {
+	e, err := ReadEnvelope(data)
+	if err == nil && e.PayloadType != DiffPayloadType {
+		err = fmt.Errorf("payload type %q is not %q", action.Clip(e.PayloadType, 64), DiffPayloadType)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	signers, strangers, err := t.signatures(&e)
+	if err == nil && len(signers) == 0 {
+		err = fmt.Errorf("%w: no trusted key signed it, and %d others did", ErrTooFew, strangers)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
+	}
+	payload, err := e.payload()
+	return payload, signers, err
+}

@@ -27,14 +27,13 @@ type Finding struct {
 	Waived string `json:"waived"` // always ""
 }
 
-// Lint finds policies without any condition, comparisons with words that a fact can never be, and policies that no scope
-// finds once there are many.
+// Lint finds policies without any condition, that can never hold or that another makes needless, comparisons with words
+// that a fact can never be, texts that look like credentials, and policies that no scope finds once there are many.
 func (e *Evaluator) Lint() []Finding {
-	var out []Finding
+	out := append(e.logic(), e.secrets()...)
 	for _, l := range []list{e.permits, e.forbids} {
 		for _, r := range l.rules {
-			at := r.policy.Position()
-			f := Finding{File: at.Filename, Line: at.Line, Rule: r.match.ID}
+			f := at(r)
 			for _, text := range impossible(r.policy) {
 				f := f
 				f.Lint, f.Error, f.Text, f.Safe = "impossible-value", true, text, "compare with a word of the list"
@@ -53,6 +52,17 @@ func (e *Evaluator) Lint() []Finding {
 		}
 	}
 	return out
+}
+
+// Where returns the place of a policy, by its full name.
+func (e *Evaluator) Where(rule string) (file string, line int, ok bool) {
+	for _, l := range []list{e.permits, e.forbids} {
+		if r := l.byID[cedar.PolicyID(rule)]; r != nil {
+			f := at(r)
+			return f.File, f.Line, true
+		}
+	}
+	return "", 0, false
 }
 
 // manyRules is how many policies may all be tried on every request.

@@ -47,6 +47,19 @@ func (e *Evaluator) Lint() []Finding {
 	return l.sorted()
 }
 
+// Where returns the place of the first definition of a rule, by its full name.
+func (e *Evaluator) Where(rule string) (file string, line int, ok bool) {
+	name, id, _ := strings.Cut(rule, ".")
+	for _, p := range e.packs {
+		for _, s := range p.spans {
+			if p.name == name && p.rules[id] != nil && s.name == id {
+				return s.file, s.row, true
+			}
+		}
+	}
+	return "", 0, false
+}
+
 // Risks is the part of Lint that refuses a bundle: where a rule fails silently on data that is absent or of another
 // type, and the policy is weaker for it.
 func (e *Evaluator) Risks() []Finding {
