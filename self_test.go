@@ -109,10 +109,56 @@ func TestOwnTPMSignsWhatTheOwnerIs(t *testing.T) {
 	if len(details) != 1 || !strings.Contains(details[0], `"quote":{"ak_public"`) {
 		t.Errorf("the record holds no quote: %.200s", strings.Join(details, " "))
 	}
+	log := h.Ledger.Origin()
 	h.stop()
+	var any sallyport.SelfExpected
+	if rep := inspectSelf(t, h.cfg.Data, &any); !rep.OK || any.Quoted != 1 || any.Last.Key == "" || any.Missing(log) != "" {
+		t.Fatalf("%+v %+v", any, rep.Problems)
+	}
+	same := sallyport.SelfExpected{Keys: []string{any.Last.Key}, Boots: []string{any.Last.Boot}}
+	if rep := inspectSelf(t, h.cfg.Data, &same); !rep.OK || same.Quoted != 1 || same.Missing(log) != "" || same.Missing("another log") == "" {
+		t.Errorf("the same key and boot: %+v", rep.Problems)
+	}
+	for name, e := range map[string]sallyport.SelfExpected{"another chip": {Keys: []string{"000b" + strings.Repeat("ab", 32)}}, "another boot": {Boots: []string{"sha256:" + strings.Repeat("ab", 32)}}} {
+		if rep := inspectSelf(t, h.cfg.Data, &e); rep.OK {
+			t.Errorf("%s is not found", name)
+		}
+	}
+	// A patched owner that has no quote over what it says: another executable under a good quote, and none at all.
+	var self sallyport.Self
+	if err := action.Read([]byte(details[0]), &self, action.Limits{}); err != nil {
+		t.Fatal(err)
+	}
+	leaf := selfRecords(t, h.cfg.Data)[0]
+	origin, _, _ := strings.Cut(self.Head, " ")
+	for name, change := range map[string]func(s *sallyport.Self, l *ledger.Leaf){
+		"another executable": func(s *sallyport.Self, l *ledger.Leaf) {
+			s.Executable = "sha256:" + strings.Repeat("ab", 32)
+			l.Subject = s.Executable
+		},
+		"inside and outside": func(s *sallyport.Self, _ *ledger.Leaf) { s.Executable = "sha256:" + strings.Repeat("ab", 32) },
+		"no quote":           func(s *sallyport.Self, _ *ledger.Leaf) { s.Quote = nil },
+		"a later head":       func(s *sallyport.Self, _ *ledger.Leaf) { s.Head = origin + " 900 00" },
+	} {
+		s, l := self, leaf
+		change(&s, &l)
+		data, err := action.Canonical(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := same
+		if got := e.Inspect(9, &l, action.PartDetail, data); got == "" {
+			t.Errorf("%s passes", name)
+		}
+	}
 	h.cfg.Attest.TPM = filepath.Join(t.TempDir(), "gone")
 	h.start()
 	if codes, _ := (&bank{house: h}).records(action.KindAttestation, action.PartDetail); codes[len(codes)-1] != "self.measured self.unquoted" {
 		t.Errorf("a TPM that is gone: %q", codes)
+	}
+	h.stop()
+	unquoted := sallyport.SelfExpected{Keys: []string{any.Last.Key}}
+	if rep := inspectSelf(t, h.cfg.Data, &unquoted); rep.OK {
+		t.Error("a record without a quote is not found")
 	}
 }

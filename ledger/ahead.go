@@ -6,6 +6,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -30,9 +32,16 @@ type openedPart struct {
 	data []byte
 }
 
-// inspected reports whether Options.Inspect looks at records of kind k.
-func inspected(k action.Kind) bool {
-	return k == action.KindApproval || k == action.KindKey || k == action.KindKill
+// inspected reports whether Options.Inspect looks at the parts of a record: those of attestation are large, and only the
+// owner's word on itself concerns the log.
+func inspected(l *Leaf) bool {
+	switch l.Kind {
+	case action.KindApproval, action.KindKey, action.KindKill:
+		return true
+	case action.KindAttestation:
+		return slices.ContainsFunc(l.Codes, func(c string) bool { return strings.HasPrefix(c, "self.") })
+	}
+	return false
 }
 
 type wrongPart struct{ part, what string }
@@ -73,7 +82,7 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 			c.wrong = append(c.wrong, wrongPart{string(ref.Name), "the part does not match its commitment"})
 		default:
 			c.count.Opened++
-			if inspected(c.leaf.Kind) {
+			if inspected(c.leaf) {
 				c.opened = append(c.opened, openedPart{ref.Name, data})
 			}
 		}

@@ -45,7 +45,8 @@ type Options struct {
 	Progress   func(index uint64) // called now and then; nil for none
 
 	// Inspect is called for each record of kind approval, key and kill: first with no part, then with each
-	// part that could be opened, in the order of the log; and for each of kind attestation, with no part. What it returns, if not "", does not hold. Nil looks
+	// part that could be opened, in the order of the log; and for each of kind attestation, with no part
+	// but for those whose codes begin with "self.". What it returns, if not "", does not hold. Nil looks
 	// at nothing.
 	Inspect func(index uint64, l *Leaf, part action.PartName, data []byte) string
 }
@@ -435,7 +436,7 @@ func (c *checker) payloads(index uint64, known *checked) {
 
 // inspect lets others look at what is theirs.
 func (c *checker) inspect(index uint64, l *Leaf, part action.PartName, data []byte) {
-	if c.opt.Inspect == nil || !inspected(l.Kind) && (l.Kind != action.KindAttestation || part != "") {
+	if c.opt.Inspect == nil || !inspected(l) && (l.Kind != action.KindAttestation || part != "") {
 		return
 	}
 	if what := c.opt.Inspect(index, l, part, data); what != "" {

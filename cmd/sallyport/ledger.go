@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -106,7 +107,7 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringVar(&bundle, "bundle", "", "file made by ledger export")
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
-	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings= or bundle=sha256:...: what the owner's records of itself must say; may be repeated, and any of a kind will do")
+	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings=, bundle= or boot=sha256:..., or key=HEX of the owner's TPM: what the owner's records of itself must say; may be repeated, and any of a kind will do")
 	cmd.Flags().StringVar(&blocks, "blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
 	cmd.Flags().StringVar(&logs, "logs", "", "file with the public keys of Rekor logs that you trust, one note verifier on each line")
 	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
@@ -122,20 +123,23 @@ func expected(values []string) (*sallyport.SelfExpected, error) {
 	}
 	e := &sallyport.SelfExpected{}
 	for _, v := range values {
-		kind, digest, _ := strings.Cut(v, "=")
-		if !strings.HasPrefix(digest, "sha256:") || len(digest) != len("sha256:")+64 {
+		kind, value, _ := strings.Cut(v, "=")
+		hexed, err := hex.DecodeString(strings.TrimPrefix(value, "sha256:"))
+		if kind == "key" {
+			if err != nil || len(hexed) < 32 || len(hexed) > 66 {
+				return nil, usage("--expect: %q is not the name of a TPM's key in hex", v)
+			}
+			e.Keys = append(e.Keys, strings.ToLower(value))
+			continue
+		}
+		if err != nil || len(hexed) != 32 || !strings.HasPrefix(value, "sha256:") {
 			return nil, usage("--expect: %q is not like executable=sha256:...", v)
 		}
-		switch kind {
-		case "executable":
-			e.Executables = append(e.Executables, digest)
-		case "settings":
-			e.Settings = append(e.Settings, digest)
-		case "bundle":
-			e.Bundles = append(e.Bundles, digest)
-		default:
-			return nil, usage("--expect: %q is none of executable, settings, bundle", kind)
+		list, ok := map[string]*[]string{"executable": &e.Executables, "settings": &e.Settings, "bundle": &e.Bundles, "boot": &e.Boots}[kind]
+		if !ok {
+			return nil, usage("--expect: %q is none of executable, settings, bundle, boot, key", kind)
 		}
+		*list = append(*list, value)
 	}
 	return e, nil
 }
@@ -161,15 +165,24 @@ func (a *app) verify(ctx context.Context, src ledger.Source, opt ledger.Options,
 	all := struct {
 		*ledger.Report
 		Approvals *auditor.ApprovalProofs `json:"approvals"`
-	}{rep, &people}
+		Owner     *sallyport.SelfExpected `json:"owner,omitzero"`
+	}{rep, &people, self}
 	if perr := a.print(all, func(w io.Writer) {
 		fmt.Fprint(w, rep.Text())
 		fmt.Fprint(w, people.Text())
+		if self != nil && self.Seen > 0 {
+			l := self.Last
+			fmt.Fprintf(w, "  owner: measured itself %d times, %d times with a quote; at last executable=%s settings=%s bundle=%s", self.Seen, self.Quoted, l.Executable, l.Settings, l.Bundle)
+			if l.Key != "" {
+				fmt.Fprintf(w, " key=%s boot=%s", l.Key, l.Boot)
+			}
+			fmt.Fprintln(w)
+		}
 	}); perr != nil {
 		return perr
 	}
-	if err == nil && self != nil && self.Seen == 0 {
-		return &exitCode{exitUnproved, errors.New("--expect: the log holds no record in which its owner says what it is")}
+	if err == nil && self != nil && self.Missing(rep.Origin) != "" {
+		return &exitCode{exitUnproved, errors.New("--expect: " + self.Missing(rep.Origin))}
 	}
 	if err != nil || !rep.OK {
 		if err == nil || errors.Is(err, ledger.ErrVerification) {
