@@ -37,6 +37,17 @@ func goodInput() lease.Input {
 	}
 }
 
+func snpInput(in *lease.Input, measurement string) {
+	in.Facts = &attest.Facts{Kind: "snp", Fresh: action.Yes, Debug: action.No, Test: action.No,
+		SNP: &attest.SNP{Measurement: measurement, Revocations: action.Yes, Migration: action.No}}
+	in.Agent.Kinds, in.Agent.References["snp"], in.Known = []string{"snp"}, []string{measurement}, nil
+}
+
+func nitroInput(in *lease.Input, register string) {
+	in.Facts = &attest.Facts{Kind: "nitro", Fresh: action.Yes, Debug: action.No, Test: action.No, Nitro: &attest.Nitro{PCRs: map[int]string{0: register}}}
+	in.Agent.Kinds, in.Agent.References["nitro"], in.Known = []string{"nitro"}, []string{register}, nil
+}
+
 func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 	a := appraiser(t)
 	other := strings.Repeat("cd", 32)
@@ -75,6 +86,17 @@ func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 		{"a simulator", func(in *lease.Input) {
 			in.Facts.Test, in.Assurance, in.Agent.Assurance, in.Agent.Model = action.Yes, 1, 1, 0
 		}, 60, lease.Warning, "a simulator"},
+		{"a guest of SEV-SNP", func(in *lease.Input) { snpInput(in, other) }, 60, lease.Affirming, ""},
+		{"a guest whose revocations nobody looked at", func(in *lease.Input) {
+			snpInput(in, other)
+			in.Facts.SNP.Revocations = action.TriUnknown
+		}, 0, lease.Contraindicated, ""},
+		{"a guest that may be moved", func(in *lease.Input) { snpInput(in, other); in.Facts.SNP.Migration = action.Yes }, 0, lease.Contraindicated, ""},
+		{"a guest that speaks from a lower privilege level", func(in *lease.Input) { snpInput(in, other); in.Facts.SNP.VMPL = 1 }, 0, lease.Contraindicated, ""},
+		{"another guest", func(in *lease.Input) { snpInput(in, other); in.Facts.SNP.Measurement = "ff" }, 0, lease.Contraindicated, "the enclave is not the expected one"},
+		{"a Nitro enclave", func(in *lease.Input) { nitroInput(in, other) }, 60, lease.Affirming, ""},
+		{"another Nitro enclave", func(in *lease.Input) { nitroInput(in, other); in.Facts.Nitro.PCRs[0] = "ff" }, 0, lease.Contraindicated, "the enclave is not the expected one"},
+		{"a Nitro enclave in debug mode", func(in *lease.Input) { nitroInput(in, other); in.Facts.Debug = action.Yes }, 0, lease.Contraindicated, ""},
 		{"an enclave that is up to date", func(in *lease.Input) {
 			in.Facts = &attest.Facts{Kind: "sgx", Fresh: action.Yes, Debug: action.No, TCB: &attest.TCB{Status: "UpToDate"}, Enclave: &attest.Enclave{MrEnclave: other}}
 			in.Agent.Kinds, in.Agent.References["mrenclave"], in.Known = []string{"sgx"}, []string{other}, nil

@@ -23,6 +23,8 @@ import (
 	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/attest/measure"
 	"github.com/sallyport/sallyport/attest/modelsig"
+	"github.com/sallyport/sallyport/attest/nitro"
+	"github.com/sallyport/sallyport/attest/snp"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/identity/svid"
@@ -32,7 +34,7 @@ import (
 // AttestConfig says which agents must prove what they run, and what is expected of them.
 type AttestConfig struct {
 	Policy      string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
-	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX; without it such evidence is refused"`
+	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX, and of AMD's lists of revocations (snp-PRODUCT.crl); without it such evidence is refused, or worth nothing"`
 	Roots       string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
 	TPM         string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
 	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose model signatures are accepted"`
@@ -44,7 +46,7 @@ type AttestConfig struct {
 type AttestAgent struct {
 	Agent      string            `yaml:"agent" doc:"id of the agent"`
 	SPIFFE     string            `yaml:"spiffe_id" doc:"its name in tokens; default: its id"`
-	Kinds      []string          `yaml:"kinds" doc:"accepted evidence: supervisor, software, tpm, sgx, tdx; default: supervisor"`
+	Kinds      []string          `yaml:"kinds" doc:"accepted evidence: supervisor, software, tpm, sgx, tdx, snp, nitro; default: supervisor"`
 	Assurance  int               `yaml:"assurance" doc:"least assurance, 0 to 4"`
 	Model      int               `yaml:"model" doc:"least level of the model, 0 to 3"`
 	Lease      time.Duration     `yaml:"lease" doc:"how long a proof holds, 2s to 5m; default 60s, 5s for high risk"`
@@ -57,7 +59,7 @@ type AttestAgent struct {
 
 // AttestReference lists what may be measured of one kind.
 type AttestReference struct {
-	Kind    string   `yaml:"kind" doc:"command, executable, script, packages, prompt, tools, model, mrenclave or mrtd"`
+	Kind    string   `yaml:"kind" doc:"command, executable, script, packages, image, prompt, tools, model, mrenclave, mrtd, snp (measurement) or nitro (register 0)"`
 	Digests []string `yaml:"digests" doc:"accepted digests, in hex"`
 }
 
@@ -67,7 +69,7 @@ const (
 	defaultLease = time.Minute
 )
 
-var evidenceKinds = []string{"supervisor", "software", "tpm", "sgx", "tdx"}
+var evidenceKinds = []string{"supervisor", "software", "tpm", "sgx", "tdx", "snp", "nitro"}
 
 func (c *AttestConfig) check() error {
 	seen := map[string]bool{}
@@ -187,12 +189,17 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	if cfg.Model, signers, err = modelSigners(c.Signers); err != nil {
 		return fmt.Errorf("attest: signers: %w", err)
 	}
+	nitroV, err := nitro.New(nitro.Config{})
+	if err != nil {
+		return err
+	}
+	cfg.Enclaves = map[string]attest.Verifier{"nitro": nitroV, "snp": snp.New(snp.Config{Revoked: snp.Folder(c.Collateral)})}
 	if c.Collateral != "" {
 		v, err := dcap.New(dcap.Config{Store: dcap.Folder{Path: c.Collateral}})
 		if err != nil {
 			return fmt.Errorf("attest: collateral: %w", err)
 		}
-		cfg.SGX, cfg.TDX = v, v
+		cfg.Enclaves["sgx"], cfg.Enclaves["tdx"] = v, v
 	}
 	profiles := c.profiles(signers)
 	cfg.Profile = func(_, agent string) (lease.Profile, bool) {

@@ -46,7 +46,7 @@ func (o Options) Time() time.Time {
 
 // Facts are what one piece of evidence proves. The zero value proves nothing.
 type Facts struct {
-	Kind       string     `json:"kind"`                 // "sgx", "tdx", "tpm", "model", "supervisor", "software"
+	Kind       string     `json:"kind"`                 // "sgx", "tdx", "snp", "nitro", "tpm", "model", "supervisor", "software"
 	Evidence   string     `json:"evidence"`             // "sha256:..." of the evidence
 	Collateral string     `json:"collateral,omitempty"` // "sha256:..." of what the evidence was checked against
 	Checked    time.Time  `json:"checked"`              // the clock of the verification
@@ -58,6 +58,8 @@ type Facts struct {
 	TCB      *TCB      `json:"tcb,omitempty"`
 	Enclave  *Enclave  `json:"enclave,omitempty"`
 	TD       *TD       `json:"td,omitempty"`
+	SNP      *SNP      `json:"snp,omitempty"`
+	Nitro    *Nitro    `json:"nitro,omitempty"`
 	Platform *Platform `json:"platform,omitempty"`
 	Model    *Model    `json:"model,omitempty"`
 
@@ -112,6 +114,48 @@ type TD struct {
 	MrServiceTD   string     `json:"mrservicetd,omitempty"` // TDX 1.5
 	TEETCBSVN2    string     `json:"tee_tcb_svn2,omitempty"`
 	VEDisabled    action.Tri `json:"sept_ve_disabled"` // no: the host can inject exceptions into the guest
+}
+
+// SNP is what a report of AMD SEV-SNP says. Digests are lower-case hex. AMD publishes no grades of its versions: which are
+// good enough is for policy.
+type SNP struct {
+	Product     string     `json:"product"` // of AMD's: "Milan", "Genoa", "Turin"
+	Key         string     `json:"key"`     // "vcek" of one chip, "vlek" of a provider's fleet
+	Measurement string     `json:"measurement"`
+	HostData    string     `json:"host_data"`
+	ReportData  string     `json:"report_data"`
+	ChipID      string     `json:"chip_id"`
+	FamilyID    string     `json:"family_id"`
+	ImageID     string     `json:"image_id"`
+	IDKey       string     `json:"id_key_digest"`
+	AuthorKey   string     `json:"author_key_digest"`
+	GuestSVN    uint32     `json:"guest_svn"`
+	VMPL        uint32     `json:"vmpl"` // 0 is the most privileged
+	Reported    SNPVersion `json:"reported_tcb"`
+	Committed   SNPVersion `json:"committed_tcb"`
+	Launched    SNPVersion `json:"launch_tcb"`
+	Current     SNPVersion `json:"current_tcb"`
+	Migration   action.Tri `json:"migration_agent"` // the guest may be moved by an agent
+	SMT         action.Tri `json:"smt"`             // allowed by the guest's policy
+	Revocations action.Tri `json:"revocations"`     // yes if AMD's list was looked at
+}
+
+// SNPVersion is the versions of AMD's firmware.
+type SNPVersion struct {
+	FMC        int `json:"fmc"` // Turin and later
+	Bootloader int `json:"bootloader"`
+	TEE        int `json:"tee"`
+	SNP        int `json:"snp"`
+	Microcode  int `json:"microcode"`
+}
+
+// Nitro is what a document of an AWS Nitro enclave says. Registers are SHA-384, lower-case hex.
+type Nitro struct {
+	Module    string         `json:"module_id"`
+	Time      time.Time      `json:"time"` // when the enclave's hypervisor signed, by its clock
+	PCRs      map[int]string `json:"pcrs"`
+	UserData  string         `json:"user_data"`
+	PublicKey string         `json:"public_key"`
 }
 
 // Platform is what a TPM quote says.

@@ -22,6 +22,14 @@ func (f *Facts) Assurance() int {
 		if f.Debug == action.No && f.Test == action.No && f.TCB != nil {
 			return 4
 		}
+	case f.SNP != nil && f.Kind == "snp":
+		if f.Debug == action.No && f.Test == action.No && f.SNP.Revocations == action.Yes {
+			return 4
+		}
+	case f.Nitro != nil && f.Kind == "nitro":
+		if f.Debug == action.No && f.Test == action.No && f.Nitro.PCRs[0] != "" {
+			return 4
+		}
 	case f.Platform != nil && f.Kind == "tpm":
 		p := f.Platform
 		if f.Test == action.No && p.Resident == action.Yes && p.Endorsed == action.Yes && p.Replayed == action.Yes {

@@ -75,12 +75,18 @@ func FuzzAssuranceIsMonotone(f *testing.F) {
 				}
 				return action.TriUnknown
 			}
-			f := &Facts{Kind: []string{"tpm", "sgx", "tdx", "model"}[bits>>14], Fresh: tri(0, action.Yes), Debug: tri(1, action.No), Test: tri(2, action.No)}
+			f := &Facts{Kind: []string{"tpm", "sgx", "snp", "nitro"}[bits>>14], Fresh: tri(0, action.Yes), Debug: tri(1, action.No), Test: tri(2, action.No)}
 			if bits>>3&1 == 1 {
 				f.TCB = &TCB{}
 			}
 			if bits>>4&1 == 1 {
 				f.TD, f.Enclave = &TD{}, &Enclave{}
+			}
+			if bits>>9&1 == 1 {
+				f.SNP, f.Nitro = &SNP{Revocations: tri(10, action.Yes)}, &Nitro{PCRs: map[int]string{}}
+				if bits>>11&1 == 1 {
+					f.Nitro.PCRs[0] = "ab"
+				}
 			}
 			if bits>>5&1 == 1 {
 				f.Platform = &Platform{Resident: tri(6, action.Yes), Endorsed: tri(7, action.Yes), Replayed: tri(8, action.Yes)}

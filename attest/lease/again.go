@@ -82,11 +82,8 @@ func (b *Book) evidence(ctx context.Context, a *Appraisal) error {
 			Enrolled: func(key string) (string, bool) { return a.Input.Enrolled, key == a.Input.Facts.Platform.Key }}); err != nil {
 			return err
 		}
-	case "sgx", "tdx":
-		if v = b.c.SGX; a.Kind == "tdx" {
-			v = b.c.TDX
-		}
-		o.Nonce = append(bind, make([]byte, 32)...)
+	case "sgx", "tdx", "snp", "nitro":
+		v, o.Nonce = b.c.Enclaves[a.Kind], reportData(a.Kind, bind)
 	}
 	if v == nil {
 		if len(a.Evidence) > 0 {

@@ -183,14 +183,11 @@ func (b *Book) verify(ctx context.Context, c *Claim, bind []byte) (*attest.Facts
 	switch c.Kind {
 	case "tpm":
 		return b.quote(ctx, c, o)
-	case "sgx", "tdx":
-		if v = b.c.SGX; c.Kind == "tdx" {
-			v = b.c.TDX
-		}
-		if v == nil {
+	case "sgx", "tdx", "snp", "nitro":
+		if v = b.c.Enclaves[c.Kind]; v == nil {
 			return nil, keyRow{}, attest.Refuse(attest.Unsupported, "evidence: there is no collateral for %s", c.Kind)
 		}
-		o.Nonce = append(slices.Clone(bind), make([]byte, 32)...) // report data has 64 bytes
+		o.Nonce = reportData(c.Kind, bind)
 		f, err := v.Verify(ctx, c.Evidence, o)
 		if err == nil && f.Kind != c.Kind {
 			err = attest.Refuse(attest.Mismatch, "evidence: of kind %q, not %q", f.Kind, c.Kind)
@@ -216,6 +213,14 @@ func (b *Book) verify(ctx context.Context, c *Claim, bind []byte) (*attest.Facts
 	}
 	return &attest.Facts{Kind: c.Kind, Evidence: attest.Digest(bind), Checked: b.c.Now(), Fresh: action.Yes, Debug: action.TriUnknown,
 		Test: action.TriUnknown, Measured: c.Log}, keyRow{}, nil
+}
+
+// reportData is what evidence of a kind must carry of bind: report data has 64 bytes, a Nitro document takes it as it is.
+func reportData(kind string, bind []byte) []byte {
+	if kind == "nitro" {
+		return bind
+	}
+	return append(slices.Clone(bind), make([]byte, 32)...)
 }
 
 // quote verifies a TPM's quote by a key that the agent has enrolled.

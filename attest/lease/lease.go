@@ -56,7 +56,8 @@ type Config struct {
 	// Fingerprint is a keyed digest that may stand in a leaf. Required.
 	Fingerprint func(label string, parts ...[]byte) string
 
-	SGX, TDX attest.Verifier // nil: evidence of that kind is refused
+	// Enclaves verify evidence of the kinds sgx, tdx, snp and nitro; a kind that is missing is refused.
+	Enclaves map[string]attest.Verifier
 	Roots    *x509.CertPool  // of the makers of TPMs; nil endorses none
 	Model    modelsig.Config // whose model signatures count; no keys and roots: none
 

@@ -20,7 +20,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"crypto/x509"
-	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -50,23 +49,8 @@ type Evidence struct {
 	EKChain   []Bytes           `json:"ek_chain"` // DER, leaf first; may be empty
 }
 
-// Bytes are base64 in JSON, in the one form that encoders write.
-type Bytes []byte
-
-// MarshalText returns the standard encoding with padding.
-func (b Bytes) MarshalText() ([]byte, error) {
-	return base64.StdEncoding.AppendEncode(nil, b), nil
-}
-
-// UnmarshalText refuses line breaks and unused bits that are set.
-func (b *Bytes) UnmarshalText(text []byte) error {
-	out, err := base64.StdEncoding.Strict().AppendDecode(nil, text)
-	if err != nil || base64.StdEncoding.EncodedLen(len(out)) != len(text) {
-		return errors.New("not base64")
-	}
-	*b = out
-	return nil
-}
+// Bytes are base64 in JSON.
+type Bytes = attest.Bytes
 
 // Config makes a Verifier.
 type Config struct {

@@ -10,8 +10,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -22,6 +24,8 @@ import (
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/dcap"
 	"github.com/sallyport/sallyport/attest/modelsig"
+	"github.com/sallyport/sallyport/attest/nitro"
+	"github.com/sallyport/sallyport/attest/snp"
 	"github.com/sallyport/sallyport/attest/tpm"
 )
 
@@ -58,8 +62,8 @@ func (a *app) attestVerifyCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "verify --kind KIND FILE", Args: cobra.ExactArgs(1),
 		Short: "Verify evidence offline and print the facts",
-		Long: `Verify evidence offline: a quote of Intel SGX or TDX with its collateral, a quote of a TPM with its log
-(JSON), or an OpenSSF model signature with the model's files. Nothing is fetched; what is not at hand is not
+		Long: `Verify evidence offline: a quote of Intel SGX or TDX with its collateral, a report of AMD SEV-SNP with its
+certificates (JSON), a document of an AWS Nitro enclave, a quote of a TPM with its log (JSON), or an OpenSSF model signature with the model's files. Nothing is fetched; what is not at hand is not
 trusted. The facts say what was proved; whether that is enough is for policy. Exit code 5 if the evidence
 is refused.
 
@@ -72,12 +76,12 @@ evidence at the time of its record.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.attestVerify(cmd.Context(), f, args[0]) },
 	}
 	l := cmd.Flags()
-	l.StringVar(&f.kind, "kind", "", "sgx, tdx, tpm or model")
+	l.StringVar(&f.kind, "kind", "", "sgx, tdx, snp, nitro, tpm or model")
 	l.StringVar(&f.nonce, "nonce", "", "hex of what the evidence must bind")
 	l.StringVar(&f.at, "at", "", "verify as of this time (RFC 3339) instead of now")
-	l.StringVar(&f.collateral, "collateral", "", "sgx, tdx: collateral file, or folder of KEY.json files")
+	l.StringVar(&f.collateral, "collateral", "", "sgx, tdx: collateral file, or folder of KEY.json files; snp: folder of AMD's lists of revocations, snp-PRODUCT.crl")
 	l.IntVar(&f.evaluation, "min-evaluation", 0, "sgx, tdx: smallest TCB evaluation data number")
-	l.BoolVar(&f.debug, "allow-debug", false, "sgx, tdx: verify debug enclaves too; they are worth nothing")
+	l.BoolVar(&f.debug, "allow-debug", false, "sgx, tdx, snp, nitro: verify debug enclaves too; they are worth nothing")
 	l.BoolVar(&f.padded, "padded", false, "sgx, tdx: the quote may be followed by zero bytes")
 	l.IntSliceVar(&f.pcrs, "pcrs", nil, "tpm: exactly these registers, of 0 to 15, are quoted")
 	l.IntSliceVar(&f.unlogged, "unlogged", nil, "tpm: those of --pcrs that the log need not explain")
@@ -168,10 +172,15 @@ func (a *app) verifier(f attestFlags, file string) (attest.Verifier, int, error)
 			return nil, 0, &exitCode{exitUsage, fmt.Errorf("--pcrs: %w", err)}
 		}
 		return v, tpm.MaxEvidenceBytes, nil
+	case "snp":
+		return snp.New(snp.Config{Revoked: snp.Folder(f.collateral), AllowDebug: f.debug}), snp.MaxEvidenceBytes, nil
+	case "nitro":
+		v, err := nitro.New(nitro.Config{AllowDebug: f.debug})
+		return v, nitro.MaxDocumentBytes, err
 	case "model":
 		return a.modelVerifier(f, file)
 	}
-	return nil, 0, usage("--kind: %q is none of sgx, tdx, tpm, model", f.kind)
+	return nil, 0, usage("--kind: %q is none of sgx, tdx, snp, nitro, tpm, model", f.kind)
 }
 
 func (a *app) modelVerifier(f attestFlags, file string) (attest.Verifier, int, error) {
@@ -300,6 +309,18 @@ func (a *app) facts(w io.Writer, out attestation) {
 			line(fmt.Sprintf("rtmr%d", i), "%s", r)
 		}
 		line("report data", "%s", d.ReportData)
+	}
+	if s := f.SNP; s != nil {
+		line("platform", "%s by its %s, bootloader %d tee %d snp %d microcode %d, revocations looked at: %s", s.Product, s.Key, s.Reported.Bootloader, s.Reported.TEE, s.Reported.SNP,
+			s.Reported.Microcode, s.Revocations)
+		line("measurement", "%s", s.Measurement)
+		line("report data", "%s", s.ReportData)
+	}
+	if n := f.Nitro; n != nil {
+		line("enclave", "%s, signed at %s", shown(n.Module), n.Time.Format(time.RFC3339))
+		for _, r := range slices.Sorted(maps.Keys(n.PCRs)) {
+			line(fmt.Sprintf("pcr%d", r), "%s", n.PCRs[r])
+		}
 	}
 	if p := f.Platform; p != nil {
 		line("key", "%s, resident %s, endorsed %s", p.Key, p.Resident, p.Endorsed)

@@ -70,11 +70,17 @@ met(kinds) if {
 }
 
 # An enclave is named by its own measurement as well.
-enclave_met if not input.facts.kind in {"sgx", "tdx"}
+enclave_kinds := {"sgx", "tdx", "snp", "nitro"}
+
+enclave_met if not input.facts.kind in enclave_kinds
 
 enclave_met if input.facts.enclave.mrenclave in input.agent.references.mrenclave
 
 enclave_met if input.facts.td.mrtd in input.agent.references.mrtd
+
+enclave_met if input.facts.snp.measurement in input.agent.references.snp
+
+enclave_met if input.facts.nitro.pcrs["0"] in input.agent.references.nitro
 
 executables := 2 if {
 	met(executable_kinds)
@@ -122,6 +128,17 @@ hardware := 96 if {
 	input.facts.kind in {"sgx", "tdx"}
 	input.facts.debug == "no"
 	input.facts.tcb.status in statuses
+} else := 2 if {
+	input.facts.kind == "snp"
+	input.facts.debug == "no"
+	input.facts.test == "no"
+	input.facts.snp.revocations == "yes"
+	input.facts.snp.migration_agent == "no"
+	input.facts.snp.vmpl == 0
+} else := 2 if {
+	input.facts.kind == "nitro"
+	input.facts.debug == "no"
+	input.facts.test == "no"
 } else := 32 if {
 	input.facts.kind in {"sgx", "tdx"}
 	input.facts.debug == "no"
@@ -146,7 +163,7 @@ turned_back if {
 
 accepted_platform if hardware < 96
 
-accepted_platform_state if not input.facts.kind in {"sgx", "tdx"}
+accepted_platform_state if not input.facts.kind in enclave_kinds
 
 accepted_platform_state if hardware == 2
 
