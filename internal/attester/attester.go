@@ -99,6 +99,9 @@ type Challenge struct {
 // ErrRefused means that the owner gives no lease for this evidence. Its text says why.
 var ErrRefused = errors.New("the evidence was refused")
 
+// errNoRoute means that the owner has no such door: it attests nobody.
+var errNoRoute = errors.New("the owner has no such door")
+
 // New returns an Attester with a fresh session key. It asks for nothing yet.
 func New(c Config) (*Attester, error) {
 	if c.URL == "" || c.Log == nil || (c.Kind == "tpm") != (c.Chip != nil) {
@@ -316,6 +319,9 @@ func (a *Attester) call(ctx context.Context, over http.RoundTripper, method, pat
 		}
 		_ = json.Unmarshal(answer, &p) // without its words the status has to do
 		err := fmt.Errorf("owner: status %d: %s: %s", resp.StatusCode, p.Title, p.Detail)
+		if resp.StatusCode == http.StatusNotFound {
+			err = fmt.Errorf("%w: %w", errNoRoute, err)
+		}
 		if strings.Contains(p.Detail, "the evidence was refused") {
 			return fmt.Errorf("%w: %s", ErrRefused, strings.TrimPrefix(p.Detail, "lease: the evidence was refused: "))
 		}
@@ -329,6 +335,9 @@ func (a *Attester) call(ctx context.Context, over http.RoundTripper, method, pat
 func (a *Attester) Accepted(ctx context.Context) ([]string, error) {
 	var ch Challenge
 	err := a.Call(ctx, http.MethodPost, "/v1/attest/challenges", "", struct{}{}, &ch)
+	if errors.Is(err, errNoRoute) {
+		return nil, nil // what is asked of it afterwards is decided there all the same
+	}
 	return ch.Kinds, err
 }
 
