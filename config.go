@@ -90,6 +90,8 @@ type ApprovalConfig struct {
 	Groups     []Group       `yaml:"groups" doc:"people whom rules name together"`
 	Keys       KeysConfig    `yaml:"keys"`
 	Judges     []JudgeConfig `yaml:"judges" doc:"second systems, asked in turn until one is sure"`
+
+	Channels []ChannelConfig `yaml:"channels" doc:"where people are told of what waits; they can refuse there, never approve"`
 }
 
 // LedgerConfig configures the log.
@@ -240,7 +242,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Flow.checkOutputs(), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Ledger.check(),
+	return errors.Join(c.Flow.checkOutputs(), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), checkChannels(c.Approval.Channels), c.Ledger.check(),
 		c.Federation.check(), c.checkListen())
 }
 

@@ -25,6 +25,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 	viewer, auditor := []action.Scope{action.ScopeViewer, action.ScopeAuditor}, []action.Scope{action.ScopeAuditor}
 	return []gateway.Route{
 		{Pattern: "POST /v1/local/console", Scopes: viewer, Serve: s.consoleCode},
+		{Pattern: "GET /v1/local/channels", Scopes: viewer, Serve: s.channelStatus},
 		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},
 		{Pattern: "POST /v1/local/replay/{session}/inputs", Scopes: auditor, Wait: -1, Serve: s.replayInputs},
 		{Pattern: "POST /v1/local/policy/diff", Scopes: auditor, Wait: time.Hour, Serve: s.policyDiff},

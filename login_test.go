@@ -30,6 +30,7 @@ import (
 type front struct {
 	t   *testing.T
 	op  *idp.Provider
+	in  *chat
 	s   *Sallyport
 	at  string
 	dir string
@@ -57,6 +58,7 @@ func openFront(t *testing.T) *front {
 	f := &front{t: t, dir: filepath.Join(t.TempDir(), "data")}
 	f.op = idp.New("sallyport", "", nil)
 	t.Cleanup(f.op.Server.Close)
+	f.in = openChat(t)
 	t.Cleanup(func() {
 		for _, end := range f.ends {
 			end()
@@ -79,7 +81,8 @@ func (f *front) open() {
 		{Role: "viewer", Groups: []string{"staff"}}, {Role: "approver", Groups: []string{"payments"}},
 		{Role: "admin", Groups: []string{"6f1cf0a2-8f5e-4e2e-9a7b-2f5e9d8f4b11"}}}}
 	cfg.Approval.Groups = []Group{{Name: "treasury", Claims: []string{"payments"}}, {Name: "payments", Members: []string{"bob"}}}
-	s, err := Open(f.t.Context(), cfg)
+	cfg.Approval.Channels = f.in.channels()
+	s, err := Open(context.Background(), cfg)
 	if err != nil {
 		f.t.Fatal(err)
 	}
@@ -220,6 +223,7 @@ func TestSignIn(t *testing.T) {
 		{"a group that is taken away ends what it opened", aGroupThatIsTakenAwayEndsWhatItOpened},
 		{"a stream ends with its login", aStreamEndsWithItsLogin},
 		{"groups approve together only where the configuration says so", groupsOfTheProviderAreApprovalGroupsOnlyWhereTheConfigurationSaysSo},
+		{"what waits is told in chats, which can refuse it", chatsTellAndRefuse},
 		{"the first admin ends the bootstrap token", theFirstAdminEndsTheBootstrapToken},
 		{"breaking the glass is loud and short", breakingTheGlassIsLoudAndShort},
 	} {

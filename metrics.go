@@ -40,6 +40,7 @@ func (s *Sallyport) metrics() http.Handler {
 	gauge("kills_in_force", "Kill orders in force.", func() float64 { return float64(len(s.Kill.Orders())) })
 	s.monitorMetrics(reg)
 	s.exportMetrics(reg)
+	s.channelMetrics(reg)
 	for _, v := range action.Allow.Values() {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_decisions_total", Help: "Recorded decisions of both gates.",
 			ConstLabels: prometheus.Labels{"verdict": v}}, func() float64 { return float64(s.Enforcer.Decisions(action.Verdict(v))) }))

@@ -21,7 +21,6 @@ import (
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/monitor"
-	"github.com/sallyport/sallyport/store"
 )
 
 // MonitorConfig configures what is counted, what is found unusual, and whom that is told.
@@ -129,26 +128,7 @@ func (s *Sallyport) outlet(o MonitorOutlet) (*monitor.Outlet, error) {
 		}
 		to(bytes.TrimSpace(b))
 	}
-	key := "default/monitor/outlet/" + o.Name
-	cfg.Load = func(ctx context.Context) (uint64, error) {
-		e, err := s.Store.Get(ctx, key)
-		if errors.Is(err, store.ErrNotFound) {
-			n := s.Ledger.Checkpoint().Size
-			return n, cfg.Save(ctx, n)
-		}
-		if err != nil {
-			return 0, err
-		}
-		return strconv.ParseUint(string(e.Value), 10, 64)
-	}
-	cfg.Save = func(ctx context.Context, next uint64) error {
-		e, err := s.Store.Get(ctx, key)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		_, err = s.Store.Put(context.WithoutCancel(ctx), key, strconv.AppendUint(nil, next, 10), e.Revision)
-		return err
-	}
+	cfg.Load, cfg.Save = s.place("default/monitor/outlet/" + o.Name)
 	return monitor.NewOutlet(cfg)
 }
 

@@ -61,19 +61,20 @@ type Sallyport struct {
 	bundles        bundles
 	world          World
 
-	records *tenantRecords
-	logins  *admin.Sessions
-	signIn  *signIn // nil: no provider is configured
-	mcpHTTP *mcp.HTTP
-	hooks   []gateway.Route
-	llm     []gateway.Route
-	judging *judging
-	lock    *os.File
-	closers []func() error
-	alarms  chan alarmed // from the policy; recorded by Run
-	resumed keptPast     // that this start went on from
-	ending  keptPast     // begun by Run at its end, for Close to finish
-	outlets []*monitor.Outlet
+	records  *tenantRecords
+	logins   *admin.Sessions
+	channels channels
+	signIn   *signIn // nil: no provider is configured
+	mcpHTTP  *mcp.HTTP
+	hooks    []gateway.Route
+	llm      []gateway.Route
+	judging  *judging
+	lock     *os.File
+	closers  []func() error
+	alarms   chan alarmed // from the policy; recorded by Run
+	resumed  keptPast     // that this start went on from
+	ending   keptPast     // begun by Run at its end, for Close to finish
+	outlets  []*monitor.Outlet
 
 	exporters []*export.Exporter
 	views     views
@@ -196,6 +197,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openEgress,
 		s.openLogins,
 		s.openSignIn,
+		func() error { return s.openChannels(key) },
 	)
 }
 
@@ -225,6 +227,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	jobs = append(jobs, s.loginJobs()...)
+	jobs = append(jobs, s.channelJobs()...)
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {

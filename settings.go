@@ -14,7 +14,7 @@ import (
 // undecided are the settings that change no decision: where things are kept, sent and listened for. Every
 // other one counts, also one that is added and forgotten here.
 var undecided = []string{"version", "data", "ledger.", "export.", "gateway.listen", "admin.listen", "postgres.listen", "postgres.max_connections",
-	"egress.listen", "monitor.outlets", "monitor.alarms_per_day", "policy.dir", "policy.source", "policy.source_token", "policy.poll"}
+	"egress.listen", "monitor.outlets", "approval.channels", "monitor.alarms_per_day", "policy.dir", "policy.source", "policy.source_token", "policy.poll"}
 
 // settingFiles are the settings that name a file whose content decides.
 var settingFiles = map[string]bool{"policy.params": true, "policy.trust": true, "detect.signatures": true, "monitor.rules": true}

@@ -130,6 +130,7 @@ type Config struct {
 	Sessions  *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
 	SignIn    SignIn    // nil: nobody signs in through a provider
 	Origins   []string  // where browsers find the console; the first is preferred. SignIn needs one
+	Channels  Channels  // nil: nobody is told elsewhere
 	Workbench Workbench // nil: nothing can be compared, tried, replayed or proved
 
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
@@ -204,6 +205,7 @@ func Routes(cfg Config) ([]gateway.Route, error) {
 		routes[i].Serve = d.own(routes[i].Serve)
 	}
 	routes = append(routes, d.signInRoutes()...)
+	routes = append(routes, d.channelRoutes()...)
 	return routes, nil
 }
 

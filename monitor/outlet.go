@@ -3,23 +3,18 @@
 package monitor
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/internal/outbox"
 )
 
 // The kinds of outlets.
@@ -29,8 +24,8 @@ const (
 	Alertmanager = "alertmanager" // POST /api/v2/alerts of Prometheus Alertmanager
 )
 
-// SignatureHeader carries "t=SECONDS,v1=HEX": HMAC-SHA256 of "SECONDS.BODY" under the shared secret.
-const SignatureHeader = "Sallyport-Signature"
+// SignatureHeader carries the signature of a webhook, as Sign makes it.
+const SignatureHeader = outbox.SignatureHeader
 
 // OutletConfig configures an Outlet.
 type OutletConfig struct {
@@ -54,11 +49,9 @@ type OutletConfig struct {
 // Outlet delivers alerts to one receiver, each at least once and in order. While the receiver is down they
 // wait in the ledger.
 type Outlet struct {
-	cfg       OutletConfig
-	client    *http.Client
-	delivered atomic.Int64
-	failed    atomic.Int64
-	refused   atomic.Int64
+	cfg    OutletConfig
+	client *http.Client
+	box    *outbox.Box[Alert]
 }
 
 // NewOutlet checks c.
@@ -74,19 +67,14 @@ func NewOutlet(c OutletConfig) (*Outlet, error) {
 	case c.Kind == Webhook && len(c.Secret) < 16:
 		return nil, fmt.Errorf("monitor: outlet %q: a webhook needs a secret of at least 16 bytes", c.Name)
 	}
-	for _, d := range []struct {
-		v   *time.Duration
-		def time.Duration
-	}{{&c.Timeout, 10 * time.Second}, {&c.Pause, time.Second}, {&c.MaxPause, 5 * time.Minute}} {
-		if *d.v <= 0 {
-			*d.v = d.def
-		}
+	if c.Timeout <= 0 {
+		c.Timeout = 10 * time.Second
 	}
-	if c.Refusals <= 0 {
-		c.Refusals = 8
-	}
-	return &Outlet{cfg: c, client: &http.Client{Timeout: c.Timeout,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}, nil
+	o := &Outlet{cfg: c, client: outbox.Client(c.Timeout)}
+	o.box, err = outbox.New(outbox.Config[Alert]{Follow: c.Follow, Load: c.Load, Save: c.Save,
+		Send:  func(ctx context.Context, index uint64, a Alert) error { return o.send(ctx, index, &a) },
+		Pause: c.Pause, MaxPause: c.MaxPause, Refusals: c.Refusals})
+	return o, err
 }
 
 // OutletStats are numbers since the start.
@@ -101,97 +89,34 @@ func (o *Outlet) Name() string { return o.cfg.Name }
 
 // Stats returns numbers since the start.
 func (o *Outlet) Stats() OutletStats {
-	return OutletStats{o.delivered.Load(), o.failed.Load(), o.refused.Load()}
+	st := o.box.Stats()
+	return OutletStats{st.Delivered, st.Failed, st.Refused}
 }
-
-// errRefused means that the receiver does not want this alert, now or later.
-var errRefused = errors.New("refused")
 
 // Run delivers until ctx ends.
 func (o *Outlet) Run(ctx context.Context) error {
-	from, err := o.cfg.Load(ctx)
-	if err != nil {
+	if err := o.box.Run(ctx); err != nil {
 		return fmt.Errorf("monitor: outlet %q: %w", o.cfg.Name, err)
 	}
-	err = o.cfg.Follow(ctx, from, func(index uint64, a Alert) error {
-		if err := o.deliver(ctx, index, &a); err != nil {
-			return err
-		}
-		return o.cfg.Save(ctx, index+1)
-	})
-	if ctx.Err() != nil {
-		return nil
-	}
-	return err
+	return nil
 }
 
-// deliver tries until the receiver has the alert, refuses it for good, or ctx ends.
-func (o *Outlet) deliver(ctx context.Context, index uint64, a *Alert) error {
-	pause, refusals := o.cfg.Pause, 0
-	for {
-		err := o.send(ctx, index, a)
-		if err == nil {
-			o.delivered.Add(1)
-			return nil
-		}
-		o.failed.Add(1)
-		if errors.Is(err, errRefused) {
-			if refusals++; refusals >= o.cfg.Refusals {
-				o.refused.Add(1)
-				return nil
-			}
-		}
-		t := time.NewTimer(pause)
-		select {
-		case <-ctx.Done():
-			t.Stop()
-			return ctx.Err()
-		case <-t.C:
-		}
-		pause = min(2*pause, o.cfg.MaxPause)
-	}
-}
-
-// send makes one attempt. No error quotes the address.
+// send makes one attempt.
 func (o *Outlet) send(ctx context.Context, index uint64, a *Alert) error {
 	body, err := o.body(index, a)
 	if err != nil {
-		return errRefused
+		return outbox.ErrRefused
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, o.cfg.URL, bytes.NewReader(body))
-	if err != nil {
-		return errRefused
-	}
-	r.Header.Set("Content-Type", "application/json")
-	r.Header.Set("User-Agent", "sallyport")
+	header := map[string]string{}
 	if o.cfg.Kind == Webhook {
-		r.Header.Set("Idempotency-Key", "alert-"+strconv.FormatUint(index, 10))
-		r.Header.Set(SignatureHeader, Sign(o.cfg.Secret, o.cfg.Now(), body))
+		header["Idempotency-Key"] = "alert-" + strconv.FormatUint(index, 10)
+		header[SignatureHeader] = Sign(o.cfg.Secret, o.cfg.Now(), body)
 	}
-	resp, err := o.client.Do(r)
-	if err != nil {
-		return errors.New("no answer")
-	}
-	defer resp.Body.Close()
-	_, _ = io.CopyN(io.Discard, resp.Body, 64<<10)
-	switch c := resp.StatusCode; {
-	case c >= 200 && c < 300:
-		return nil
-	case c >= 400 && c < 500 && c != http.StatusRequestTimeout && c != http.StatusTooManyRequests:
-		return fmt.Errorf("status %d: %w", c, errRefused)
-	default:
-		return fmt.Errorf("status %d", c)
-	}
+	return outbox.Post(ctx, o.client, o.cfg.URL, header, body)
 }
 
 // Sign is the value of SignatureHeader for body at a time.
-func Sign(secret []byte, at time.Time, body []byte) string {
-	t := strconv.FormatInt(at.Unix(), 10)
-	h := hmac.New(sha256.New, secret)
-	h.Write([]byte(t + "."))
-	h.Write(body)
-	return "t=" + t + ",v1=" + hex.EncodeToString(h.Sum(nil))
-}
+func Sign(secret []byte, at time.Time, body []byte) string { return outbox.Sign(secret, at, body) }
 
 // delivered is the body of a webhook.
 type delivered struct {

@@ -172,7 +172,27 @@ func (a *app) doctor(ctx context.Context) []finding {
 		return append(out, finding{"owner", "warn", "none runs", `start one with "sallyport up"`})
 	}
 	out = append(out, finding{"owner", "ok", sallyport.SocketPath(cfg.Data), ""})
-	return append(append(out, a.doctorLedger(ctx, c)...), a.doctorPeople(ctx, c)...)
+	out = append(append(out, a.doctorLedger(ctx, c)...), a.doctorPeople(ctx, c)...)
+	return append(out, a.doctorChannels(ctx, c)...)
+}
+
+// doctorChannels says whether people are told of what waits.
+func (a *app) doctorChannels(ctx context.Context, c *client) (out []finding) {
+	var st sallyport.ChannelsStatus
+	if err := c.call(ctx, http.MethodGet, "/people/v1/local/channels", nil, &st); err != nil {
+		return []finding{{"channels", "fail", err.Error(), ""}}
+	}
+	for _, ch := range st.Items {
+		f := finding{"channel", "ok", fmt.Sprintf("%s (%s): %d told", ch.Name, ch.Kind, ch.Delivered), ""}
+		if ch.Refused > 0 {
+			f.State, f.Detail = "warn", f.Detail+fmt.Sprintf(", %d left out", ch.Refused)
+		}
+		if ch.Problem != "" {
+			f.State, f.Detail, f.Hint = "fail", f.Detail+", and now: "+ch.Problem, "see approval.channels; what waits is told once it works again"
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 func (a *app) doctorLedger(ctx context.Context, c *client) []finding {

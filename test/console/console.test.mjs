@@ -104,9 +104,9 @@ test("A viewer sees a request and cannot answer it", async () => {
   const a = await remove(s, "50");
   const w = await windowOf(browser, owner, await owner.token({ name: "vera", scopes: ["viewer"] }));
   await w.go(`request/${a.approval.id}`);
-  await w.page.getByText("need the scope").waitFor();
+  await w.page.getByText("This needs the role approver; you are viewer.").waitFor();
   await w.page.keyboard.press("a");
-  assert.equal(await w.page.getByRole("button", { name: "Approve" }).count(), 0);
+  assert.ok(await w.page.getByRole("button", { name: "Approve" }).isDisabled());
   assert.equal(await w.page.getByRole("dialog").count(), 0);
   const status = await w.page.evaluate(
     async (id) => (await fetch(`/v1/approvals/${id}/approve`, { method: "POST", body: "{}", headers: { "Content-Type": "application/json", "If-Match": '"1"', "Sallyport-Console": localStorage.getItem("sallyport.key") } })).status,
@@ -114,7 +114,7 @@ test("A viewer sees a request and cannot answer it", async () => {
   );
   assert.equal(status, 403);
   await w.go("control", "Kill switch");
-  await w.page.getByText("need the scope").waitFor();
+  await w.page.getByText("This needs the role admin; you are viewer.").waitFor();
   w.clean(["403"]);
   await w.close();
 });

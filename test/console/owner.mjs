@@ -12,7 +12,7 @@ import { join } from "node:path";
 const root = process.env.SALLYPORT_ROOT;
 const bin = process.env.SALLYPORT_BIN;
 
-const freePort = () =>
+export const freePort = () =>
   new Promise((done) => {
     const s = createServer().listen(0, "127.0.0.1", () => {
       const { port } = s.address();
@@ -21,8 +21,11 @@ const freePort = () =>
   });
 
 export class Owner {
-  /** start begins one whose grave asks need channel. Passkeys are bound to the console's port, which must be known beforehand. */
-  static async start(channel = "bearer") {
+  /**
+   * start begins one whose grave asks need channel, with more in its configuration. Passkeys and sign-ins are bound to
+   * the console's port, which must be known beforehand.
+   */
+  static async start(channel = "bearer", more = "", port = 0) {
     const o = new Owner();
     o.dir = mkdtempSync(join(tmpdir(), "console-"));
     o.data = join(o.dir, "data");
@@ -33,8 +36,8 @@ export class Owner {
     }
     rmSync(join(policy, "tests"), { recursive: true, force: true });
     o.config = join(o.dir, "sallyport.yaml");
-    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: true\napproval:\n  max_pending: 50\nledger:\n  segment_bytes: 8388608\n`);
-    o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${channel === "bearer" ? 0 : await freePort()}`, "--json"], {
+    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: true\napproval:\n  max_pending: 50\nledger:\n  segment_bytes: 8388608\n${more}`);
+    o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${port || (channel === "bearer" ? 0 : await freePort())}`, "--json"], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: o.dir },
     });

@@ -57,7 +57,7 @@ async function send(method: string, path: string, o: Options = {}): Promise<Resp
   }
   if (res.ok) return res;
   const p = (await res.json().catch(() => ({}))) as Partial<T.Problem>;
-  if (res.status === 401 && !o.bearer) {
+  if (res.status === 401 && !o.bearer && !path.startsWith("/v1/tickets/")) {
     forget();
     onGone();
   }
@@ -89,6 +89,10 @@ export async function login(token: string): Promise<T.Me> {
   localStorage.setItem(keyName, me.key);
   return me;
 }
+
+/** signInAt is where the identity provider's sign-in begins; quiet asks the person nothing. */
+export const signInAt = (quiet = false) => `/console/sign-in${quiet ? "?quiet=1" : ""}`;
+export const loginOptions = () => get<{ sign_in: string }>("/v1/login/options");
 
 export async function logout(): Promise<void> {
   try {

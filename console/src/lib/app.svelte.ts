@@ -12,6 +12,12 @@ export interface Place {
 
 const keep = 500; // of the latest records
 
+/** roleOf names the role that brings a scope. */
+const roleOf: Record<string, string> = { author: "policy-author", "tool-admin": "admin", "tenant-data": "admin" };
+
+const through = "sallyport.through"; // set while this browser is signed in through a provider
+const back = "sallyport.back"; // the page to return to after a quiet sign-in
+
 class App {
   me = $state<Me | null>(null);
   ready = $state(false);
@@ -25,12 +31,21 @@ class App {
   toasts = $state<{ id: number; text: string; bad: boolean }[]>([]);
   palette = $state(false);
   help = $state(false);
+  account = $state(false);
+  turnedAway = $state(""); // why a sign-in let nobody in
 
   #stop: AbortController | null = null;
   #toast = 0;
   #asked = 0;
 
   can = (...scopes: string[]) => scopes.some((s) => this.me?.scopes.includes(s));
+
+  /** lacks says why somebody may not do what needs a scope, and "" if he may. */
+  lacks(scope: string): string {
+    if (this.can(scope)) return "";
+    const roles = this.me?.roles.join(", ") || "nothing";
+    return `This needs the role ${roleOf[scope] ?? scope}; you are ${roles}.`;
+  }
 
   go(page: string, id = ""): void {
     location.hash = id ? `#/${page}/${api.part(id)}` : `#/${page}`;
@@ -71,6 +86,10 @@ class App {
     read();
     setInterval(() => (this.now = Date.now()), 1000);
     api.whenLoggedOut(() => this.#leave());
+    if (await this.#returned()) {
+      this.ready = true;
+      return;
+    }
     if (api.mayBeLoggedIn()) {
       try {
         this.enter(await api.get<Me>("/v1/me"));
@@ -81,8 +100,42 @@ class App {
     this.ready = true;
   }
 
+  /** #returned ends a sign-in: the address carries a code, once, or why there is none. */
+  async #returned(): Promise<boolean> {
+    const { page, id } = this.place;
+    if (page !== "signed-in" && page !== "not-signed-in") return false;
+    const to = sessionStorage.getItem(back) ?? "";
+    sessionStorage.removeItem(back);
+    history.replaceState(null, "", `#${/^\/[a-z]/.test(to) ? to : "/inbox"}`); // no history keeps a code
+    dispatchEvent(new HashChangeEvent("hashchange"));
+    if (page === "signed-in") {
+      try {
+        this.enter(await api.login(id));
+        return true;
+      } catch {
+        this.turnedAway = "again";
+      }
+    } else if (!to) this.turnedAway = id;
+    return true;
+  }
+
+  leaving = false;
+
+  /** logOut is a wish, not an end that came by itself: nobody is signed in again. */
+  async logOut(): Promise<void> {
+    this.leaving = true;
+    try {
+      await api.logout();
+    } catch (e) {
+      this.fail(e);
+    }
+  }
+
   enter(me: Me): void {
     this.me = me;
+    this.turnedAway = "";
+    if (me.through) sessionStorage.setItem(through, "1");
+    else sessionStorage.removeItem(through);
     this.#stop = new AbortController();
     void this.refresh();
     if (this.can("viewer", "auditor")) {
@@ -94,9 +147,17 @@ class App {
     }
   }
 
+  /** #leave ends what is open. Where the provider signed somebody in, it is asked once more, and quietly. */
   #leave(): void {
     this.#stop?.abort();
     this.me = null;
+    this.account = false;
+    if (!this.leaving && sessionStorage.getItem(through)) {
+      sessionStorage.setItem(back, location.hash.slice(1));
+      location.assign(api.signInAt(true));
+    }
+    sessionStorage.removeItem(through);
+    this.leaving = false;
     this.pending = [];
     this.records = [];
     this.live = this.pendingKnown = false;

@@ -19,9 +19,19 @@ export interface Me {
   name: string;
   tenant: string;
   scopes: string[];
+  roles: string[];
+  through: string;
   rank: string;
   until_ms: number;
   key: string;
+}
+
+export interface Ticket {
+  title: string;
+  agent: string;
+  state: string;
+  expires_ms: number;
+  as: string;
 }
 
 export interface Fact {

@@ -1,0 +1,121 @@
+// SPDX-License-Identifier: Apache-2.0
+
+// People sign in through an identity provider, in a real browser, at a real one.
+
+import assert from "node:assert/strict";
+import { execFileSync } from "node:child_process";
+import { after, before, test } from "node:test";
+import { open, windowOf } from "./browser.mjs";
+import { freePort, Owner } from "./owner.mjs";
+import { provider } from "./provider.mjs";
+
+let browser, owner, idp;
+const people = { vera: ["staff"], anton: ["staff", "payments"], olga: ["ops"], eve: ["others"] };
+
+before(async () => {
+  const [console_, at] = [await freePort(), await freePort()];
+  idp = await provider(at, `http://localhost:${console_}/console/signed-in`, people);
+  process.env.OF_THE_TEST = "a secret of the test";
+  owner = await Owner.start(
+    "operator",
+    `admin:\n  login:\n    name: Example ID\n    issuer: ${idp.issuer}\n    client_id: sallyport\n    secret_env: OF_THE_TEST\n    roles:\n` +
+      ["viewer: staff", "approver: payments", "admin: ops"].map((r) => r.split(": ")).map(([role, group]) => `      - role: ${role}\n        groups: [${group}]\n`).join(""),
+    console_,
+  );
+  owner.people = owner.people.replace("127.0.0.1", "localhost");
+  await owner.furnish();
+  browser = await open();
+});
+
+after(async () => {
+  await browser?.close();
+  await owner?.stop();
+  await idp?.stop();
+  assert.deepEqual(idp?.complaints ?? [], []);
+});
+
+/** signedIn is a window of somebody who went through the provider's login page. */
+async function signedIn(who, options) {
+  const w = await windowOf(browser, owner, "", options);
+  await w.page.goto(`${owner.people}/console/`);
+  await w.page.getByRole("link", { name: "Sign in with Example ID" }).click();
+  await w.page.getByRole("link", { name: who, exact: true }).click();
+  return w;
+}
+
+test("Somebody signs in, sees what he is, and logs out", async () => {
+  const w = await signedIn("vera");
+  await w.page.locator(".frame").waitFor();
+  assert.ok(!w.page.url().includes("sc_"), w.page.url());
+  assert.equal(await w.page.evaluate(() => history.state), null);
+  await w.page.locator(".account").click();
+  const account = w.page.getByRole("dialog", { name: "Your account" });
+  await account.getByText("Example ID").waitFor();
+  assert.match(await account.innerText(), /vera[^]*viewer[^]*operator/);
+  await w.shot("signed-in-account");
+  assert.deepEqual(await w.axe("account"), []);
+  await account.getByRole("button", { name: "Log out" }).click();
+  await w.page.getByRole("link", { name: "Sign in with Example ID" }).waitFor();
+  assert.deepEqual(w.complaints, []);
+  await w.shot("sign-in");
+  assert.deepEqual(await w.axe("sign-in"), []);
+  await w.close();
+});
+
+test("Who has no role is told so, at 390 px too", async () => {
+  const w = await signedIn("eve", { viewport: { width: 390, height: 780 } });
+  await w.page.getByText("none of your groups has a role here").waitFor();
+  await w.narrow("the page of who was turned away");
+  await w.shot("turned-away-390");
+  assert.deepEqual(await w.axe("turned away"), []);
+  await w.close();
+});
+
+test("An approver who signed in counts as an operator, and a viewer's controls say why they do nothing", async () => {
+  const bot = await owner.bot("cleaner", "kim");
+  const { id } = await owner.agent(bot, "POST", "/v1/sessions", { user_request: "Clean up" });
+  const a = await owner.act(bot, id, "crm/delete_customer", { id: "7" });
+  assert.equal(a.decision.effect, "ask");
+  const v = await signedIn("vera", { viewport: { width: 390, height: 780 } });
+  await v.page.locator(".frame").waitFor();
+  await v.go(`request/${a.approval.id}`);
+  await v.page.getByText("This needs the role approver; you are viewer.").waitFor();
+  assert.ok(await v.page.getByRole("button", { name: "Approve" }).isDisabled());
+  await v.narrow("a request that one may only look at");
+  await v.shot("request-viewer-390");
+  await v.close();
+  const w = await signedIn("anton");
+  await w.page.locator(".frame").waitFor();
+  await w.go(`request/${a.approval.id}`);
+  await w.page.getByRole("button", { name: "Approve" }).click();
+  await w.page.getByRole("dialog").getByRole("button", { name: /Approve/ }).click();
+  const done = await owner.agent(bot, "GET", `/v1/actions/${a.id}?wait=10s`);
+  assert.equal(done.decision.effect, "allow");
+  const { answers } = await owner.person("GET", `/v1/approvals/${a.approval.id}`);
+  assert.equal(answers[0].approver, "anton");
+  assert.equal(answers[0].channel, "operator");
+  assert.match(answers[0].credential, /^oidc:/);
+  assert.deepEqual(w.complaints, []);
+  await w.close();
+});
+
+test("After the first admin's sign-in the owner's user has to break the glass, and everybody hears of it", async () => {
+  const w = await signedIn("olga");
+  await w.page.locator(".frame").waitFor();
+  assert.throws(() => owner.code(), /break-glass/);
+  const said = execFileSync(process.env.SALLYPORT_BIN, ["--config", owner.config, "--json", "console", "--break-glass", "--reason", "the provider is down"], {
+    env: { ...process.env, HOME: owner.dir },
+    stdio: ["ignore", "pipe", "pipe"],
+  });
+  const g = await windowOf(browser, owner, "");
+  await g.page.goto(`${owner.people}/console/`);
+  await g.page.getByRole("button", { name: "With a code or token" }).click();
+  await g.page.getByLabel("Code or token").fill(JSON.parse(said).code);
+  await g.page.keyboard.press("Enter");
+  await g.page.locator(".frame").waitFor();
+  await g.go("alerts", "Alerts");
+  await g.page.getByText("broke the glass").first().waitFor();
+  await g.shot("break-glass-alert");
+  await g.close();
+  await w.close();
+});
