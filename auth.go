@@ -96,10 +96,18 @@ func (p peer) Authenticate(ctx context.Context, _ *http.Request) (*gateway.Calle
 type local struct {
 	bearer bearer
 	peer   peer
+	walls  *wallBook
 }
 
 // Authenticate reads the request's credential, or that of its connection.
 func (l local) Authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
+	run, err := l.walls.of(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	if run != nil {
+		return run.caller(ctx, l.bearer, r)
+	}
 	if len(r.Header.Values("Authorization")) > 0 {
 		return l.bearer.Authenticate(ctx, r)
 	}
@@ -155,9 +163,11 @@ func (s *Sallyport) boundSubject(r *http.Request, c *identity.Claims, key string
 }
 
 // separationOf is what keeps a caller from approving its own asks: over the socket, whether it runs under
-// the uid that may approve there; a token alone says nothing.
+// the uid that may approve there; a token alone says nothing. Within walls nothing of people's is reached.
 func separationOf(c *gateway.Caller) action.Separation {
 	switch uid := c.Subject.Channel.UID; {
+	case c.Walls != nil && c.Walls.All:
+		return action.SeparationConfined
 	case uid < 0:
 		return action.SeparationUnknown
 	case uid == int64(os.Geteuid()):
@@ -168,7 +178,8 @@ func separationOf(c *gateway.Caller) action.Separation {
 
 // hostScoped reports whether a hook's word on what its user typed and where he works counts: a token must
 // say so; the socket's users start their hosts themselves. A command that the agent runs under the same
-// uid can reach the socket too: the record's separation says "none" then.
+// uid can reach the socket too: the record's separation says "none" then. Behind walls it is a program that
+// reaches the socket by its supervisor, whoever sends the request: the model's own commands may.
 func hostScoped(c *gateway.Caller) bool {
-	return c.Has(action.ScopeHost) || c.Subject.Channel.Credential == action.CredentialPeer
+	return c.Has(action.ScopeHost) || c.Subject.Channel.Credential == action.CredentialPeer && c.Walls == nil
 }

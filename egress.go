@@ -126,7 +126,7 @@ type World struct {
 func (s *Sallyport) openEgress() error {
 	c := &s.Config.Egress
 	cfg := egress.Config{
-		Enforcer: s.Enforcer, Auth: proxied{s}, Canonical: tools.CanonicalHost, PrivateAddr: tools.PrivateAddr, Host: c.host,
+		Enforcer: s.Enforcer, Auth: walledProxy{proxied{s}, s.walls, s.Tokens}, Canonical: tools.CanonicalHost, PrivateAddr: tools.PrivateAddr, Host: c.host,
 		Standing: s.mayAct, Changed: s.Kill.Changed, Separation: separationOf, Resolver: s.world.Resolver, Dial: s.world.Dial, Roots: s.world.Roots,
 		Intercept: c.Intercept, Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen, c.Listen}, Now: s.Ledger.Now,
 	}

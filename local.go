@@ -24,6 +24,7 @@ import (
 func (s *Sallyport) localRoutes() []gateway.Route {
 	viewer, auditor := []action.Scope{action.ScopeViewer, action.ScopeAuditor}, []action.Scope{action.ScopeAuditor}
 	return []gateway.Route{
+		{Pattern: "POST /v1/local/walls", Scopes: []action.Scope{action.ScopeAdmin}, Serve: s.localWalls},
 		{Pattern: "POST /v1/local/console", Scopes: viewer, Serve: s.consoleCode},
 		{Pattern: "GET /v1/local/channels", Scopes: viewer, Serve: s.channelStatus},
 		{Pattern: "POST /v1/local/replay/{session}", Scopes: auditor, Wait: time.Minute, Serve: s.replay},

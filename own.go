@@ -33,6 +33,9 @@ func layout(data string) paths {
 // SocketPath is where the owner of a data directory listens for thin clients.
 func SocketPath(data string) string { return layout(data).socket }
 
+// EgressSocketPath is where the egress proxy of the owner of a data directory takes connections of supervisors.
+func EgressSocketPath(data string) string { return filepath.Join(layout(data).run, "egress.sock") }
+
 // LogPath is where an owner that was started by a thin client writes its log.
 func LogPath(data string) string { return layout(data).log }
 

@@ -122,7 +122,7 @@ func (s *Sallyport) postgresDoor() (*postgres.Door, error) {
 	c := &s.Config.Postgres
 	cfg := postgres.Config{Enforcer: s.Enforcer, Read: readStatements, Observe: s.observeDatabase, MaxConns: c.MaxConns,
 		Authenticate: s.postgresCaller, Standing: func(c *gateway.Caller) (action.Separation, action.Grade, []string) {
-			return separationOf(c), action.GradeProxy, nil
+			return separationOf(c), c.Grade(action.GradeProxy), c.Held()
 		}}
 	var err error
 	if cfg.TLS, err = s.postgresTLS(); err != nil {

@@ -78,6 +78,7 @@ type Sallyport struct {
 
 	exporters []*export.Exporter
 	views     views
+	walls     *wallBook
 	asked     askedTwo
 }
 
@@ -133,6 +134,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 				Factor: func() bool { return s.Signers.Any() }, Lease: killLease, Held: s.held, Now: s.Ledger.Now})
 			return err
 		},
+		func() error { s.walls = newWallBook(s.Tokens); return nil },
 		s.openFederation,
 		s.openCertificates,
 		func() (err error) { s.identity, err = s.identityFacts(); return err },

@@ -31,6 +31,7 @@ type Listeners struct {
 
 	Postgres net.Listener // nil: no database is configured
 	Egress   net.Listener // nil: there is no egress proxy
+	Walled   net.Listener // the unix socket of supervisors to the egress proxy; nil: there is no egress proxy
 
 	active atomic.Int64 // requests and relays under way
 	last   atomic.Int64 // unix nanoseconds of the last one
@@ -60,6 +61,12 @@ func (s *Sallyport) Listen() (*Listeners, error) {
 	if l.Socket, err = listenSocket(SocketPath(s.Config.Data)); err != nil {
 		l.Close()
 		return nil, err
+	}
+	if l.Egress != nil {
+		if l.Walled, err = listenSocket(EgressSocketPath(s.Config.Data)); err != nil {
+			l.Close()
+			return nil, err
+		}
 	}
 	return l, nil
 }
@@ -92,7 +99,7 @@ func listenSocket(path string) (net.Listener, error) {
 
 // Close closes what is open.
 func (l *Listeners) Close() {
-	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress, l.Postgres} {
+	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress, l.Walled, l.Postgres} {
 		if x != nil {
 			_ = x.Close()
 		}
@@ -138,6 +145,9 @@ type countedConn struct {
 	done func()
 }
 
+// NetConn is the connection that is counted.
+func (c *countedConn) NetConn() net.Conn { return c.Conn }
+
 // Close closes the connection, and counts it as over once.
 func (c *countedConn) Close() error {
 	c.done()
@@ -165,7 +175,7 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	if err != nil {
 		return err
 	}
-	socketAgents, err := s.agents(local{bearer{s.Tokens, s}, peer{s.Tokens, false}}, true)
+	socketAgents, err := s.agents(local{bearer{s.Tokens, s}, peer{s.Tokens, false}, s.walls}, true)
 	if err != nil {
 		return err
 	}
@@ -223,7 +233,8 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	go func() {
 		defer close(gone)
 		if egressLn != nil {
-			errs <- s.Egress.Serve(proxied, egressLn)
+			walled := &gateway.PeerListener{Listener: l.Walled, Allow: s.walls.supervisor}
+			errs <- s.Egress.Serve(proxied, egressLn, &countedListener{walled, l})
 		}
 	}()
 	select {

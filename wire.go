@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/attest/lease"
+	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/gateway"
 	"github.com/sallyport/sallyport/gateway/mcp"
 	"github.com/sallyport/sallyport/identity"
@@ -141,6 +142,9 @@ func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[s
 			return err
 		}
 		open[l.Action] = q
+		if id, ok := strings.CutPrefix(l.Subject, enforce.LinkCall); ok && recent {
+			s.Monitor.Yield(id)
+		}
 		s.Alarms.Replay(q)
 		if fresh {
 			err = s.Profiles.Restore(ctx, q)

@@ -72,6 +72,7 @@ type Enforcer struct {
 
 	mu      sync.Mutex        // guards below; never held across I/O
 	entries map[string]*entry // by action id
+	offers  offers
 	calls   map[string]*entry // by call fingerprint
 	waiting map[string]*entry // asked entries of doors without call ids, by session and binding
 	ended   []string          // ids of ended entries, oldest first

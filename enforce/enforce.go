@@ -47,6 +47,7 @@ func (e *Enforcer) Before(ctx context.Context, a Attempt) (Admission, error) {
 		case dropped:
 		case open:
 			defer x.mu.Unlock()
+			e.correlate(x)
 			adm, err := e.admit(ctx, x)
 			if err != nil {
 				if x.status == action.StatusNone {
@@ -231,6 +232,7 @@ func (e *Enforcer) intend(ctx context.Context, x *entry, sess *sessionState, gra
 	x.status, x.deadline = action.StatusIntended, e.cfg.Now().Add(e.cfg.OutcomeDeadline)
 	x.recordedAt(rec)
 	e.unwait(x)
+	e.offer(x)
 	e.notify(x.judgement.query, &x.decision)
 	if f, ok := e.standing(ctx, &x.att.Subject, x.att.Session); !ok {
 		x.take(e.faulted(x.judgement, f))

@@ -47,6 +47,7 @@ func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {
 		r.Verdict = "" // nothing is decided here, and the payload stands with the intent
 		return r.Record
 	}
+	r.Subject = x.link
 	r.part(action.PartArguments, x.bytes)
 	r.part(action.PartReasoning, x.att.Reasoning)
 	r.part(action.PartInputBefore, x.judgement.input)

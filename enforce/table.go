@@ -26,6 +26,7 @@ type entry struct {
 	att  Attempt
 	args string // fingerprint of tool and argument bytes
 	call string // fingerprint of (session, door, call id)
+	link string // as Record.Subject names the call of a model's answer that this one carries out
 
 	status     action.Status
 	judgement  judgement // of gate one

@@ -19,6 +19,7 @@ type Attempt struct {
 	Type       string         // of the resource: "tool", "prompt", "resource", "model", "host", "message"
 	Server     string         // our name of the upstream
 	Tool       string         // name of the tool, prompt or resource
+	ModelCall  string         // the provider's id of the call in the model's answer, where the door knows it; see correlate
 	Arguments  []byte         // raw bytes of a JSON object; forwarded as they are unless an obligation rewrites them
 	Reasoning  []byte         // what the agent said about it; never trusted
 	Grade      action.Grade

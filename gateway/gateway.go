@@ -18,6 +18,7 @@ type Caller struct {
 	Subject action.Subject
 	Name    string // for people: the token's or operator's name
 	Peer    *Peer  // for a login that began on this machine: whom the kernel proved then; nil for others
+	Walls   *Walls // what holds the program that calls; nil: nothing that the owner knows of
 
 	Until time.Time // when a login of this caller ends at the latest; zero sets no bound
 }

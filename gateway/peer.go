@@ -63,13 +63,19 @@ func (c *peerConn) CloseWrite() error {
 
 type peerKey struct{}
 
-// ConnContext puts the credentials of a PeerListener's connection into the context of its requests. It
-// has the shape of http.Server.ConnContext.
+// ConnContext puts the credentials of a PeerListener's connection into the context of its requests, also where
+// it is wrapped in connections that name what they wrap (NetConn). It has the shape of http.Server.ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
-	if p, ok := c.(*peerConn); ok {
-		return context.WithValue(ctx, peerKey{}, p.peer)
+	for {
+		if p, ok := c.(*peerConn); ok {
+			return context.WithValue(ctx, peerKey{}, p.peer)
+		}
+		within, ok := c.(interface{ NetConn() net.Conn })
+		if !ok {
+			return ctx
+		}
+		c = within.NetConn()
 	}
-	return ctx
 }
 
 // PeerFrom returns the process at the other end, if the request came over a PeerListener.

@@ -446,6 +446,16 @@ func (m *Counters) Settle(_ context.Context, q *action.Query, s action.Status) {
 	}
 }
 
+// Yield gives back what was booked for an action that has not ended. Its end changes nothing any more.
+func (m *Counters) Yield(id string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if books, ok := m.open[id]; ok {
+		m.free(books, "")
+		m.open[id] = []booking{}
+	}
+}
+
 // Denied counts a refused action in the counters of what was denied.
 func (m *Counters) Denied(q *action.Query) {
 	m.mu.Lock()

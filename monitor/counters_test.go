@@ -154,6 +154,19 @@ func TestSettleKeepsOrFrees(t *testing.T) {
 	}
 }
 
+func TestYieldedBookingIsGoneForGood(t *testing.T) {
+	m := open(t, Config{Fresh: true})
+	q := payment("x", "a", start, 500, "EUR")
+	reserve(t, m, q)
+	m.Yield("x")
+	m.Yield("x")
+	m.Yield("never booked")
+	m.Settle(context.Background(), q, action.StatusDone)
+	if v := inform(t, m, query("y", "a", start)); v["spend_day"].Value != 0 || v["calls_hour"].Value != 0 {
+		t.Errorf("still counted: %v", v)
+	}
+}
+
 func TestCounterIsUnknownWhenItCannotTell(t *testing.T) {
 	fresh := Config{Fresh: true}
 	for _, c := range []struct {

@@ -14,6 +14,7 @@ import (
 
 	"github.com/sallyport/sallyport/gateway/hook"
 	"github.com/sallyport/sallyport/gateway/hook/shim"
+	"github.com/sallyport/sallyport/internal/confine"
 )
 
 const blocked = 2
@@ -29,7 +30,7 @@ func main() {
 func run(data string, host hook.Host) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	s := &shim.Shim{Host: host, Data: data, In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
+	s := &shim.Shim{Host: host, Data: data, Inside: confine.Here, In: os.Stdin, Out: os.Stdout, Err: os.Stderr}
 	if exe, err := os.Executable(); err == nil {
 		s.Start = func(ctx context.Context) error {
 			return shim.StartOwner(ctx, filepath.Join(filepath.Dir(exe), "sallyport"), data)

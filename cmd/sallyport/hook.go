@@ -11,6 +11,7 @@ import (
 
 	"github.com/sallyport/sallyport/gateway/hook"
 	"github.com/sallyport/sallyport/gateway/hook/shim"
+	"github.com/sallyport/sallyport/internal/confine"
 )
 
 func hostNames() string {
@@ -47,6 +48,10 @@ func (a *app) hook(ctx context.Context, args []string) int {
 		return exitUsage // which blocks
 	}
 	s := &shim.Shim{Host: hook.Host(args[0]), In: a.in, Out: a.out, Err: a.err}
+	if confine.Here() {
+		s.Inside = func() bool { return true }
+		return s.Run(ctx)
+	}
 	cfg, _, err := a.load()
 	if err != nil {
 		fmt.Fprintln(a.err, hook.Blocked(s.Host, err.Error()))

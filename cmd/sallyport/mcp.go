@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport/gateway/mcp"
+	"github.com/sallyport/sallyport/internal/confine"
 )
 
 // mcpFlags are what the command line says of a server.
@@ -124,12 +125,15 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags, command []string) error {
 	if err != nil {
 		return err
 	}
-	c, err := a.owner(ctx, true)
-	if err != nil {
-		return err
+	inside := confine.Here()
+	var c *client
+	if !inside {
+		if c, err = a.owner(ctx, true); err != nil {
+			return err
+		}
 	}
 	var credential http.Header
-	if f.url == "" {
+	if f.url == "" && !inside {
 		f.measured.env = f.env
 		at, stop, err := a.supervise(ctx, c, &f.measured, "", command)
 		if err != nil {
@@ -143,7 +147,7 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags, command []string) error {
 			environ = append(environ, quiet...)
 		}
 	}
-	if r.Conn, err = c.relay(ctx, credential); err != nil {
+	if r.Conn, err = relay(ctx, c, credential); err != nil {
 		return fmt.Errorf("mcp: %w", err)
 	}
 	if r.Remote != nil {

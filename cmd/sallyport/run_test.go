@@ -46,7 +46,7 @@ exit 9`
 	if strings.Contains(out, "hunter2") || !strings.Contains(out, "SALLYPORT_URL=http://127.0.0.1:7117\n") || !strings.Contains(out, "mine\n") {
 		t.Errorf("output:\n%s\n%s", out, errs)
 	}
-	for i, want := range []string{"200", "403", "404", "403"} {
+	for i, want := range []string{"200", "403", "404", "415"} {
 		if lines := strings.Split(out[strings.Index(out, "HTTP/"):], "\n"); i >= len(lines) || !strings.Contains(lines[i], " "+want+" ") {
 			t.Errorf("request %d through the door: want status %s of\n%s", i, want, out)
 		}

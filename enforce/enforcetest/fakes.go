@@ -100,6 +100,14 @@ func (c *Cap) Settle(_ context.Context, q *action.Query, s action.Status) {
 	delete(c.open, q.ID)
 }
 
+// Yield gives back what was booked for an action that has not ended.
+func (c *Cap) Yield(id string) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.value -= c.open[id]
+	delete(c.open, id)
+}
+
 // Value returns the counter.
 func (c *Cap) Value() int64 {
 	c.mu.Lock()

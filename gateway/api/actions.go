@@ -38,9 +38,10 @@ func (d *door) before(w http.ResponseWriter, r *http.Request, c *gateway.Caller)
 	att := enforce.Attempt{
 		Subject: *s, Session: session, CallID: string(b.CallID),
 		Name: "tools/call", Type: "tool", Server: string(b.Tool.Server), Tool: string(b.Tool.Name),
+		ModelCall: string(b.CallID[strings.LastIndexByte(string(b.CallID), ':')+1:]), // SDKs put the message's id before it
 		Arguments: b.Arguments, Reasoning: []byte(b.Reasoning),
 		Executor: string(b.Executor),
-		Grade:    action.GradeHook, Separation: d.cfg.Separation(c), Claimed: true,
+		Grade:    c.Grade(action.GradeHook), Separation: d.cfg.Separation(c), Confined: c.Held(), Claimed: true,
 	}
 	// A caller that leaves half-way repeats its call id, and must not find a refusal that its leaving made.
 	adm, err := d.cfg.Enforcer.Before(context.WithoutCancel(r.Context()), att)

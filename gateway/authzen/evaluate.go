@@ -56,7 +56,7 @@ func (d *door) evaluate(ctx context.Context, c *gateway.Caller, e *evaluation) (
 	}
 	adm, err := d.cfg.Enforcer.Before(ctx, enforce.Attempt{
 		Subject: s, Session: session, Name: "access/evaluation", Type: "tool", Server: Server, Tool: e.action,
-		Arguments: e.arguments, Grade: action.GradeHook, Separation: d.cfg.Separation(c), Claimed: true,
+		Arguments: e.arguments, Grade: c.Grade(action.GradeHook), Separation: d.cfg.Separation(c), Confined: c.Held(), Claimed: true,
 	})
 	if err != nil {
 		return answer{}, err

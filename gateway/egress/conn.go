@@ -45,7 +45,7 @@ func (p *Proxy) serveConn(ctx context.Context, c net.Conn) {
 			p.cfg.Log.Error("the egress proxy panicked", "panic", fmt.Sprintf("%T", fault))
 		}
 	}()
-	p.serveHTTP1(ctx, c, place{})
+	p.serveHTTP1(gateway.ConnContext(ctx, c), c, place{})
 }
 
 func (p *Proxy) serveHTTP1(ctx context.Context, c net.Conn, at place) {
@@ -174,7 +174,7 @@ func (h *http1) certificate(ctx context.Context, w *writer, r *http.Request) err
 }
 
 // authenticate takes the token from Proxy-Authorization, as Bearer or as the password of Basic. Without one the
-// certificate has to do that the connection was opened with.
+// certificate has to do that the connection was opened with, or the process that the kernel names at its other end.
 func (p *Proxy) authenticate(ctx context.Context, r *http.Request) (*gateway.Caller, error) {
 	scheme, value, _ := strings.Cut(r.Header.Get("Proxy-Authorization"), " ")
 	probe := &http.Request{Method: http.MethodGet, Header: http.Header{}, RemoteAddr: r.RemoteAddr, TLS: r.TLS, URL: &url.URL{Path: "/"}}
@@ -190,7 +190,9 @@ func (p *Proxy) authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 		}
 		probe.Header.Set("Authorization", "Bearer "+token)
 	default:
-		return nil, refuse("unauthenticated")
+		if _, ok := gateway.PeerFrom(ctx); !ok {
+			return nil, refuse("unauthenticated")
+		}
 	}
 	found, err := p.cfg.Auth.Authenticate(ctx, probe)
 	if err != nil || found == nil || found.Subject.Tenant == "" {

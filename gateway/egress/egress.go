@@ -190,13 +190,29 @@ func New(cfg Config) (*Proxy, error) {
 	return p, nil
 }
 
-// Serve answers on ln until ctx ends, then closes what is open and waits for it. It closes ln.
-func (p *Proxy) Serve(ctx context.Context, ln net.Listener) error {
+// Serve answers on all of listeners until ctx ends or one fails, then closes what is open and waits for it. It closes
+// the listeners.
+func (p *Proxy) Serve(ctx context.Context, listeners ...net.Listener) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer p.wg.Wait()
 	defer cancel()
 	p.wg.Go(func() { p.watch(ctx) })
 	p.wg.Go(func() { p.h2.run(ctx) })
+	errs := make(chan error, len(listeners))
+	for _, ln := range listeners {
+		p.wg.Go(func() {
+			defer cancel()
+			errs <- p.accept(ctx, ln)
+		})
+	}
+	var err error
+	for range listeners {
+		err = errors.Join(err, <-errs)
+	}
+	return err
+}
+
+func (p *Proxy) accept(ctx context.Context, ln net.Listener) error {
 	stop := context.AfterFunc(ctx, func() { _ = ln.Close() })
 	defer stop()
 	for {

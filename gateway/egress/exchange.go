@@ -31,7 +31,7 @@ func (p *Proxy) session(ctx context.Context, c *gateway.Caller) (string, error) 
 // attempt is one action on a host.
 func (p *Proxy) attempt(c *gateway.Caller, session, name, tool string, to target, args []byte) enforce.Attempt {
 	return enforce.Attempt{Subject: c.Subject, Session: session, Name: name, Type: "host", Server: to.authority(), Tool: tool,
-		Arguments: args, Grade: action.GradeProxy, Separation: p.cfg.Separation(c)}
+		Arguments: args, Grade: c.Grade(action.GradeProxy), Separation: p.cfg.Separation(c), Confined: c.Held()}
 }
 
 // exchange passes one request and its response through the gates.

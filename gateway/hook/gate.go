@@ -24,9 +24,9 @@ const glance = 20 * time.Millisecond
 
 func (q *request) attempt() enforce.Attempt {
 	a := enforce.Attempt{Subject: q.sub, Session: q.session, Name: "tools/call", Type: "tool", Server: q.Server, Tool: q.Tool,
-		Arguments: q.Arguments, Reasoning: []byte(q.Reasoning), Grade: action.GradeHook, Separation: q.sep, Claimed: true}
+		Arguments: q.Arguments, Reasoning: []byte(q.Reasoning), Grade: q.grade, Separation: q.sep, Confined: q.walls, Claimed: true}
 	if q.CallID != "" {
-		a.CallID = string(q.Host) + ":" + q.CallID
+		a.CallID, a.ModelCall = string(q.Host)+":"+q.CallID, q.CallID
 	}
 	return a
 }

@@ -111,6 +111,8 @@ type request struct {
 	*Event
 	sub     action.Subject
 	sep     action.Separation
+	grade   action.Grade
+	walls   []string
 	host    bool // its word on the user and the folders counts
 	project string
 	session string
@@ -132,7 +134,7 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, c *gateway.Caller, 
 	if err != nil {
 		return gateway.Refuse(gateway.CodeMalformed, "%s", err)
 	}
-	q := &request{Event: ev, sub: c.Subject, sep: d.cfg.Separation(c), host: d.cfg.Host(c)}
+	q := &request{Event: ev, sub: c.Subject, sep: d.cfg.Separation(c), grade: c.Grade(action.GradeHook), walls: c.Held(), host: d.cfg.Host(c)}
 	if q.host {
 		q.project = project(r)
 	}

@@ -25,6 +25,8 @@ type exchange struct {
 	api     string
 	sub     action.Subject
 	sep     action.Separation
+	grade   action.Grade
+	walls   []string
 	host    bool
 	session string
 	server  string // of tools whose name tells none
@@ -38,7 +40,7 @@ type exchange struct {
 
 func (x *exchange) attempt(name, kind, server, tool string, args []byte) enforce.Attempt {
 	return enforce.Attempt{Subject: x.sub, Session: x.session, Name: name, Type: kind, Server: server, Tool: tool, Arguments: args,
-		Grade: action.GradeProxy, Separation: x.sep, Claimed: true}
+		Grade: x.grade, Separation: x.sep, Confined: x.walls, Claimed: true}
 }
 
 // refusal is why a request does not leave, in words for the agent.
@@ -201,7 +203,7 @@ func (x *exchange) judge(ctx context.Context, c call) (ruling, error) {
 	}
 	a := x.attempt("tools/call", "tool", server, tool, c.args)
 	if c.id != "" {
-		a.CallID = c.id + "#" + x.nonce
+		a.CallID, a.ModelCall = c.id+"#"+x.nonce, c.id
 	}
 	adm, err := x.d.cfg.Enforcer.Before(ctx, a)
 	switch {

@@ -28,7 +28,8 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, c *gateway.Caller, 
 	if err := gateway.Linger(r.Context()); err != nil {
 		return err
 	}
-	x := &exchange{d: d, p: p, api: endpoint(r), sub: c.Subject, sep: d.cfg.Separation(c), host: d.cfg.Host(c), nonce: rand.Text(), server: d.cfg.ToolServer}
+	x := &exchange{d: d, p: p, api: endpoint(r), sub: c.Subject, sep: d.cfg.Separation(c), grade: c.Grade(action.GradeProxy), walls: c.Held(), host: d.cfg.Host(c),
+		nonce: rand.Text(), server: d.cfg.ToolServer}
 	ctx := context.WithoutCancel(r.Context()) // for the path: a caller that leaves must not leave a record half-way
 	if err := x.place(ctx, r); err != nil {
 		return err

@@ -56,9 +56,10 @@ func (c *Conn) malformed(ctx context.Context, code string) {
 }
 
 func (c *Conn) attempt(p *plan) enforce.Attempt {
+	model, _ := text(member(p.meta, metaToolUse))
 	return enforce.Attempt{
-		Subject: c.peer.Subject, Session: c.peer.Session, Name: p.method, Type: p.typ, Server: c.up.Name, Tool: p.tool,
-		Arguments: p.args, Grade: c.peer.Grade, Separation: c.peer.Separation, Roots: c.peer.Roots,
+		Subject: c.peer.Subject, Session: c.peer.Session, ModelCall: model, Name: p.method, Type: p.typ, Server: c.up.Name, Tool: p.tool,
+		Arguments: p.args, Grade: c.peer.Grade, Separation: c.peer.Separation, Confined: c.peer.Confined, Roots: c.peer.Roots,
 	}
 }
 

@@ -83,8 +83,10 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 	if host == nil {
 		host = func(p gateway.Peer, claimed Process) (string, error) { return ClientOf(ProcFS, p, claimed) }
 	}
-	key, err := host(peer, h.Parent)
-	if err != nil {
+	key, err := "", error(nil)
+	if c.Walls != nil { // the process that connected is the supervisor, and all servers of one run share a session
+		key = "run:" + c.Walls.Run
+	} else if key, err = host(peer, h.Parent); err != nil {
 		d.Gate.cfg.Enforcer.Malformed(ctx, action.DoorMCP, fmt.Sprintf("uid:%d", peer.UID), "parent")
 		return Peer{}, up, err
 	}
@@ -103,7 +105,8 @@ func (d *RelayDoor) admit(ctx context.Context, c *gateway.Caller, peer gateway.P
 	if d.Separation != nil {
 		sep = d.Separation(c)
 	}
-	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: action.GradeProxy, Separation: sep, Roots: folders,
+	return Peer{Subject: c.Subject, Session: sid, Source: fmt.Sprintf("uid:%d", peer.UID), Grade: c.Grade(action.GradeProxy), Separation: sep,
+		Confined: c.Held(), Roots: folders,
 		Patience: time.Duration(min(max(h.WaitMs, 0), MaxPatience.Milliseconds())) * time.Millisecond}, up, nil
 }
 

@@ -190,7 +190,7 @@ func (x *exchange) open() error {
 		sep = x.h.cfg.Separation(x.caller)
 	}
 	x.conn = g.Conn(Peer{Subject: x.caller.Subject, Session: sid, Source: x.source(),
-		Grade: action.GradeProxy, Separation: sep, Roots: []string{}}, x.up.Upstream)
+		Grade: x.caller.Grade(action.GradeProxy), Separation: sep, Confined: x.caller.Held(), Roots: []string{}}, x.up.Upstream)
 	x.ours = true
 	x.h.mu.Lock()
 	x.h.live[x.conn]++

@@ -189,6 +189,7 @@ type Peer struct {
 	Source     string // for counted records of malformed attempts: never a secret
 	Grade      action.Grade
 	Separation action.Separation
+	Confined   []string      // walls around the client
 	Roots      []string      // folders that calls to this server are meant to stay in, see enforce.Attempt
 	Patience   time.Duration // how long a call may wait for people before it is answered with a ticket; at most MaxPatience
 }

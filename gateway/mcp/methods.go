@@ -91,6 +91,9 @@ const (
 	metaSubscription = "io.modelcontextprotocol/subscriptionId"
 )
 
+// metaToolUse is how Claude Code names the call in the model's answer. It only links records.
+const metaToolUse = "claudecode/toolUseId"
+
 // What a client says of itself and of its requests in _meta is not judged, because it differs from call to
 // call and an approval binds the call. So it is bounded: enough for ids and traces, too little to carry data
 // out. Members that the protocol does not define are taken out where they hold more than maxExtraBytes.

@@ -42,4 +42,13 @@ type Spec struct {
 	Read  []string `json:"read"`  // paths that it may read and execute; those that do not exist are left out
 	Write []string `json:"write"` // paths that it may change, too; they must exist
 	Ports []int    `json:"ports"` // of 127.0.0.1 inside, which are served from outside; with the wall Network only
+
+	Limits Limits `json:"limits"`
+}
+
+// Limits bound what the program uses. 0 bounds nothing. Where no control group can be made, each program has them
+// for itself: many small programs may use more together.
+type Limits struct {
+	MemoryBytes int64 `json:"memory_bytes"`
+	Processes   int   `json:"processes"` // and threads
 }

@@ -23,9 +23,11 @@ import (
 // Process is a program that runs.
 type Process struct {
 	Listeners []net.Listener // of Spec.Ports, in their order; the caller closes them
+	Bound     string         // how Spec.Limits are kept, in words; "" if there are none
 
-	cmd  *exec.Cmd
-	done chan error // closed by the goroutine that started it
+	cmd   *exec.Cmd
+	group *group     // nil: none
+	done  chan error // closed by the goroutine that started it
 }
 
 // Available tries what the kernel offers to this user. A wall that maps to nil can be built.
@@ -74,13 +76,20 @@ func Start(spec Spec, in, out, errs *os.File) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("confine: %w", err)
 	}
+	bound, held, err := keep(&spec.Limits)
+	if err != nil {
+		return nil, errors.Join(err, unix.Close(pair[0]), unix.Close(pair[1]))
+	}
 	ours, theirs := os.NewFile(uintptr(pair[0]), "stage"), os.NewFile(uintptr(pair[1]), "stage")
 	defer func() { _ = ours.Close() }()
 	said, err := json.Marshal(&spec)
 	if err != nil {
 		return nil, err
 	}
-	p := &Process{cmd: stage("outer", &spec, in, out, errs, []*os.File{theirs}).Cmd, done: make(chan error, 1)}
+	p := &Process{group: held, Bound: bound, cmd: stage("outer", &spec, in, out, errs, []*os.File{theirs}).Cmd, done: make(chan error, 1)}
+	if held != nil {
+		p.cmd.SysProcAttr.UseCgroupFD, p.cmd.SysProcAttr.CgroupFD = true, int(held.at.Fd())
+	}
 	started := make(chan error)
 	go func() {
 		defer close(p.done)
@@ -95,14 +104,32 @@ func Start(spec Spec, in, out, errs *os.File) (*Process, error) {
 	err = <-started
 	_ = theirs.Close()
 	if err != nil {
+		held.remove()
 		return nil, fmt.Errorf("confine: %w", err)
 	}
 	if err := p.greet(pair[0], said, len(spec.Ports)); err != nil {
 		_ = p.Kill()
 		<-p.done
+		held.remove()
 		return nil, err
 	}
 	return p, nil
+}
+
+// keep makes the control group for l, if there are limits and it can be. Otherwise l stays for the program itself.
+func keep(l *Limits) (bound string, g *group, err error) {
+	if *l == (Limits{}) {
+		return "", nil, nil
+	}
+	g, err = newGroup(*l)
+	if err == nil {
+		*l = Limits{}
+		return "of all of it, by a control group", g, nil
+	}
+	if l.Processes > 0 && os.Getuid() == 0 {
+		return "", nil, fmt.Errorf("confine: the number of processes cannot be bounded for root (%w)", err)
+	}
+	return fmt.Sprintf("of each program for itself (%v)", err), nil, nil
 }
 
 // greet tells the stage what to run and takes its listeners.
@@ -140,12 +167,16 @@ func (p *Process) greet(fd int, said []byte, ports int) error {
 // any more; without, what left its process group may.
 func (p *Process) Wait() (int, error) {
 	err := <-p.done
+	p.group.remove()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
 		return 0, err
 	}
 	return code(p.cmd.ProcessState.Sys().(syscall.WaitStatus)), nil
 }
+
+// PID is the process that holds the namespaces, as it is known outside of them.
+func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Kill ends the program and, with the wall Processes, all that it started.
 func (p *Process) Kill() error { return p.cmd.Process.Kill() }

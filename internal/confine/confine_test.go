@@ -5,15 +5,22 @@
 package confine
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -131,6 +138,92 @@ var ways = map[string]func(string) error{
 	},
 }
 
+// more ways, each a trick against walls that rest on names, variables or one process.
+func init() {
+	again := func(way string, change func(*exec.Cmd)) func(string) error {
+		return func(target string) error {
+			cmd := exec.Command("/proc/self/exe", "probe", way+"="+target)
+			change(cmd)
+			out, err := cmd.Output()
+			if strings.HasPrefix(string(out), way+" leaks") {
+				return nil
+			}
+			return fmt.Errorf("%s %w", strings.TrimSpace(string(out)), err)
+		}
+	}
+	ways["session"] = again("tcp", func(c *exec.Cmd) { c.SysProcAttr = &syscall.SysProcAttr{Setsid: true} })
+	ways["fork"] = again("session", func(*exec.Cmd) {})
+	ways["preload"] = again("read", func(c *exec.Cmd) { c.Env = []string{"LD_PRELOAD=", "LD_LIBRARY_PATH=."} })
+	ways["static"] = func(path string) error { // the call itself, as programs make it that no loader and no library serves
+		b, err := unix.BytePtrFromString(path)
+		if err != nil {
+			return err
+		}
+		at := unix.AT_FDCWD
+		fd, _, errno := unix.RawSyscall6(unix.SYS_OPENAT, uintptr(at), uintptr(unsafe.Pointer(b)), unix.O_RDONLY|unix.O_CLOEXEC, 0, 0, 0)
+		if errno != 0 {
+			return errno
+		}
+		return unix.Close(int(fd))
+	}
+	ways["unset"] = func(target string) error { // a client that knows no proxy
+		c := http.Client{Transport: &http.Transport{Proxy: nil}, Timeout: 5 * time.Second}
+		resp, err := c.Get("http://" + target + "/")
+		if err == nil {
+			_ = resp.Body.Close()
+		}
+		return err
+	}
+	ways["rebind"] = func(dns string) error { // a name whose server answers with a private address
+		r := net.Resolver{PreferGo: true, Dial: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, "udp", dns)
+		}}
+		ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+		defer cancel()
+		_, err := r.LookupHost(ctx, "rebind.example.")
+		var e *net.DNSError
+		if errors.As(err, &e) && e.IsNotFound {
+			return nil // the server was heard
+		}
+		return err
+	}
+	ways["others"] = func(pid string) error { _, err := os.ReadFile("/proc/" + pid + "/environ"); return err }
+	ways["signal"] = func(pid string) error {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			return err
+		}
+		return unix.Kill(n, 0)
+	}
+	ways["bind"] = func(path string) error {
+		if err := os.Mkdir("bound", 0o700); err != nil {
+			return err
+		}
+		return unix.Mount(filepath.Dir(path), "bound", "", unix.MS_BIND, "")
+	}
+	ways["root"] = func(path string) error { _, err := os.ReadFile("/proc/self/root" + path); return err }
+	ways["dots"] = func(path string) error {
+		_, err := os.ReadFile("../" + filepath.Base(filepath.Dir(path)) + "/" + filepath.Base(path))
+		return err
+	}
+	ways["handle"] = func(path string) error { // a file by its handle, past its path
+		h, _, err := unix.NameToHandleAt(unix.AT_FDCWD, path, 0)
+		if err != nil {
+			return err
+		}
+		at, err := unix.Open(".", unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		fd, err := unix.OpenByHandleAt(at, h, unix.O_RDONLY)
+		if err == nil {
+			_ = unix.Close(fd)
+		}
+		return err
+	}
+}
+
 func closeAll(f *os.File) {
 	if f != nil {
 		_ = f.Close()
@@ -171,6 +264,15 @@ func newWorld(t *testing.T) *world {
 	}
 	listen("tcp", "tcp4", "127.0.0.1:0")
 	listen("ipv6", "tcp6", "[::1]:0")
+	listen("fork", "tcp4", "127.0.0.1:0")
+	listen("session", "tcp4", "127.0.0.1:0")
+	srv := httptest.NewServer(http.NotFoundHandler())
+	t.Cleanup(srv.Close)
+	w.args = append(w.args, "unset="+srv.Listener.Addr().String())
+	for _, way := range []string{"preload", "static", "bind", "root", "dots", "handle"} {
+		w.args = append(w.args, way+"="+w.secret)
+	}
+	w.args = append(w.args, fmt.Sprintf("others=%d", os.Getpid()), fmt.Sprintf("signal=%d", os.Getpid()))
 	listen("abstract", "unix", fmt.Sprintf("@sp%d", os.Getpid()))
 	listen("socket", "unix", filepath.Join(w.work, "s"))
 	u, err := net.ListenPacket("udp4", "127.0.0.1:0")
@@ -194,7 +296,7 @@ func newWorld(t *testing.T) *world {
 		}
 	}()
 	t.Cleanup(func() { _ = u.Close(); _ = g.Close(); <-answered })
-	w.args = append(w.args, "udp="+u.LocalAddr().String(), "pair="+filepath.Join(w.work, "g"), "read="+w.secret, "list="+filepath.Dir(w.secret),
+	w.args = append(w.args, "rebind="+nameServer(t), "udp="+u.LocalAddr().String(), "pair="+filepath.Join(w.work, "g"), "read="+w.secret, "list="+filepath.Dir(w.secret),
 		"link="+w.secret, "symlink="+w.secret, "write="+filepath.Join(filepath.Dir(w.secret), "new"), "mount="+filepath.Dir(w.secret))
 	for way := range ways {
 		if !strings.Contains(" "+strings.Join(w.args, " "), " "+way+"=") && way != "ipv6" && way != "door" && way != "mount" {
@@ -202,6 +304,37 @@ func newWorld(t *testing.T) *world {
 		}
 	}
 	return w
+}
+
+// nameServer answers each question with "no such name".
+func nameServer(t *testing.T) string {
+	t.Helper()
+	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		b := make([]byte, 512)
+		for {
+			n, from, err := c.ReadFrom(b)
+			if err != nil {
+				return
+			}
+			if n > 12 {
+				b[2], b[3] = b[2]|0x80, b[3]&0x70|0x83 // a response, recursion available, NXDOMAIN
+				b[10], b[11] = 0, 0                    // without the additional section that was asked with
+				end := 12
+				for end < n && b[end] != 0 {
+					end += int(b[end]) + 1
+				}
+				_, _ = c.WriteTo(b[:min(end+5, n)], from)
+			}
+		}
+	}()
+	t.Cleanup(func() { _ = c.Close(); <-over })
+	return c.LocalAddr().String()
 }
 
 // held skips where the kernel does not offer all walls.
@@ -268,6 +401,9 @@ func TestConfinedProgramFindsNoWayOut(t *testing.T) {
 		"abstract": "operation not permitted", "socket": "operation not permitted", "pair": "operation not permitted", // the filter
 		"raw": "operation not permitted", "packet": "operation not permitted", "vsock": "operation not permitted",
 		"read": "permission denied", "list": "permission denied", "write": "permission denied", "symlink": "permission denied", // Landlock
+		"fork": "connection refused", "session": "connection refused", "unset": "connection refused", "rebind": "refused",
+		"preload": "permission denied", "static": "permission denied", "root": "permission denied", "dots": "permission denied",
+		"others": "no such file", "signal": "no such process", "bind": "operation not permitted", "handle": "operation not permitted",
 		"link": "", "first": "permission denied", "system": "permission denied", "clone3": "not implemented",
 	}
 	for _, a := range w.args {
@@ -297,7 +433,8 @@ func TestUnconfinedProgramShowsWhatLeaks(t *testing.T) {
 	for _, a := range w.args {
 		way, target, _ := strings.Cut(a, "=")
 		switch way {
-		case "tcp", "udp", "ipv6", "abstract", "socket", "pair", "read", "list", "write", "link", "symlink", "memory":
+		case "tcp", "udp", "ipv6", "abstract", "socket", "pair", "read", "list", "write", "link", "symlink", "memory", "fork", "session", "unset", "rebind",
+			"preload", "static", "others", "signal", "root", "dots":
 			if err := ways[way](target); err != nil {
 				t.Errorf("%s is blocked without walls (%v): the suite proves nothing of it", way, err)
 			}

@@ -43,11 +43,15 @@ const (
 // DrillVariable makes a hook behave as if the owner were gone and could not be started. It can only block.
 const DrillVariable = "SALLYPORT_HOOK_DRILL"
 
+// Door is where programs behind walls find the doors of the owner, which their supervisor serves.
+const Door = "127.0.0.1:7117"
+
 // Shim is one run of a hook.
 type Shim struct {
 	Host    hook.Host
 	Data    string                          // the owner's data directory
 	Socket  string                          // "" means run/sallyport.sock below Data
+	Inside  func() bool                     // whether this process is confined, so that the owner is at Door; nil: never
 	Start   func(ctx context.Context) error // starts an owner and waits for it; nil: never
 	Timeout time.Duration                   // 0 means DefaultTimeout
 	Getenv  func(string) string             // nil means os.Getenv
@@ -127,11 +131,18 @@ func (s *Shim) dial(ctx context.Context) (net.Conn, error) {
 	if s.getenv(DrillVariable) != "" {
 		return nil, errors.New("this is a drill without an owner")
 	}
+	var d net.Dialer
+	if s.Inside != nil && s.Inside() {
+		conn, err := d.DialContext(ctx, "tcp", Door)
+		if err != nil {
+			return nil, errors.New("the supervisor of this confined program does not answer")
+		}
+		return conn, nil
+	}
 	socket := s.Socket
 	if socket == "" {
 		socket = filepath.Join(s.Data, "run", "sallyport.sock")
 	}
-	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err == nil {
 		return conn, nil
@@ -152,7 +163,11 @@ func (s *Shim) dial(ctx context.Context) (net.Conn, error) {
 var projectVariables = map[hook.Host]string{hook.ClaudeCode: "CLAUDE_PROJECT_DIR", hook.Gemini: "GEMINI_PROJECT_DIR"}
 
 func (s *Shim) ask(conn net.Conn, body []byte) ([]byte, error) {
-	req, err := http.NewRequest(http.MethodPost, "http://localhost/agents"+hook.Path(s.Host), bytes.NewReader(body))
+	prefix := "/agents"
+	if _, tcp := conn.(*net.TCPConn); tcp {
+		prefix = ""
+	}
+	req, err := http.NewRequest(http.MethodPost, "http://localhost"+prefix+hook.Path(s.Host), bytes.NewReader(body))
 	if err != nil {
 		return nil, err
 	}
