@@ -90,7 +90,7 @@ func (b *wallBook) put(p gateway.Peer, r *run) (*run, error) {
 
 // caller is the program of a run. What a request says of a credential is its supervisor's word.
 func (x *run) caller(ctx context.Context, b bearer, r *http.Request) (*gateway.Caller, error) {
-	if bound(r) { // a lease that the supervisor earned for the program; whatever the program sends it takes away
+	if b.agents != nil && bound(r) { // a lease that the supervisor earned for the program; whatever the program sends it takes away
 		c, err := b.agents.boundCaller(r)
 		if err != nil {
 			return nil, err
@@ -171,6 +171,24 @@ type RunAnswer struct {
 	UnixPath string       `json:"egress_socket"` // where the egress proxy takes the supervisor's connections; "" if there is none
 }
 
+// run is what a supervisor says, once it is well-formed.
+func (b *RunRequest) run() (*run, error) {
+	if b.Agent != "" && b.Token != "" {
+		return nil, gateway.Refuse(gateway.CodeInvalid, "a run has an agent or a token, not both")
+	}
+	if len(b.Run) < 20 || len(b.Run) > 64 || strings.ContainsFunc(b.Run, func(r rune) bool { return r < '!' || r > '~' }) {
+		return nil, gateway.Refuse(gateway.CodeInvalid, "run is no random name")
+	}
+	x := &run{init: b.Init, agent: b.Agent, token: b.Token, walls: gateway.Walls{Run: b.Run, All: len(b.Walls) == len(confine.Walls)}}
+	for i, wall := range b.Walls {
+		if !slices.Contains(confine.Walls, wall) || slices.Contains(b.Walls[:i], wall) {
+			return nil, gateway.Refuse(gateway.CodeInvalid, "%q is no wall, or stands twice", action.Clip(string(wall), 32))
+		}
+		x.walls.Held = append(x.walls.Held, string(wall))
+	}
+	return x, nil
+}
+
 // localWalls enters a confined program. Its supervisor is the process at the other end; the walls are proved here.
 func (s *Sallyport) localWalls(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	var body RunRequest
@@ -181,27 +199,17 @@ func (s *Sallyport) localWalls(w http.ResponseWriter, r *http.Request, c *gatewa
 	if !ok || p.Start == 0 {
 		return gateway.Refuse(gateway.CodeScope, "the kernel does not name the supervisor")
 	}
-	if body.Agent != "" && body.Token != "" {
-		return gateway.Refuse(gateway.CodeInvalid, "a run has an agent or a token, not both")
-	}
-	if len(body.Run) < 20 || len(body.Run) > 64 || strings.ContainsFunc(body.Run, func(r rune) bool { return r < '!' || r > '~' }) {
-		return gateway.Refuse(gateway.CodeInvalid, "run is no random name")
-	}
-	x := &run{init: body.Init, agent: body.Agent, token: body.Token, walls: gateway.Walls{Run: body.Run, All: len(body.Walls) == len(confine.Walls)}}
-	for i, wall := range body.Walls {
-		if !slices.Contains(confine.Walls, wall) || slices.Contains(body.Walls[:i], wall) {
-			return gateway.Refuse(gateway.CodeInvalid, "%q is no wall, or stands twice", action.Clip(string(wall), 32))
-		}
-		x.walls.Held = append(x.walls.Held, string(wall))
+	x, err := body.run()
+	if err != nil {
+		return err
 	}
 	if err := confine.Prove(int(p.PID), p.Start, body.Init, body.Walls); err != nil {
 		return gateway.Refuse(gateway.CodeState, "the walls are not proved: %v", err)
 	}
-	x, err := s.walls.put(p, x)
-	if err != nil {
+	if x, err = s.walls.put(p, x); err != nil {
 		return err
 	}
-	who, err := x.caller(r.Context(), bearer{s.Tokens, s}, r)
+	who, err := x.caller(r.Context(), bearer{s.Tokens, nil}, r)
 	switch {
 	case errors.Is(err, gateway.ErrUnauthenticated) && body.Token != "":
 		return gateway.Refuse(gateway.CodeInvalid, "the token is not valid")

@@ -98,7 +98,7 @@ func (a *app) confined(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	spec.Limits = limits
+	spec.Limits, spec.Args = limits, args
 	c, err := a.owner(ctx, true)
 	if err != nil {
 		return err
@@ -111,13 +111,6 @@ func (a *app) confined(ctx context.Context, f *runFlags, args []string) error {
 	if err != nil {
 		return err
 	}
-	if spec.Path, err = exec.LookPath(args[0]); err == nil {
-		spec.Path, err = filepath.Abs(spec.Path)
-	}
-	if err != nil {
-		return err
-	}
-	spec.Args = args
 	if err := a.place(&spec, f, &cfg, c.data, os.Getenv("HOME")); err != nil {
 		return err
 	}
@@ -232,6 +225,12 @@ func (a *app) place(spec *confine.Spec, f *runFlags, cfg *sallyport.Config, data
 	}
 	if cfg.Policy.Dir != "" {
 		hidden = append(hidden, real(cfg.Policy.Dir))
+	}
+	if spec.Path, err = exec.LookPath(spec.Args[0]); err == nil {
+		spec.Path, err = filepath.Abs(spec.Path)
+	}
+	if err != nil {
+		return err
 	}
 	spec.Dir = real(dir)
 	spec.Read = append(slices.Clone(systemPaths), reals(f.read)...)

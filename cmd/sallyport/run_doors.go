@@ -79,6 +79,11 @@ func (s *supervisor) run(spec confine.Spec, egress bool) error {
 		fmt.Fprintf(s.app.err, "sallyport: bounds: %s\n", p.Bound)
 	}
 	s.init.Store(int64(p.PID()))
+	return s.serve(p, append(own, p.Listeners...))
+}
+
+// serve answers at the program's doors, once the owner believes its walls, until the program ends.
+func (s *supervisor) serve(p *confine.Process, listeners []net.Listener) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGHUP)
 	over := make(chan struct{})
@@ -92,7 +97,6 @@ func (s *supervisor) run(spec confine.Spec, egress bool) error {
 		case <-over:
 		}
 	})
-	listeners := append(own, p.Listeners...)
 	srv := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 10 * time.Second}
 	var refused error
 	wg.Go(func() {
