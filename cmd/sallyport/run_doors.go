@@ -151,8 +151,16 @@ func (s *supervisor) doors(spec *confine.Spec, egress bool) (own []net.Listener,
 	}
 	spec.Env = append(spec.Env, "SALLYPORT_URL=http://"+addrs[0], "NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
 	if egress {
+		proxy := &url.URL{Scheme: "http", Host: addrs[1]}
+		if s.at != nil { // the proxy takes no proof of possession; this dies with the lease
+			password, err := s.at.Derived(context.Background())
+			if err != nil {
+				return own, err
+			}
+			proxy.User = url.UserPassword("agent", password)
+		}
 		for _, n := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-			spec.Env = append(spec.Env, n+"=http://"+addrs[1])
+			spec.Env = append(spec.Env, n+"="+proxy.String())
 		}
 	}
 	return own, nil
