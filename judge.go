@@ -53,6 +53,7 @@ const (
 )
 
 func (s *Sallyport) openJudges() error {
+	s.reviews = newReviews(s)
 	s.judging = &judging{queue: make(chan toJudge, maxJudged), requests: map[string]string{}}
 	var first judge.First
 	for _, c := range s.Config.Approval.Judges {

@@ -41,6 +41,7 @@ func (s *Sallyport) metrics() http.Handler {
 	s.monitorMetrics(reg)
 	s.exportMetrics(reg)
 	s.channelMetrics(reg)
+	reg.MustRegister(newRuleMetrics(s.reviews))
 	for _, v := range action.Allow.Values() {
 		reg.MustRegister(prometheus.NewCounterFunc(prometheus.CounterOpts{Name: "sallyport_decisions_total", Help: "Recorded decisions of both gates.",
 			ConstLabels: prometheus.Labels{"verdict": v}}, func() float64 { return float64(s.Enforcer.Decisions(action.Verdict(v))) }))

@@ -275,6 +275,15 @@ func (a alerts) Alert(_ context.Context, index uint64) (monitor.Alert, error) {
 	return al, nil
 }
 
+// raised are the alerts that the record at index tells of, as rules are counted by.
+func (a alerts) raised(index uint64) []string {
+	e, err := a.Ledger.Read(index)
+	if err != nil {
+		return nil
+	}
+	return e.Leaf.Codes
+}
+
 // Acknowledge records what a person says of an alert. One that is wrong silences its kind for a while.
 func (a alerts) Acknowledge(ctx context.Context, index uint64, by string, wrong bool, reason string) error {
 	al, err := a.Alert(ctx, index)
@@ -287,10 +296,10 @@ func (a alerts) Acknowledge(ctx context.Context, index uint64, by string, wrong 
 	}
 	now := a.Ledger.Now().UnixMilli()
 	r := &action.Record{Kind: action.KindAlert, Tenant: al.Tenant, TimeMs: now, Agent: al.Agent, Actor: by, Status: action.StatusNone,
-		Subject: strconv.FormatUint(index, 10), Codes: []string{"monitor.acknowledged"},
+		Subject: strconv.FormatUint(index, 10), Codes: []string{"monitor.acknowledged"}, Rules: a.raised(index),
 		Parts: []action.PayloadPart{{Name: action.PartDetail, Owner: by, Data: detail}}}
 	if wrong {
-		r.Codes[0] = "monitor.called_wrong"
+		r.Codes[0] = codeAlertWrong
 	}
 	if _, err := a.Ledger.Append(ctx, r); err != nil {
 		return err

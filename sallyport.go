@@ -69,6 +69,7 @@ type Sallyport struct {
 	hooks    []gateway.Route
 	llm      []gateway.Route
 	judging  *judging
+	reviews  reviews
 	lock     *os.File
 	closers  []func() error
 	alarms   chan alarmed // from the policy; recorded by Run

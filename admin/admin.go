@@ -136,7 +136,8 @@ type Config struct {
 	Log       http.Handler // serves the paths of C2SP tlog-tiles below /log/: /log/checkpoint, /log/tile/...
 	LogPublic bool         // serves Log to everybody, without any credential
 	Metrics   http.Handler
-	Alerts    Alerts // nil: no alert can be shown or answered
+	Alerts    Alerts  // nil: no alert can be shown or answered
+	Reviews   Reviews // nil: nothing can be called wrong
 
 	StreamFor   time.Duration // how long one stream lasts before the reader has to come again; 0 means 5 min
 	StreamQuiet time.Duration // after which a comment is sent; 0 means 15 s
@@ -272,6 +273,13 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "GET /v1/alerts", Scopes: to(viewer, auditor), Serve: d.listAlerts},
 		{Pattern: "GET /v1/alerts/{index}", Scopes: to(viewer, auditor), Serve: d.showAlert},
 		{Pattern: "POST /v1/alerts/{index}/acknowledge", Scopes: to(approver), Serve: d.acknowledgeAlert},
+		{Pattern: "POST /v1/ledger/{index}/wrong", Scopes: to(approver, author, auditor), Serve: d.callWrong},
+		{Pattern: "GET /v1/reviews", Scopes: to(author, auditor), Serve: d.listReviews},
+		{Pattern: "GET /v1/reviewers", Scopes: to(admin, auditor), Serve: d.listReviewers},
+		{Pattern: "POST /v1/seeds", Scopes: to(admin), Serve: d.addSeed},
+		{Pattern: "GET /v1/standing", Scopes: to(author, polApp), Wait: time.Minute, Serve: d.listRuns},
+		{Pattern: "POST /v1/standing", Scopes: to(author, polApp), Wait: time.Minute, Serve: d.propose},
+		{Pattern: "GET /v1/rules", Scopes: to(viewer, author, auditor), Serve: d.listAccuracy},
 		{Pattern: "GET /v1/policies", Scopes: to(viewer, author, polApp, auditor), Serve: d.listPolicies},
 		{Pattern: "POST /v1/policies", Scopes: to(polApp), Wait: 2 * time.Minute, Serve: d.activatePolicy},
 		{Pattern: "GET /v1/policies/{digest}", Scopes: to(author, polApp, auditor), Serve: d.showPolicy},

@@ -25,6 +25,7 @@ import (
 	"github.com/sallyport/sallyport/identity/factor"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/monitor"
+	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/store/memory"
 	"github.com/sallyport/sallyport/tools"
 )
@@ -155,6 +156,43 @@ func (o oneAlert) Acknowledge(ctx context.Context, index uint64, _ string, _ boo
 	return err
 }
 
+// critic is reviews with one of each.
+type critic struct{}
+
+func (critic) Wrong(_ context.Context, _ *gateway.Caller, index uint64, _ Wrong) (Called, error) {
+	if index != 7 {
+		return Called{}, ErrNotDecided
+	}
+	return Called{Index: 9, Record: 7, Rules: []string{"p.r"}, Case: "  - name: x\n"}, nil
+}
+
+func (critic) List(context.Context, int64, int) ([]Review, error) {
+	return []Review{{Index: 9, Record: 7, By: "ann", Reason: "ours", Rules: []string{"p.r"}, Verdict: action.Deny, Expect: action.Allow, Case: "x"}}, nil
+}
+
+func (critic) Accuracy(context.Context, int64) ([]RuleAccuracy, error) {
+	return []RuleAccuracy{{RuleCount: index.RuleCount{Rule: "p.r", Denied: 4}, Wrong: 1, WrongMilli: 250}}, nil
+}
+
+func (critic) Reviewers(context.Context, int64) ([]Reviewer, error) {
+	return []Reviewer{{Person: "ann", Answers: 3, Approved: 2, ApproveMilli: 666}}, nil
+}
+
+func (critic) Seed(_ context.Context, _ *gateway.Caller, t Trial) (approval.View, error) {
+	return approval.View{ID: "ap_x", State: approval.Pending, Title: t.Tool, Needs: []approval.Need{}, Answers: []approval.Given{}, Equal: []string{}}, nil
+}
+
+func (critic) Runs(context.Context, *gateway.Caller, int64) ([]Run, error) {
+	return []Run{{Agent: "bot", Tool: "mail/send", Effect: "send", Approvals: 6}}, nil
+}
+
+func (critic) Propose(_ context.Context, _ *gateway.Caller, p Proposal) (Proposed, error) {
+	if p.Tool != "mail/send" {
+		return Proposed{}, fmt.Errorf("%w: secret data goes to a sink", policy.ErrStanding)
+	}
+	return Proposed{Standing: policy.Standing{Agent: p.Agent, Tool: p.Tool, Asks: []string{"p.r"}}, Files: map[string]string{"a.rego": "x"}, Else: []Admitted{{Index: 3, Was: action.Ask}}}, nil
+}
+
 // plank is a workbench with one of each.
 type plank struct{}
 
@@ -268,7 +306,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Signers: b.signers, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
-		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{}, Workbench: plank{},
+		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{}, Reviews: critic{}, Workbench: plank{},
 		Shown: func(context.Context, *gateway.Caller, string, []index.PartAt) error { return nil },
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil

@@ -16,6 +16,7 @@ import (
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/identity/factor"
 	"github.com/sallyport/sallyport/index"
+	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/tools"
 )
 
@@ -125,7 +126,7 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodeIfMatch, "")
 	case is(approval.ErrChanged, tools.ErrDigest, ErrRecordChanged):
 		return gateway.Refuse(gateway.CodePrecondition, "")
-	case is(approval.ErrState, identity.ErrNotKilled, ErrErased):
+	case is(approval.ErrState, identity.ErrNotKilled, ErrErased, ErrNotDecided):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
 	case is(identity.ErrVouch, identity.ErrChallenge, identity.ErrFactor, approval.ErrEvidence, factor.ErrForged):
 		return gateway.Refuse(gateway.CodeEvidence, "%s", text(err))
@@ -135,9 +136,9 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodeSubject, "%s", text(err))
 	case is(identity.ErrExists):
 		return gateway.Refuse(gateway.CodeConflict, "%s", text(err))
-	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery, ErrRecord, ErrTrial):
+	case is(identity.ErrMalformed, tools.ErrDefinition, tools.ErrUpstream, index.ErrQuery, ErrRecord, ErrTrial, policy.ErrStanding):
 		return gateway.Refuse(gateway.CodeInvalid, "%s", text(err))
-	case is(identity.ErrFull, ErrRecordsFull):
+	case is(identity.ErrFull, ErrRecordsFull, approval.ErrSeeds):
 		return gateway.Refuse(gateway.CodeBusy, "%s", text(err))
 	}
 	return err

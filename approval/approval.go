@@ -66,6 +66,7 @@ type Config struct {
 	Cooldown     time.Duration // how long a denied call and its variants stay denied; 0 means 15 min
 	SinkCooldown time.Duration // how long other calls of the same tool to the same sinks do; 0 means 1 min
 	Keep         time.Duration // how long ended asks can still be listed; 0 means 24 h, at least RateWindow
+	SeedRate     int           // seeded requests a day; 0 means 10
 	MaxKept      int           // ended asks that can still be listed; 0 means 2048
 
 	Now  func() time.Time // nil means time.Now
@@ -103,6 +104,8 @@ type Desk struct {
 	opened    map[string][]int64
 	cool      map[string]cooling
 	absent    map[string]absence // by id
+	seeds     map[string]*seed   // by id; no ask is among them
+	seeded    []int64            // when, over the last day, ms
 	anyOpen   chan struct{}      // closed and replaced whenever an ask opens
 	high      int64              // the latest time seen, ms
 }
@@ -117,7 +120,7 @@ func Open(ctx context.Context, cfg Config) (*Desk, error) {
 	cfg.defaults()
 	d := &Desk{
 		cfg: cfg, asks: map[string]*ask{}, byBinding: map[string]*ask{}, byTwin: map[string]*ask{}, same: map[string][]*ask{}, leads: map[string]*ask{}, pending: map[string]int{}, live: map[string]int{},
-		opened: map[string][]int64{}, cool: map[string]cooling{}, absent: map[string]absence{}, anyOpen: make(chan struct{}),
+		opened: map[string][]int64{}, cool: map[string]cooling{}, absent: map[string]absence{}, seeds: map[string]*seed{}, anyOpen: make(chan struct{}),
 	}
 	if err := d.load(ctx); err != nil {
 		return nil, fmt.Errorf("approval: reading stored requests: %w", err)
@@ -151,6 +154,7 @@ func (c *Config) defaults() {
 	num(&c.MaxOpen, 1024)
 	num(&c.Rate, 20)
 	num(&c.MaxKept, 2048)
+	num(&c.SeedRate, 10)
 	c.Keep = max(c.Keep, c.RateWindow, c.Cooldown)
 	c.SinkCooldown = min(c.SinkCooldown, c.Cooldown)
 	if c.Now == nil {

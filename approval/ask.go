@@ -221,7 +221,7 @@ func (d *Desk) fill(a *ask, r enforce.Request, needs []Need) error {
 		return fmt.Errorf("reading randomness: %w", err)
 	}
 	var err error
-	if a.Shown, err = show(a, r, nonce); err != nil {
+	if a.Shown, err = show(&a.row, r, nonce); err != nil {
 		return err
 	}
 	a.Digest, err = a.bound()
@@ -373,7 +373,7 @@ func (d *Desk) newID() (string, error) {
 		return "", fmt.Errorf("approval: reading randomness: %w", err)
 	}
 	id := "ap_" + encode32(b)
-	if d.asks[id] != nil {
+	if d.asks[id] != nil || d.seeds[id] != nil {
 		return "", errors.New("approval: randomness repeats")
 	}
 	return id, nil

@@ -37,6 +37,9 @@ const (
 // Approve records that who approves. If all that the asking rules demand is there, the action may pass
 // once; otherwise Approve returns ErrMore with the reason, and the ask stays open.
 func (d *Desk) Approve(ctx context.Context, id string, who Actor, comment string) (View, error) {
+	if s := d.seedOf(id); s != nil {
+		return d.answerSeed(ctx, s, who, "approve", comment)
+	}
 	return d.together(ctx, id, who, "approve", comment, func(ctx context.Context, id string, who Actor) (View, error) {
 		return d.reply(ctx, id, who, "approve", comment, func(ctx context.Context, a *ask, g Given) error {
 			return d.approve(ctx, a, g, "")
@@ -53,6 +56,9 @@ func (d *Desk) Edit(ctx context.Context, id string, who Actor, comment string, a
 		return View{}, err
 	}
 	who.edit = edit
+	if s := d.seedOf(id); s != nil {
+		return d.answerSeed(ctx, s, who, "approve", comment)
+	}
 	if len(who.Among) > 0 {
 		return View{}, fmt.Errorf("%w: other arguments are approved for one request at a time", ErrEdit)
 	}
@@ -67,6 +73,9 @@ func (d *Desk) Edit(ctx context.Context, id string, who Actor, comment string, a
 // Deny ends an open ask; comment reaches the agent. Anyone who may answer may deny. Like Approve, it answers
 // the equal requests of who.Among in the same way.
 func (d *Desk) Deny(ctx context.Context, id string, who Actor, comment string) (View, error) {
+	if s := d.seedOf(id); s != nil {
+		return d.answerSeed(ctx, s, who, "deny", comment)
+	}
 	return d.together(ctx, id, who, "deny", comment, func(ctx context.Context, id string, who Actor) (View, error) {
 		return d.reply(ctx, id, who, "deny", comment, func(ctx context.Context, a *ask, g Given) error {
 			if a.State != Pending {
@@ -79,6 +88,9 @@ func (d *Desk) Deny(ctx context.Context, id string, who Actor, comment string) (
 
 // Revoke withdraws an open ask or a grant that was not used. The agent hears the comment.
 func (d *Desk) Revoke(ctx context.Context, id string, who Actor, comment string) (View, error) {
+	if s := d.seedOf(id); s != nil {
+		return d.answerSeed(ctx, s, who, "revoke", comment)
+	}
 	return d.reply(ctx, id, who, "revoke", comment, func(ctx context.Context, a *ask, g Given) error {
 		return d.refuse(ctx, a, g, Revoked, codeRevoked, true)
 	})
@@ -104,7 +116,7 @@ func (d *Desk) reply(ctx context.Context, id string, who Actor, verb, comment st
 		return d.view(a), ErrChanged
 	}
 	comment = said(comment)
-	if who, err = d.prove(ctx, a, who, verb, comment); err != nil {
+	if who, err = d.prove(ctx, &a.row, who, verb, comment); err != nil {
 		return d.view(a), err
 	}
 	g, err := given(&a.row, d.stand(who, now))

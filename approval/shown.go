@@ -91,7 +91,7 @@ const (
 )
 
 // show builds the document of a. It wraps errUnshowable if the arguments are too large.
-func show(a *ask, r enforce.Request, nonce []byte) (*Shown, error) {
+func show(a *row, r enforce.Request, nonce []byte) (*Shown, error) {
 	q := r.Query
 	s := &Shown{
 		Format: "approval.v1", ID: a.ID, Nonce: hex.EncodeToString(nonce), Title: title(q), Phase: q.Phase,

@@ -136,7 +136,7 @@ func FuzzShown(f *testing.F) {
 			r.Query.Resource.ID, r.Query.Subject.ID, r.Bytes = a, b, args
 			r.Query.Action.Commands = []action.Command{{Name: a, Args: []string{b}}}
 		})
-		s, err := show(&ask{}, r, []byte("nonce"))
+		s, err := show(&row{}, r, []byte("nonce"))
 		if err != nil {
 			t.Fatal(err)
 		}

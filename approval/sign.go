@@ -53,7 +53,11 @@ func (d *Desk) Challenge(ctx context.Context, id, verb, comment string, edit []b
 			return nil, v, err
 		}
 		d.mu.Lock()
-		edited = d.asks[id].salted([]byte(e))
+		if a := d.asks[id]; a != nil {
+			edited = a.salted([]byte(e))
+		} else if s := d.seeds[id]; s != nil {
+			edited = s.row.salted([]byte(e))
+		}
 		d.mu.Unlock()
 	}
 	c, err := ToSign(id, v.Digest, verb, said(comment), edited)
@@ -119,7 +123,7 @@ func Terms(detail, shown []byte) (string, error) {
 
 // prove raises who to what his signature proves. A channel that only a signature proves is worth no more
 // than a login without one; a signature that does not hold is no answer at all.
-func (d *Desk) prove(ctx context.Context, a *ask, who Actor, verb, comment string) (Actor, error) {
+func (d *Desk) prove(ctx context.Context, a *row, who Actor, verb, comment string) (Actor, error) {
 	if who.among != nil {
 		return who, nil // checked for all together
 	}

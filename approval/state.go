@@ -204,9 +204,18 @@ func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
 			ids = append(ids, id)
 		}
 	}
+	for id, s := range d.seeds {
+		if id > f.After && (f.State == "" || f.State == s.row.State) && (f.Agent == "" || f.Agent == s.row.Agent) && (f.Session == "" || f.Session == s.row.Session) {
+			ids = append(ids, id)
+		}
+	}
 	slices.Sort(ids)
 	out := []View{}
 	for _, id := range ids[:min(len(ids), f.Limit)] {
+		if s := d.seeds[id]; s != nil {
+			out = append(out, s.view())
+			continue
+		}
 		out = append(out, d.shownTo(d.asks[id]))
 	}
 	return out, nil
@@ -216,6 +225,9 @@ func (d *Desk) List(_ context.Context, f Filter) ([]View, error) {
 func (d *Desk) Show(_ context.Context, id string) (View, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s := d.seeds[id]; s != nil {
+		return s.view(), nil
+	}
 	a := d.asks[id]
 	if a == nil || a.State == "" {
 		return View{}, ErrNotFound
@@ -289,6 +301,7 @@ func (d *Desk) Run(ctx context.Context) error {
 
 // Sweep does once what Run does. What fails is tried again at the next call.
 func (d *Desk) Sweep(ctx context.Context) {
+	d.sweepSeeds(ctx)
 	d.mu.Lock()
 	now := d.now()
 	var due, raised, behind, ended []*ask
@@ -356,6 +369,12 @@ func (d *Desk) raise(ctx context.Context, a *ask) {
 func (d *Desk) Seen(id, person string) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if s := d.seeds[id]; s != nil && s.ended == "" && person != "" && len(s.seen) < maxAnswers {
+		if _, ok := s.seen[fold(person)]; !ok {
+			s.seen[fold(person)] = d.now()
+		}
+		return
+	}
 	a := d.asks[id]
 	if a == nil || a.State != Pending || person == "" || len(a.seen) >= maxAnswers {
 		return

@@ -103,6 +103,7 @@ type View struct {
 	Alike     string  `json:"alike"`  // the same for requests that differ in nothing a person could tell apart
 	Requester string  `json:"user"`   // for whom the agent acts
 
+	Test  string   `json:"test"`  // of a seeded request that has ended: caught, missed or expired; "" of all others
 	Equal []string `json:"equal"` // ids of further requests that are equal to this one and wait behind it
 }
 

@@ -246,7 +246,7 @@ func dump(t testing.TB, path string) string {
 	defer db.Close()
 	var b strings.Builder
 	for _, query := range []string{"SELECT next FROM head", "SELECT * FROM records ORDER BY idx", "SELECT * FROM sessions ORDER BY id",
-		"SELECT * FROM agents ORDER BY id", "SELECT * FROM names ORDER BY kind, pseudonym", "SELECT * FROM tally ORDER BY day, phase, verdict, effect, enforced",
+		"SELECT * FROM agents ORDER BY id", "SELECT * FROM names ORDER BY kind, pseudonym", "SELECT * FROM tally ORDER BY day, phase, verdict, effect, enforced", "SELECT * FROM rule_tally ORDER BY day, rule, what", "SELECT * FROM rule_tally ORDER BY day, rule, what",
 		"SELECT rowid FROM words WHERE words MATCH 'write OR read OR deny OR send' ORDER BY rowid"} {
 		rows, err := db.Query(query)
 		if err != nil {

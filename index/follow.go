@@ -232,7 +232,7 @@ func (x *Index) put(ctx context.Context, batch []Step) error {
 }
 
 // fold is the writing side of the view: the same entries in the same order always give the same tables.
-type fold struct{ record, seen, name, named, session, agent, tally, words *sql.Stmt }
+type fold struct{ record, seen, name, named, session, agent, tally, rule, words *sql.Stmt }
 
 func newFold(ctx context.Context, tx *sql.Tx) (*fold, error) {
 	f := &fold{}
@@ -252,6 +252,7 @@ func newFold(ctx context.Context, tx *sql.Tx) (*fold, error) {
 			last_ms = max(last_ms, ?2), last_idx = ?3, sessions = sessions + ?4, actions = actions + ?5, allowed = allowed + ?6,
 			asked = asked + ?7, denied = denied + ?8, alerts = alerts + ?9`},
 		{&f.tally, `INSERT INTO tally VALUES (?,?,?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1`},
+		{&f.rule, `INSERT INTO rule_tally VALUES (?,?,?,1) ON CONFLICT DO UPDATE SET n = n + 1`},
 		{&f.words, `INSERT INTO words (rowid, kind, tool, rules, verdict, codes, session, reason) VALUES (?,?,?,?,?,?,?,?)`},
 	} {
 		st, err := tx.PrepareContext(ctx, s.sql)
@@ -297,6 +298,11 @@ func (f *fold) add(ctx context.Context, s *Step) error {
 	if s.Verdict != "" {
 		day := s.TimeMs / 86_400_000
 		if _, err := f.tally.ExecContext(ctx, day, string(s.Phase), string(s.Verdict), string(s.Effect), s.Enforced); err != nil {
+			return err
+		}
+	}
+	for _, rule := range s.opposing() {
+		if _, err := f.rule.ExecContext(ctx, s.TimeMs/86_400_000, rule, s.opposition()); err != nil {
 			return err
 		}
 	}

@@ -4,7 +4,7 @@ package index
 
 const (
 	application = 0x53504958 // "SPIX"
-	format      = 3
+	format      = 4
 )
 
 // schema makes an empty view. head.erased is the length of the log when the view was last empty: erasures
@@ -42,13 +42,15 @@ CREATE TABLE agents (
 CREATE TABLE tally (
 	day INTEGER NOT NULL, phase TEXT NOT NULL, verdict TEXT NOT NULL, effect TEXT NOT NULL, enforced INTEGER NOT NULL,
 	n INTEGER NOT NULL, PRIMARY KEY (day, phase, verdict, effect, enforced)) STRICT;
+CREATE TABLE rule_tally (
+	day INTEGER NOT NULL, rule TEXT NOT NULL, what TEXT NOT NULL, n INTEGER NOT NULL, PRIMARY KEY (day, rule, what)) STRICT, WITHOUT ROWID;
 CREATE VIRTUAL TABLE words USING fts5 (kind, tool, rules, verdict, codes, session, reason, content = '');
 `
 
 // emptying makes any view an empty one.
 var emptying = []string{
 	`DELETE FROM records`, `DELETE FROM sessions`, `DELETE FROM agents`, `DELETE FROM names`,
-	`DELETE FROM tally`, `INSERT INTO words (words) VALUES ('delete-all')`,
+	`DELETE FROM tally`, `DELETE FROM rule_tally`, `INSERT INTO words (words) VALUES ('delete-all')`,
 }
 
 // columns of records in the order of Step.scan.

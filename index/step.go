@@ -48,6 +48,7 @@ type Step struct {
 	Replay     *Replayed         `json:"replay,omitempty"`
 	sealed     bool              // the names are pseudonyms
 	learned    []named           // what some of them stand for
+	deciding   []string          // rules that decided; all of the record's where the explanation cannot be opened
 }
 
 // The bounds of what one record puts into the view.
@@ -75,6 +76,7 @@ func stepOf(e Entry, l *learner) Step {
 	}
 	switch {
 	case r.Verdict != "":
+		s.deciding = s.Rules
 		s.readReason(e)
 	case r.Kind == action.KindAlert:
 		s.readSummary(e)
@@ -113,7 +115,13 @@ func (s *Step) readReason(e Entry) {
 		return
 	}
 	var reasons []string
+	if d.Verdict == s.Verdict {
+		s.deciding = nil
+	}
 	for _, m := range d.Deciding() {
+		if d.Verdict == s.Verdict && len(s.deciding) < maxListItems {
+			s.deciding = append(s.deciding, clean(m.ID, maxNameBytes))
+		}
 		if m.Reason != "" && len(reasons) < maxListItems {
 			reasons = append(reasons, m.Reason)
 		}

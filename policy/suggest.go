@@ -54,6 +54,7 @@ type shape struct {
 	approved     bool // every definition was
 	typed        bool // every argument was understood
 	odd          bool // something in it cannot be told, such as a command that is computed
+	exact        bool // nothing is generalised, whatever the effect
 	folders      map[string]bool
 	access       map[string]bool
 	hosts        map[string]bool
@@ -71,6 +72,9 @@ const leastDepth = 3
 // sinks are the effects by which things leave or are lost: what they may reach is listed one by one, never by folder.
 var sinks = []action.Effect{action.EffectSend, action.EffectSpend, action.EffectDestroy, action.EffectAdmin, action.EffectUnknown}
 
+// listed reports whether each thing that is reached is listed by itself.
+func (sh *shape) listed() bool { return sh.exact || slices.Contains(sinks, sh.effect) }
+
 // Add takes a recorded action of gate one that was let through, by policy or by a person. Others are ignored.
 func (s *Suggester) Add(q *action.Query) {
 	if q.Phase != action.Before || q.Subject.ID != s.agent || q.Subject.Tenant != s.tenant {
@@ -83,11 +87,15 @@ func (s *Suggester) Add(q *action.Query) {
 		if s.full = len(s.shapes) >= maxShapes; s.full {
 			return
 		}
-		sh = &shape{method: q.Action.Name, tool: q.Resource.ID, effect: q.Action.Effect, approved: true, typed: true, folders: map[string]bool{}, access: map[string]bool{},
-			hosts: map[string]bool{}, recipients: map[string]bool{}, commands: map[string]bool{}, statements: map[string]bool{}, amounts: map[string]int64{}, untyped: map[string]bool{}}
+		sh = newShape(q)
 		s.shapes[key] = sh
 	}
 	sh.add(q)
+}
+
+func newShape(q *action.Query) *shape {
+	return &shape{method: q.Action.Name, tool: q.Resource.ID, effect: q.Action.Effect, approved: true, typed: true, folders: map[string]bool{}, access: map[string]bool{},
+		hosts: map[string]bool{}, recipients: map[string]bool{}, commands: map[string]bool{}, statements: map[string]bool{}, amounts: map[string]int64{}, untyped: map[string]bool{}}
 }
 
 func (sh *shape) add(q *action.Query) {
@@ -99,7 +107,7 @@ func (sh *shape) add(q *action.Query) {
 		pointers[p.Pointer] = true
 		sh.access[string(p.Access)] = true
 		sh.odd = sh.odd || p.Traverse != action.No || !path.IsAbs(p.Resolved)
-		if folder := path.Dir(p.Resolved) + "/"; !slices.Contains(sinks, sh.effect) && strings.Count(folder, "/") >= leastDepth {
+		if folder := path.Dir(p.Resolved) + "/"; !sh.listed() && strings.Count(folder, "/") >= leastDepth {
 			sh.folders[folder] = true
 		} else {
 			sh.folders[p.Resolved] = true
@@ -136,7 +144,7 @@ func (sh *shape) add(q *action.Query) {
 	if len(sh.examples) < maxExamples {
 		sh.examples = append(sh.examples, q)
 	}
-	if !slices.Contains(sinks, sh.effect) {
+	if !sh.listed() {
 		sh.folders = gather(sh.folders)
 	}
 }
@@ -184,7 +192,7 @@ func (sh *shape) fits() bool {
 			return false
 		}
 	}
-	return len(sh.folders) <= maxPrefixes || slices.Contains(sinks, sh.effect)
+	return len(sh.folders) <= maxPrefixes || sh.listed()
 }
 
 // Suggest writes the rules, and cases that under active, the bundle in force, are decided as recorded.

@@ -74,7 +74,7 @@ func (sh *shape) write(b *strings.Builder, i int) {
 		}
 		line("}")
 	}
-	if slices.Contains(sinks, sh.effect) {
+	if sh.listed() {
 		each("paths", len(sh.folders), "x.resolved in "+list(sh.folders), "x.access in "+list(sh.access), `x.traversal == "no"`)
 	} else {
 		each("paths", len(sh.folders), fmt.Sprintf("folder_%d(x.resolved)", i), "x.access in "+list(sh.access), `x.traversal == "no"`)
@@ -89,7 +89,7 @@ func (sh *shape) write(b *strings.Builder, i int) {
 }
 
 func (sh *shape) functions(b *strings.Builder, i int) {
-	if !slices.Contains(sinks, sh.effect) {
+	if !sh.listed() {
 		for _, f := range slices.Sorted(maps.Keys(sh.folders)) {
 			if strings.HasSuffix(f, "/") {
 				fmt.Fprintf(b, "\nfolder_%d(p) if startswith(p, %s)\n", i, quote(f))
@@ -130,7 +130,7 @@ func (sh *shape) admits() (out []string) {
 	say := func(format string, args ...any) {
 		out = append(out, fmt.Sprintf("%s (%s): %s", action.Clip(strconv.QuoteToASCII(sh.tool), 100), action.Word(sh.effect), fmt.Sprintf(format, args...)))
 	}
-	if !slices.Contains(sinks, sh.effect) {
+	if !sh.listed() {
 		for _, f := range slices.Sorted(maps.Keys(sh.folders)) {
 			if strings.HasSuffix(f, "/") {
 				say("every path below %s", strconv.QuoteToASCII(f))

@@ -52,7 +52,7 @@ func (a *app) approvalsCommand() *cobra.Command {
 			return a.print(v, func(w io.Writer) { a.approval(w, &v) })
 		},
 	}
-	cmd.AddCommand(list, show, a.answerCommand("approve", "Let exactly this call run, once"), a.answerCommand("deny", "Refuse it; the comment goes to the agent"),
+	cmd.AddCommand(list, show, a.reviewersCommand(), a.seedCommand(), a.answerCommand("approve", "Let exactly this call run, once"), a.answerCommand("deny", "Refuse it; the comment goes to the agent"),
 		a.answerCommand("revoke", "Take an unused grant back"))
 	return cmd
 }

@@ -148,7 +148,7 @@ its result goes back. Nothing runs unrecorded, and the record can be proved to a
 	f.StringVar(&a.data, "data", "", "data directory of the owner (default: the user's state folder)")
 	f.BoolVar(&a.json, "json", false, "answer in JSON")
 	root.AddCommand(a.upCommand(), a.demoCommand(), a.mcpCommand(), a.hookCommand(), a.hooksCommand(), a.protectCommand(), a.serverCommand(),
-		a.approvalsCommand(), a.keysCommand(), a.keysCommand(), a.killCommand(), a.releaseCommand(), a.sessionsCommand(), a.replayCommand(),
+		a.approvalsCommand(), a.wrongCommand(), a.keysCommand(), a.killCommand(), a.releaseCommand(), a.sessionsCommand(), a.replayCommand(),
 		a.agentsCommand(), a.tokensCommand(), a.toolsCommand(), a.alertsCommand(), a.ledgerCommand(), a.policyCommand(),
 		a.checkCommand(), a.configCommand(), a.doctorCommand(), a.benchCommand(), a.versionCommand())
 	root.AddCommand(a.attestCommand(), a.detectCommand(), a.egressCommand(), a.runCommand(), a.consoleCommand())

@@ -19,7 +19,8 @@ import (
 func (a *app) policyCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "policy", Short: "Policy bundles"}
 	cmd.AddCommand(a.policyTestCommand(), a.policyShowCommand(), a.policyLintCommand(), a.policyExplainCommand(), a.policyNewCommand(),
-		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand(), a.policyLSPCommand())
+		a.policyDiffCommand(), a.policyCoverageCommand(), a.policyCaseCommand(), a.policySuggestCommand(), a.policyMigrateCommand(), a.policyLSPCommand(),
+		a.policyRulesCommand(), a.policyProposeCommand())
 	cmd.AddCommand(a.policyKeyCommand(), a.policyBuildCommand(), a.policySignCommand(), a.policyVerifyCommand(),
 		a.policyActivateCommand(), a.policyRollbackCommand(), a.policyArchiveCommand(), a.policyListCommand(), a.policyDecideCommand())
 	return cmd

@@ -55,29 +55,18 @@ share it. Opening the input is recorded as an access. Exit code 1 if the bundle 
 			if err != nil {
 				return err
 			}
-			d, err := c.Decide(cmd.Context(), q)
-			if err != nil {
-				return err
-			}
-			part, err := caseOf(cmd.Context(), c, q, d.Verdict == v)
-			if err != nil {
-				return err
-			}
-			if name == "" {
-				name = fmt.Sprintf("record %s: %s of %s", args[0], action.Word(q.Action.Effect), q.Resource.ID)
-			}
-			text, err := policy.CaseText(name, v, nil, part)
+			text, answer, err := c.RecordedCase(cmd.Context(), q, args[0], name, v)
 			if err != nil {
 				return err
 			}
 			if err := appendCase(to, text); err != nil {
 				return err
 			}
-			err = a.print(map[string]string{"file": filepath.Join(to, recordedCases), "case": text, "answer": string(d.Verdict)}, func(w io.Writer) {
+			err = a.print(map[string]string{"file": filepath.Join(to, recordedCases), "case": text, "answer": string(answer)}, func(w io.Writer) {
 				fmt.Fprint(w, text)
 			})
-			if err == nil && d.Verdict != v {
-				return &exitCode{exitError, fmt.Errorf("the bundle's answer is %s, so that the case fails until a rule says otherwise", d.Verdict)}
+			if err == nil && answer != v {
+				return &exitCode{exitError, fmt.Errorf("the bundle's answer is %s, so that the case fails until a rule says otherwise", answer)}
 			}
 			return err
 		},
@@ -112,56 +101,6 @@ func (a *app) recordedInput(ctx context.Context, record string) (*action.Query, 
 		return nil, err
 	}
 	return action.ReadQuery(d.Data)
-}
-
-func caseOf(ctx context.Context, c *policy.Compiled, q *action.Query, answered bool) (map[string]any, error) {
-	if answered {
-		keep := q.Resource
-		return c.Minimal(ctx, q, func(now *action.Query) bool {
-			return now.Phase == q.Phase && now.Resource.Server == keep.Server && now.Resource.Name == keep.Name && now.Action.Effect == q.Action.Effect
-		})
-	}
-	part, err := policy.Stating(q)
-	if err != nil {
-		return nil, err
-	}
-	if subject, ok := part["subject"].(map[string]any); ok {
-		if user, ok := subject["user"].(map[string]any); ok {
-			redactAt(user, "id")
-		}
-	}
-	if act, ok := part["action"].(map[string]any); ok {
-		redactAt(act, "arguments")
-	}
-	if more, ok := part["context"].(map[string]any); ok {
-		if result, ok := more["result"].(map[string]any); ok {
-			redactAt(result, "content")
-		}
-	}
-	return part, nil
-}
-
-func redactAt(in map[string]any, name string) {
-	if v, ok := in[name]; ok {
-		in[name] = withoutTexts(v)
-	}
-}
-
-// withoutTexts replaces every text of v, and leaves names and numbers.
-func withoutTexts(v any) any {
-	switch v := v.(type) {
-	case map[string]any:
-		for name := range v {
-			v[name] = withoutTexts(v[name])
-		}
-	case []any:
-		for i := range v {
-			v[i] = withoutTexts(v[i])
-		}
-	case string:
-		return "redacted"
-	}
-	return v
 }
 
 // appendCase adds a case to the file of recorded cases, which must be readable afterwards.

@@ -80,11 +80,21 @@ func (b *Bundle) Suites() ([]Suite, error) {
 
 // WithParams returns the bundle with another params.yaml.
 func (b *Bundle) WithParams(params []byte) (*Bundle, error) {
+	return b.With(map[string][]byte{ParamsFile: params})
+}
+
+// With returns the bundle with files in place of those of the same name, or beside them. It has no signatures.
+func (b *Bundle) With(files map[string][]byte) (*Bundle, error) {
 	out := &Bundle{files: map[string][]byte{}}
 	for name, data := range b.files {
 		out.files[name] = data
 	}
-	out.files[ParamsFile] = slices.Clone(params)
+	for name, data := range files {
+		if !validName(name) || !known(name) || len(data) > MaxFileBytes {
+			return nil, fmt.Errorf("%w: %q has no place in a bundle", ErrRefused, action.Clip(name, maxName))
+		}
+		out.files[name] = slices.Clone(data)
+	}
 	for name := range out.files {
 		out.names = append(out.names, name)
 	}
