@@ -33,7 +33,7 @@ const generated = "<!-- Generated; do not edit. Renew with: go test ./cmd/sallyp
 // TestReferenceIsCurrent derives the reference pages from the program itself and compares.
 func TestReferenceIsCurrent(t *testing.T) {
 	for name, text := range map[string]string{
-		"cli.md": cliPage(), "config.md": configPage(), "facts.md": factsPage(), "metrics.md": metricsPage(t), "errors.md": errorsPage(),
+		"cli.md": cliPage(), "config.md": configPage(), "facts.md": factsPage(), "metrics.md": metricsPage(t), "errors.md": errorsPage(), "rules.md": rulesPage(t),
 	} {
 		path := filepath.Join("..", "..", "docs", "reference", name)
 		want := generated + text

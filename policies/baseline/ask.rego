@@ -4,6 +4,8 @@ package sallyport.baseline
 
 import rego.v2
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0101]}
 ask contains {
 	"id": "effect.destroy", "code": "destroys", "severity": "high",
 	"reason": "{tool} deletes or destroys something.",
@@ -22,6 +24,8 @@ destroys if {
 	p.access == "destroy"
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0086]}
 ask contains {
 	"id": "effect.send", "code": "sends", "severity": "high",
 	"reason": "{tool} sends something out of the organisation.",
@@ -34,6 +38,8 @@ ask contains {
 	not traced
 }
 
+# METADATA
+# custom: {owasp: [ASI02, ASI09], atlas: [AML.T0048, AML.T0053]}
 ask contains {
 	"id": "effect.spend", "code": "spends", "severity": "high",
 	"reason": "{tool} spends money.",
@@ -45,6 +51,8 @@ ask contains {
 	not traced
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0053, AML.T0081]}
 ask contains {
 	"id": "effect.admin", "code": "administers", "severity": "high",
 	"reason": "{tool} changes rights, accounts or settings.",
@@ -56,6 +64,8 @@ ask contains {
 	not traced
 }
 
+# METADATA
+# custom: {owasp: [ASI10], atlas: [AML.T0053]}
 ask contains {
 	"id": "unusual", "code": "unusual", "severity": "high",
 	"reason": "This is unusual for the agent, and changes something.",
@@ -74,6 +84,8 @@ unusual if {
 	not input.action.effect in {"read", "respond"}
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "effect.unknown", "code": "effect-unknown", "severity": "medium",
 	"reason": "Nobody has said what {tool} does.",
@@ -84,6 +96,8 @@ ask contains {
 	not known_effect
 }
 
+# METADATA
+# custom: {owasp: [ASI04], atlas: [AML.T0010, AML.T0110]}
 ask contains {
 	"id": "tool.unreviewed", "code": "tool-unreviewed", "severity": "medium",
 	"reason": "Nobody has reviewed {tool}: what it does is a guess from its name and description.",
@@ -96,6 +110,8 @@ ask contains {
 	not traced
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0085]}
 ask contains {
 	"id": "read.outside", "code": "reads-outside", "severity": "medium",
 	"reason": "Reads a file outside {root}.",
@@ -109,6 +125,8 @@ ask contains {
 	not placeless
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0051, AML.T0086]}
 ask contains {
 	"id": "read.host", "code": "reads-host", "severity": "medium",
 	"reason": "Reaches a host that is not on the list.",
@@ -121,6 +139,8 @@ ask contains {
 	not traced
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "path.unsure", "code": "path-unsure", "severity": "medium",
 	"reason": "It is not clear which file a path means.",
@@ -134,6 +154,8 @@ ask contains {
 
 # Inside the workspace, too, some files decide what runs later or who watches: hooks, the settings of the
 # agent's host and of editors. An agent that may write them can step out of its gates.
+# METADATA
+# custom: {owasp: [ASI05, ASI10], atlas: [AML.T0081]}
 ask contains {
 	"id": "write.control", "code": "writes-control-file", "severity": "high",
 	"reason": "Writes a file that decides what runs later, or whether the agent is watched.",
@@ -152,6 +174,8 @@ controls if {
 
 control_files := `/\.(git|hg|husky|claude|codex|gemini|cursor|vscode|idea|devcontainer)(/|$)|/\.(mcp\.json|envrc|gitmodules|gitattributes|pre-commit-config\.yaml|npmrc|yarnrc|yarnrc\.yml|bazelrc)$|/\.(bash|zsh|profile)[a-z_]*$`
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0101]}
 ask contains {
 	"id": "write.irreversible", "code": "write-irreversible", "severity": "low",
 	"reason": "A write inside the workspace that may not be undone.",
@@ -167,6 +191,8 @@ irreversible if {
 	input.action.reversible != "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "write.elsewhere", "code": "write-elsewhere", "severity": "medium",
 	"reason": "{tool} changes something that is no file in the workspace.",
@@ -189,6 +215,8 @@ writes_elsewhere if {
 	count(input.action.urls) + count(input.action.recipients) + count(input.action.sql) > 0
 }
 
+# METADATA
+# custom: {owasp: [ASI05], atlas: [AML.T0050]}
 ask contains {
 	"id": "run.unreviewed", "code": "command-unreviewed", "severity": "medium",
 	"reason": "Runs a command that is not on the reviewed list.",
@@ -210,6 +238,8 @@ unreviewed if {
 	not runs(c)
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "untyped", "code": "arguments-not-understood", "severity": "medium",
 	"reason": "Not every argument of {tool} was understood.",
@@ -226,6 +256,8 @@ untyped if {
 	not typed
 }
 
+# METADATA
+# custom: {owasp: [ASI04, ASI02], atlas: [AML.T0086]}
 ask contains {
 	"id": "server.outside", "code": "server-outside", "severity": "medium",
 	"reason": "What {tool} is told reaches the outside, and may be confidential.",
@@ -247,6 +279,8 @@ told_outside if {
 	not inside_zone
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0101]}
 ask contains {
 	"id": "sql.changes", "code": "statement-changes", "severity": "medium",
 	"reason": "A statement changes data, or was not understood.",
@@ -271,6 +305,8 @@ statement_changes if {
 # leave no way on but a change of policy. An operator, unlike the agent's own client, is not shown the
 # call through the poisoned text, and approving the definition's digest settles it. A listed definition
 # that nobody scanned counts as poisoned.
+# METADATA
+# custom: {owasp: [ASI04, ASI01], atlas: [AML.T0110, AML.T0051]}
 ask contains {
 	"id": "definition.poisoned", "code": "definition-poisoned", "severity": "high",
 	"reason": "The description of {tool} may carry instructions to the agent, and nobody has approved it.",
@@ -282,6 +318,8 @@ ask contains {
 	input.resource.definition.poisoned != "no"
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0057, AML.T0086]}
 ask contains {
 	"id": "flow.confidential", "code": "confidential-outside", "severity": "high",
 	"reason": "The session holds confidential data, and this reaches the outside.",
@@ -301,6 +339,8 @@ confidential if {
 	v.secrecy == "confidential"
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 ask contains {
 	"id": "other", "code": "not-covered", "severity": "medium",
 	"reason": "No rule lets {tool} pass by itself.",

@@ -3,6 +3,8 @@ package sallyport.baseline
 
 import rego.v2
 
+# METADATA
+# custom: {owasp: [ASI02, ASI05], atlas: [AML.T0053]}
 deny contains {
 	"id": "write.outside", "code": "writes-outside", "severity": "high",
 	"reason": "Writes or deletes outside every root of the session.",
@@ -15,6 +17,8 @@ deny contains {
 	not placeless
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053]}
 deny contains {
 	"id": "path.traversal", "code": "traversal", "severity": "high",
 	"reason": "A path climbs with dot-dot or leads out through a link.",
@@ -25,6 +29,8 @@ deny contains {
 	p.traversal == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI03, ASI10], atlas: [AML.T0055, AML.T0081]}
 deny contains {
 	"id": "path.private", "code": "private-path", "severity": "critical", "always": true,
 	"reason": "A path leads into our own data directory or a credential store.",
@@ -35,6 +41,8 @@ deny contains {
 	p.private == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI10, ASI05], atlas: [AML.T0081, AML.T0050]}
 deny contains {
 	"id": "command.self", "code": "calls-sallyport", "severity": "critical", "always": true,
 	"reason": "A command calls sallyport: an agent may not administer or approve itself.",
@@ -45,6 +53,8 @@ deny contains {
 	c.self == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI02, ASI03], atlas: [AML.T0057, AML.T0086, AML.T0055]}
 deny contains {
 	"id": "secret.outside", "code": "secret-outside", "severity": "critical", "always": true,
 	"reason": "The arguments hold a secret, and they reach the outside.",
@@ -55,6 +65,8 @@ deny contains {
 	count(input.context.detect.secrets) > 0
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0057, AML.T0086]}
 deny contains {
 	"id": "flow.secret", "code": "secret-outside", "severity": "critical", "always": true,
 	"reason": "The session has read secret data, and this reaches the outside.",
@@ -73,6 +85,8 @@ secret if {
 	v.secrecy == "secret"
 }
 
+# METADATA
+# custom: {owasp: [ASI04], atlas: [AML.T0110]}
 deny contains {
 	"id": "definition.changed", "code": "definition-changed", "severity": "high",
 	"reason": "The definition of {tool} is not the one that was pinned.",
@@ -82,6 +96,8 @@ deny contains {
 	input.resource.definition.state == "changed"
 }
 
+# METADATA
+# custom: {owasp: [ASI03, ASI02], atlas: [AML.T0098, AML.T0055]}
 deny contains {
 	"id": "url.metadata", "code": "metadata-address", "severity": "high",
 	"reason": "Reaches the metadata service of a cloud machine, which hands out credentials.",
@@ -101,6 +117,8 @@ metadata(u) if {
 	a in metadata_hosts
 }
 
+# METADATA
+# custom: {owasp: [ASI02], atlas: [AML.T0053, AML.T0048]}
 deny contains {
 	"id": "amount.overflow", "code": "amount-overflow", "severity": "high",
 	"reason": "An amount is too large to be counted.",
@@ -111,6 +129,8 @@ deny contains {
 	a.overflow != "no"
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0053]}
 deny contains {
 	"id": "rights.missing", "code": "user-may-not", "severity": "high",
 	"reason": "The user could not do this himself.",
@@ -120,6 +140,8 @@ deny contains {
 	not permitted
 }
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0085]}
 deny contains {
 	"id": "rights.result", "code": "user-may-not-see", "severity": "high",
 	"reason": "The result holds what the user may not see himself, or what nobody can answer for.",
@@ -138,6 +160,8 @@ permitted if {
 	input.subject.identity.rights.state == "unknown"
 }
 
+# METADATA
+# custom: {owasp: [ASI09, ASI10], atlas: [AML.T0073]}
 deny contains {
 	"id": "separation.missing", "code": "no-separation", "severity": "high",
 	"reason": "Agent and approver share a user account, and the parameters demand that they do not.",
@@ -149,6 +173,8 @@ deny contains {
 	not input.context.enforcement.separation in {"uid", "confined", "passkey"}
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0086, AML.T0057]}
 quarantine contains {
 	"id": "canary.leaves", "code": "canary", "severity": "critical", "always": true,
 	"reason": "The arguments hold a planted canary: something makes the agent carry data out.",
@@ -158,6 +184,8 @@ quarantine contains {
 	input.context.detect.canary == "yes"
 }
 
+# METADATA
+# custom: {owasp: [ASI01], atlas: [AML.T0051]}
 deny contains {
 	"id": "canary.result", "code": "canary", "severity": "critical", "always": true,
 	"reason": "The result holds a planted canary.",

@@ -259,6 +259,8 @@ allow contains {"id": "flow.traced", "code": "asked-for", "reason": "What contro
 	traced
 }
 
+# METADATA
+# custom: {owasp: [ASI01], atlas: [AML.T0051, AML.T0053]}
 deny contains {
 	"id": "flow.alien", "code": "stranger-named", "severity": "high",
 	"reason": "Only text that strangers may have written names where this goes, or the credential that it sets.",

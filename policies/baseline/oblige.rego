@@ -4,17 +4,23 @@ package sallyport.baseline
 
 import rego.v2
 
+# METADATA
+# custom: {owasp: [ASI03], atlas: [AML.T0055]}
 oblige contains {"id": "redact-secrets", "type": "redact", "params": {"kind": "secret"}} if {
 	input.phase == "after"
 	count(input.context.detect.secrets) > 0
 }
 
 # The surroundings of a secret are rarely public; the secret itself was removed.
+# METADATA
+# custom: {owasp: [ASI01, ASI02], atlas: [AML.T0057]}
 oblige contains {"id": "label-confidential", "type": "label", "params": {"secrecy": "confidential"}} if {
 	input.phase == "after"
 	count(input.context.detect.secrets) > 0
 }
 
+# METADATA
+# custom: {owasp: [ASI01, ASI06], atlas: [AML.T0051, AML.T0080]}
 oblige contains {"id": "label-untrusted", "type": "label", "params": {"untrusted": "yes"}} if {
 	input.phase == "after"
 	untrusted
