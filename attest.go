@@ -293,6 +293,8 @@ func (s *Sallyport) held(sub *action.Subject) bool {
 	switch {
 	case strings.HasPrefix(id, accountPrefix):
 		return true // it was proved with the request, and lives for minutes
+	case strings.HasPrefix(id, oauthPrefix):
+		return s.Ledger.Now().Before(s.federation.accesses.get(id).Until)
 	case strings.HasPrefix(id, x509Prefix):
 		return s.Ledger.Now().Before(s.certificates.end(id))
 	case strings.HasPrefix(id, identity.ExchangePrefix):

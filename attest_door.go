@@ -252,6 +252,8 @@ func (s *Sallyport) credentialUntil(r *http.Request, sub *action.Subject) time.T
 		return w.Until
 	case strings.HasPrefix(id, x509Prefix):
 		return s.certificates.end(id)
+	case strings.HasPrefix(id, oauthPrefix):
+		return s.federation.accesses.get(id).Until
 	case strings.HasPrefix(id, identity.ExchangePrefix):
 		d, _ := s.federation.delegations.Get(id)
 		return d.Until

@@ -49,7 +49,10 @@ func (b bearer) Authenticate(ctx context.Context, r *http.Request) (*gateway.Cal
 		if c, err := b.agents.attest.issuer.Verify(secret); err == nil {
 			return b.agents.boundByCertificate(r, c)
 		}
-		return b.agents.federation.workload(ctx, secret)
+		if c, err := b.agents.federation.workload(ctx, secret); err == nil {
+			return c, nil
+		}
+		return b.agents.accessCaller(ctx, r, secret, nil)
 	}
 	p, err := b.tokens.Authenticate(ctx, secret)
 	if err != nil {
@@ -125,12 +128,19 @@ func bound(r *http.Request) bool {
 func (s *Sallyport) boundCaller(r *http.Request) (*gateway.Caller, error) {
 	a := s.attest
 	token := r.Header.Get("Authorization")[5:]
-	c, err := a.issuer.Verify(token)
-	proof := r.Header.Values("DPoP")
-	if err != nil || len(proof) != 1 {
-		return nil, gateway.ErrUnauthenticated
+	// What a proof is for is looked at first: whoever has no token must not fill the memory of proofs.
+	prove := func() (string, error) {
+		proof := r.Header.Values("DPoP")
+		if len(proof) != 1 {
+			return "", identity.ErrProof
+		}
+		return a.proofs.Check(identity.Proof{Text: proof[0], Method: r.Method, URL: requestURL(r), Token: token, Proxy: r.TLS == nil})
 	}
-	key, err := a.proofs.Check(identity.Proof{Text: proof[0], Method: r.Method, URL: requestURL(r), Token: token, Proxy: r.TLS == nil})
+	c, err := a.issuer.Verify(token)
+	if err != nil {
+		return s.accessCaller(r.Context(), r, token, prove)
+	}
+	key, err := prove()
 	if err != nil || subtle.ConstantTimeCompare([]byte(key), []byte(c.Confirm.JKT)) != 1 {
 		return nil, gateway.ErrUnauthenticated
 	}

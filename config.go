@@ -47,9 +47,10 @@ type Config struct {
 
 // GatewayConfig configures the doors for agents.
 type GatewayConfig struct {
-	Listen  string      `yaml:"listen" doc:"address for agents; \"none\" listens on the socket only"`
-	Hosts   []string    `yaml:"hosts" doc:"names that the Host header may hold beside loopback"`
-	Servers []MCPServer `yaml:"servers" doc:"remote MCP servers, reached as /mcp/NAME"`
+	Listen    string      `yaml:"listen" doc:"address for agents; \"none\" listens on the socket only"`
+	Hosts     []string    `yaml:"hosts" doc:"names that the Host header may hold beside loopback"`
+	PublicURL string      `yaml:"public_url" doc:"our address as clients write it, where a proxy stands in front of us; the names of resources in access tokens begin with it"`
+	Servers   []MCPServer `yaml:"servers" doc:"remote MCP servers, reached as /mcp/NAME"`
 }
 
 // MCPServer is one remote MCP server.

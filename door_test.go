@@ -79,7 +79,10 @@ type served struct {
 }
 
 // serveFiles opens the doors of an owner under the baseline, with one remote server behind them.
-func serveFiles(t *testing.T, stateless bool) *served {
+func serveFiles(t *testing.T, stateless bool) *served { return serveFilesWith(t, stateless, nil) }
+
+// serveFilesWith is serveFiles with more of the configuration.
+func serveFilesWith(t *testing.T, stateless bool, more func(*sallyport.Config)) *served {
 	s := &served{files: &files{ran: map[string]int{}}}
 	up := httptest.NewServer(s.files.handler(stateless))
 	t.Cleanup(up.Close)
@@ -99,6 +102,9 @@ func serveFiles(t *testing.T, stateless bool) *served {
 		c.Gateway.Listen, c.Policy.Params = "127.0.0.1:0", own
 		c.Gateway.Servers = []sallyport.MCPServer{{Name: "files", URL: up.URL, Zone: "inside"}}
 		c.Tools.Kinds = []sallyport.ToolKind{{Server: "files", Kind: "server-filesystem"}}
+		if more != nil {
+			more(c)
+		}
 	})
 	l, err := s.Listen()
 	if err != nil {

@@ -32,6 +32,7 @@ type FederationIssuer struct {
 	User     string              `yaml:"user_claim" doc:"claim that names the person; default sub"`
 	Groups   string              `yaml:"groups_claim" doc:"claim with the person's groups; default groups"`
 	Accounts []FederationAccount `yaml:"accounts" doc:"service accounts that are agents"`
+	Clients  []FederationClient  `yaml:"clients" doc:"OAuth clients that are agents: MCP clients that get their tokens here, for the address of one MCP server each"`
 }
 
 // FederationAccount maps a service account to an agent.
@@ -46,6 +47,7 @@ type federation struct {
 	tokens      *identity.Tokens
 	issuers     *identity.Issuers
 	delegations *identity.Delegations
+	accesses    accesses
 }
 
 // openFederation wires foreign tokens and exchanges.
@@ -53,9 +55,12 @@ func (s *Sallyport) openFederation() error {
 	var list []identity.Trusted
 	for _, i := range s.Config.Federation.Issuers {
 		t := identity.Trusted{Issuer: i.Issuer, Audience: i.Audience, Keys: i.Keys, Workload: i.Workload, UserClaim: i.User, GroupsClaim: i.Groups,
-			Accounts: map[string]string{}}
+			Accounts: map[string]string{}, Clients: map[string]string{}}
 		for _, a := range i.Accounts {
 			t.Accounts[a.Namespace+"/"+a.Account] = a.Agent
+		}
+		for _, c := range i.Clients {
+			t.Clients[c.Client] = c.Agent
 		}
 		list = append(list, t)
 	}
@@ -91,7 +96,10 @@ func (f *federation) workload(ctx context.Context, secret string) (*gateway.Call
 func (s *Sallyport) heldBase(sub *action.Subject) bool {
 	switch sub.Channel.Credential {
 	case action.CredentialToken:
-		return strings.HasPrefix(sub.Channel.CredID, accountPrefix) || !s.Tokens.Revoked(sub.Channel.CredID)
+		if strings.Contains(sub.Channel.CredID, ":") { // no token of ours has such an id
+			return s.held(sub)
+		}
+		return !s.Tokens.Revoked(sub.Channel.CredID)
 	case action.CredentialPeer:
 		return true
 	case action.CredentialDPoP, action.CredentialMTLS, action.CredentialSVID:

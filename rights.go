@@ -83,6 +83,9 @@ func (s *Sallyport) identityFacts() (enforce.Source, error) {
 
 // groupsKnown reports whether the groups of a subject's user are whole.
 func (s *Sallyport) groupsKnown(sub *action.Subject) bool {
+	if strings.HasPrefix(sub.Channel.CredID, oauthPrefix) {
+		return s.federation.accesses.get(sub.Channel.CredID).GroupsKnow == action.Yes
+	}
 	d, ok := s.federation.delegations.Get(sub.Channel.CredID)
 	return ok && d.GroupsKnown
 }

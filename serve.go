@@ -279,7 +279,7 @@ func (s *Sallyport) Agents(auth gateway.Authenticator) (http.Handler, error) {
 
 // agents are the doors for agents: the action protocol, MCP over HTTP and, on the socket, the relay.
 func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handler, error) {
-	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorAPI,
+	gate, err := gateway.New(gateway.Config{Auth: auth, Malformed: s.Enforcer.Malformed, Door: action.DoorAPI, Challenge: s.challenge,
 		Hosts: s.Config.Gateway.Hosts, Ready: s.ready})
 	if err != nil {
 		return nil, err
@@ -305,6 +305,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	routes = append(routes, s.llm...)
 	routes = append(routes, s.attestRoutes()...)
 	routes = append(routes, s.exchangeRoutes()...)
+	routes = append(routes, s.metadataRoutes()...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())

@@ -19,6 +19,7 @@ type exchange struct {
 	principal *principal
 	bytes     int64
 	polls     int
+	challenge string // for an answer that wants a credential; "" for the plain one
 }
 
 type exchangeKey struct{}

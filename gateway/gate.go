@@ -33,7 +33,10 @@ type Config struct {
 	Origins []string
 	// SameOrigin lets pages that this listener serves call it. Only for people.
 	SameOrigin bool
-	Limits     Limits
+	// Challenge is the value of WWW-Authenticate for a request that proves nobody; "" and nil say that a bearer
+	// token is wanted. It sees requests whose Host was accepted.
+	Challenge func(r *http.Request) string
+	Limits    Limits
 	// Ready answers /readyz. Nil means always ready.
 	Ready func() bool
 	Log   *slog.Logger     // nil means slog.Default()
@@ -232,6 +235,7 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 	}
 	c, err := g.authenticate(r, rt)
 	if err != nil {
+		x.challenge = g.challenge(r)
 		return err
 	}
 	if c.Subject.Channel.CredID != "" {
@@ -248,6 +252,13 @@ func (g *Gate) pass(w http.ResponseWriter, r *http.Request, x *exchange, rt Rout
 		return err
 	}
 	return rt.Serve(w, r.WithContext(context.WithValue(r.Context(), exchangeKey{}, x)), c)
+}
+
+func (g *Gate) challenge(r *http.Request) string {
+	if g.cfg.Challenge == nil {
+		return ""
+	}
+	return g.cfg.Challenge(r)
 }
 
 // checkMethod refuses what ServeMux would let through: a HEAD on a GET route would take the steps of the
@@ -328,6 +339,11 @@ func (g *Gate) refuse(w *watched, r *http.Request, x *exchange, err error) {
 	}
 	if w.wrote {
 		panic(http.ErrAbortHandler)
+	}
+	if p.Status == http.StatusUnauthorized && x.challenge != "" {
+		told := *p // what a handler returned may be shared
+		told.challenge = x.challenge
+		p = &told
 	}
 	WriteProblem(w, p)
 }

@@ -3,6 +3,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -64,6 +65,8 @@ type Problem struct {
 
 	counted bool // somebody else has recorded it
 	allow   string
+
+	challenge string // of WWW-Authenticate; "" for a plain bearer token
 }
 
 // Error returns the code and the detail.
@@ -240,7 +243,7 @@ func WriteProblem(w http.ResponseWriter, err error) {
 	}
 	switch p.Status {
 	case http.StatusUnauthorized:
-		h.Set("WWW-Authenticate", `Bearer realm="sallyport"`)
+		h.Set("WWW-Authenticate", cmp.Or(p.challenge, `Bearer realm="sallyport"`))
 	case http.StatusMethodNotAllowed:
 		h.Set("Allow", p.allow)
 	}

@@ -34,6 +34,9 @@ type Trusted struct {
 	UserClaim   string // "" means "sub"
 	GroupsClaim string // "" means "groups"
 
+	// For MCP clients: OAuth client to the id of an agent record. Others are nobody.
+	Clients map[string]string
+
 	// For workloads: "namespace/account" to the id of an agent record. Others are nobody.
 	Accounts map[string]string
 	Tenant   string // "" means "default"
@@ -100,7 +103,7 @@ func NewIssuers(list []Trusted, now func() time.Time, get func(ctx context.Conte
 			return nil, fmt.Errorf("%w issuer %q: not a URL", ErrMalformed, action.Clip(t.Issuer, 200))
 		case t.Keys == "" && !SafeURL(t.Issuer):
 			return nil, fmt.Errorf("%w issuer %q: not https, and no key set is named", ErrMalformed, t.Issuer)
-		case t.Audience == "":
+		case t.Audience == "" && len(t.Clients) == 0:
 			return nil, fmt.Errorf("%w issuer %q: an audience is required: a token for somebody else proves nothing", ErrMalformed, t.Issuer)
 		case strings.HasPrefix(t.Keys, "http://") && !SafeURL(t.Keys):
 			return nil, fmt.Errorf("%w issuer %q: keys over plain http prove nothing", ErrMalformed, t.Issuer)
@@ -163,6 +166,9 @@ type foreign struct {
 	From    *jose.Seconds `json:"nbf"`
 	Issued  *jose.Seconds `json:"iat"`
 	Authn   *jose.Seconds `json:"auth_time"`
+	Client  string        `json:"client_id"`
+	Party   string        `json:"azp"`
+	Confirm Confirm       `json:"cnf"`
 	Kube    struct {
 		Namespace string `json:"namespace"`
 		Pod       struct {
@@ -181,10 +187,14 @@ func Looks(secret string) bool {
 
 // Person verifies a token of a user.
 func (is *Issuers) Person(ctx context.Context, text string) (Person, error) {
-	i, t, c, err := is.verify(ctx, text, false)
+	i, t, c, err := is.verify(ctx, text, false, "")
 	if err != nil {
 		return Person{}, err
 	}
+	return person(i, t, c)
+}
+
+func person(i *issuer, t *jose.Token, c *foreign) (Person, error) {
 	var all map[string]jsontext.Value
 	if err := json.Unmarshal(t.Payload, &all); err != nil {
 		return Person{}, ErrUnauthenticated
@@ -226,7 +236,7 @@ func groups(all map[string]jsontext.Value, claim string) ([]string, action.Tri) 
 
 // Workload verifies a projected service-account token, and names the agent that its account is.
 func (is *Issuers) Workload(ctx context.Context, text string) (Workload, error) {
-	i, _, c, err := is.verify(ctx, text, true)
+	i, _, c, err := is.verify(ctx, text, true, "")
 	if err != nil {
 		return Workload{}, err
 	}
@@ -238,8 +248,9 @@ func (is *Issuers) Workload(ctx context.Context, text string) (Workload, error) 
 	return Workload{Agent: agent, Tenant: i.Tenant, ID: "account:" + ns + "/" + account + "/" + action.Clip(c.Kube.Pod.UID, 64), Until: c.Expires.Time()}, nil
 }
 
-// verify checks form, signature, issuer, audience and times of a token of the wanted kind of issuer.
-func (is *Issuers) verify(ctx context.Context, text string, workload bool) (*issuer, *jose.Token, *foreign, error) {
+// verify checks form, signature, issuer, audience and times of a token of the wanted kind of issuer. The audience is
+// the one that is configured, unless the caller names another.
+func (is *Issuers) verify(ctx context.Context, text string, workload bool, audience string) (*issuer, *jose.Token, *foreign, error) {
 	t, err := jose.Parse(text)
 	if err != nil {
 		return nil, nil, nil, ErrUnauthenticated
@@ -262,8 +273,11 @@ func (is *Issuers) verify(ctx context.Context, text string, workload bool) (*iss
 		return nil, nil, nil, ErrUnauthenticated
 	}
 	now := is.now()
+	if audience == "" {
+		audience = i.Audience
+	}
 	switch {
-	case !slices.Contains(c.Aud, i.Audience), c.Expires == nil, c.Issued == nil:
+	case audience == "" || !slices.Contains(c.Aud, audience), c.Expires == nil, c.Issued == nil:
 	case !now.Before(c.Expires.Time()), now.Add(foreignSkew).Before(c.Issued.Time()):
 	case c.From != nil && now.Add(foreignSkew).Before(c.From.Time()):
 	case c.Expires.Time().Sub(c.Issued.Time()) > maxForeignLife && !workload, c.Expires.Time().Sub(now) > 366*24*time.Hour:
