@@ -76,8 +76,12 @@ func (s *Sallyport) ActivatePolicy(ctx context.Context, b *bundle.Bundle, from, 
 		}
 		return out, &Refused{why, err}
 	}
-	if dry {
-		return out, nil
+	var doors []nextDoor
+	if err == nil && !dry {
+		doors, err = s.nextDoors(c)
+	}
+	if err != nil || dry {
+		return out, err
 	}
 	// From here on nothing may end half way because somebody hung up.
 	ctx = context.WithoutCancel(ctx)
@@ -85,11 +89,21 @@ func (s *Sallyport) ActivatePolicy(ctx context.Context, b *bundle.Bundle, from, 
 	if out.Record, err = s.recordPolicy(ctx, c, codeActivated, actor, report); err != nil {
 		return out, fmt.Errorf("policy: bundle %q: not put in force: %w", f.Bundle.Name, err)
 	}
+	for _, d := range doors {
+		if _, err := s.recordPolicy(ctx, d.next, codeActivated, actor, policyReport{Settings: s.bundles.settings, From: from, Replaced: d.pdp.Active().Bundle()}); err != nil {
+			return out, fmt.Errorf("policy: bundle %q: not put in force: %w", f.Bundle.Name, err)
+		}
+	}
 	if err := s.raiseMark(ctx, f.Bundle); err != nil {
 		return out, fmt.Errorf("policy: bundle %q: recorded and not put in force, which the next start makes up for: %w", f.Bundle.Name, err)
 	}
 	if err := s.Policy.Activate(c); err != nil {
 		return out, err
+	}
+	for _, d := range doors {
+		if err := d.pdp.Replace(d.next); err != nil {
+			return out, err
+		}
 	}
 	out.Active = true
 	s.MCP.Relist()

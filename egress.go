@@ -151,9 +151,12 @@ func (s *Sallyport) openEgress() error {
 
 // openEgressPolicy loads the bundle for what goes through the proxy.
 func (s *Sallyport) openEgressPolicy() (err error) {
-	cfg := policy.Config{Pack: "egress", Dir: s.Config.Egress.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now}
-	s.egressPolicy, err = policy.Open(cfg)
+	s.egressPolicy, err = s.doorPolicy(doorEgress, policy.Config{Pack: "egress", Dir: s.Config.Egress.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now})
 	return err
+}
+
+func (s *Sallyport) embeddedEgress() (*policy.PDP, error) {
+	return policy.Open(policy.Config{Pack: "egress", Alarm: s.policyAlarm, Now: s.Ledger.Now})
 }
 
 // byResource asks the policy of the proxy about hosts, that of the databases about them, and the policy in force

@@ -27,3 +27,11 @@ func PastKinds() []action.Kind { return pastKinds }
 
 // CheckConfig is what Open refuses a configuration for.
 func CheckConfig(c *Config) error { return c.check() }
+
+// DecideForTest is what the owner decides on q, by whichever policy it is a matter of.
+func DecideForTest(s *Sallyport, q *action.Query) (action.Decision, error) {
+	return byResource{s}.Decide(context.Background(), q)
+}
+
+// DeclaredForTest are the labels that a server's results carry at worst.
+func DeclaredForTest(s *Sallyport, server string) action.Labels { return s.declared(server, "") }

@@ -22,7 +22,7 @@ type JudgeConfig struct {
 	Kind         string        `yaml:"kind" doc:"openai (and what speaks its chat completions), anthropic or webhook"`
 	URL          string        `yaml:"url" doc:"of a model's API up to and without /chat/completions or /v1/messages; of a webhook the whole"`
 	Model        string        `yaml:"model" doc:"name of the model"`
-	Constitution string        `yaml:"constitution" doc:"file of numbered rules for the model"`
+	Constitution string        `yaml:"constitution" doc:"file of numbered rules for the model; bundle:constitution/FILE is one of the bundle in force"`
 	SecretFile   string        `yaml:"secret_file" doc:"file with the API key, or with the key that a webhook shares with us"`
 	Timeout      time.Duration `yaml:"timeout" doc:"after which there is no opinion"`
 }
@@ -57,7 +57,7 @@ func (s *Sallyport) openJudges() error {
 	s.judging = &judging{queue: make(chan toJudge, maxJudged), requests: map[string]string{}}
 	var first judge.First
 	for _, c := range s.Config.Approval.Judges {
-		j, err := openJudge(c)
+		j, err := s.openJudge(c)
 		if err != nil {
 			return fmt.Errorf("approval.judges: %q: %w", c.Name, err)
 		}
@@ -69,7 +69,7 @@ func (s *Sallyport) openJudges() error {
 	return nil
 }
 
-func openJudge(c JudgeConfig) (judge.Judge, error) {
+func (s *Sallyport) openJudge(c JudgeConfig) (judge.Judge, error) {
 	secret := func() (string, error) {
 		b, err := os.ReadFile(c.SecretFile)
 		return strings.TrimSpace(string(b)), err
@@ -80,7 +80,7 @@ func openJudge(c JudgeConfig) (judge.Judge, error) {
 			return []byte(s), err
 		}})
 	}
-	b, err := os.ReadFile(c.Constitution)
+	b, err := s.readFile(c.Constitution)
 	if err != nil {
 		return nil, err
 	}

@@ -88,6 +88,12 @@ func (s *Sallyport) openMonitor() (err error) {
 		}
 		rules, err = monitor.ReadRules(c.Rules, b)
 	}
+	if err == nil && c.Rules == "" {
+		chains, cerr := readChains(s.Policy.Active().Source())
+		if err = cerr; chains != nil {
+			rules = chains
+		}
+	}
 	if err != nil {
 		return err
 	}

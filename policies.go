@@ -68,7 +68,14 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 				return nil, fmt.Errorf("policy: params: %w", err)
 			}
 		}
-		return policy.Open(cfg)
+		p, err := policy.Open(cfg)
+		if err == nil {
+			err = s.readable(p.Active().Source())
+		}
+		return p, err
+	}
+	if err := s.Config.loose(); err != nil {
+		return nil, err
 	}
 	if c.Params != "" {
 		return nil, errors.New("policy.trust: policy.params would replace a signed file; put params.yaml into the bundle and sign it")
@@ -90,6 +97,9 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 	if b.mark.Digest != "" {
 		last, err := s.keptBundle(b.mark.Digest)
 		if err == nil {
+			err = s.approvedFor(last)
+		}
+		if err == nil {
 			return policy.New(last), nil
 		}
 		lost = fmt.Errorf("the bundle that was in force (%s@%d) is not usable: %w", b.root.Bundle, b.mark.Sequence, err)
@@ -99,6 +109,16 @@ func (s *Sallyport) openPolicy(ctx context.Context) (*policy.PDP, error) {
 		return nil, errors.Join(lost, err)
 	}
 	return policy.New(first), nil
+}
+
+// approvedFor refuses a bundle that was put in force under other settings than those of this start, if it names some: who may change
+// the configuration would otherwise change alone what two have signed.
+func (s *Sallyport) approvedFor(c *policy.Compiled) error {
+	want, is := c.Manifest().Settings, s.bundles.settings
+	if want != "" && want != is {
+		return fmt.Errorf("%w: %s, and now they are %s; put them back, or put a newer bundle into policy.dir that is signed for these", policy.ErrSettings, want, is)
+	}
+	return s.readable(c.Source())
 }
 
 func (s *Sallyport) policyConfig() policy.Config { return policy.Config{Alarm: s.policyAlarm} }
@@ -140,7 +160,7 @@ func (s *Sallyport) gate(active *policy.Compiled) policy.Gate {
 	load := s.policyConfig()
 	load.Now = s.Ledger.Now
 	return policy.Gate{Trust: trust, Now: s.Ledger.Now, Mark: s.bundles.mark, Settings: s.bundles.settings, Active: active,
-		Load: load, Kept: func(digest string) (*bundle.Bundle, error) {
+		Load: load, Check: s.readable, Kept: func(digest string) (*bundle.Bundle, error) {
 			c, err := s.keptBundle(digest)
 			if err != nil {
 				return nil, err

@@ -93,22 +93,37 @@ func (s *Sallyport) openDatabasePolicy() (err error) {
 	if len(s.Config.Postgres.Databases) == 0 {
 		return nil
 	}
-	cfg := policy.Config{Pack: "sql", Dir: s.Config.Postgres.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now}
-	if cfg.Dir == "" {
-		var read, write []string
-		for _, d := range s.Config.Postgres.Databases {
-			if d.Mode == "read-write" {
-				write = append(write, d.Name)
-			} else {
-				read = append(read, d.Name)
-			}
-		}
-		if cfg.Params, err = yaml.Marshal(map[string][]string{"databases_read": read, "databases_write": write}); err != nil {
-			return err
+	if s.Config.Postgres.Policy != "" {
+		s.databasePolicy, err = s.doorPolicy(doorDatabases, policy.Config{Dir: s.Config.Postgres.Policy, Alarm: s.policyAlarm, Now: s.Ledger.Now})
+		return err
+	}
+	cfg, err := s.embeddedSQL()
+	if err == nil {
+		s.databasePolicy, err = s.doorPolicy(doorDatabases, cfg)
+	}
+	return err
+}
+
+func (s *Sallyport) embeddedDatabases() (*policy.PDP, error) {
+	cfg, err := s.embeddedSQL()
+	if err != nil {
+		return nil, err
+	}
+	return policy.Open(cfg)
+}
+
+// embeddedSQL is the embedded pack with the databases that the configuration names.
+func (s *Sallyport) embeddedSQL() (policy.Config, error) {
+	var read, write []string
+	for _, d := range s.Config.Postgres.Databases {
+		if d.Mode == "read-write" {
+			write = append(write, d.Name)
+		} else {
+			read = append(read, d.Name)
 		}
 	}
-	s.databasePolicy, err = policy.Open(cfg)
-	return err
+	params, err := yaml.Marshal(map[string][]string{"databases_read": read, "databases_write": write})
+	return policy.Config{Pack: "sql", Params: params, Alarm: s.policyAlarm, Now: s.Ledger.Now}, err
 }
 
 // databaseQuery reports whether q came through the door for databases. Its tools carry that door's packs, which

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/admin"
@@ -58,6 +59,7 @@ type Sallyport struct {
 	identity       enforce.Source
 	egressPolicy   *policy.PDP
 	databasePolicy *policy.PDP // nil without databases
+	labels         atomic.Pointer[labels]
 	bundles        bundles
 	world          World
 
@@ -123,6 +125,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Store, err = opened(s, func(c sqlite.Config) (*sqlite.Store, error) { return sqlite.Open(ctx, c) }, sqlite.Config{Path: d.store})
 			return err
 		},
+		func() (err error) { s.Policy, err = s.openPolicy(ctx); return err },
 		func() (err error) { key, err = secretKey(filepath.Join(d.keys, "identity")); return err },
 		func() (err error) {
 			s.Tokens, err = identity.Open(ctx, identity.Config{Store: s.Store, Key: key, Record: s.Ledger.Append, Past: s.past,
@@ -151,13 +154,12 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			return err
 		},
 		func() (err error) {
-			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: c.declared, Tool: s.flowTool})
+			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: s.declared, Tool: s.flowTool})
 			return err
 		},
 		func() error { s.records = s.newTenantRecords(); return nil },
 		s.openMonitor,
 		s.openExport,
-		func() (err error) { s.Policy, err = s.openPolicy(ctx); return err },
 		s.openEgressPolicy,
 		s.openDatabasePolicy,
 		func() (err error) {

@@ -46,6 +46,16 @@ next:
 		}
 		list = append(list, e)
 	}
+	for _, j := range c.Approval.Judges {
+		if j.Constitution == "" || strings.HasPrefix(j.Constitution, inBundle) {
+			continue
+		}
+		data, err := os.ReadFile(j.Constitution)
+		if err != nil {
+			return "", fmt.Errorf("approval.judges: %q: %w", j.Name, err)
+		}
+		list = append(list, setting{Key: "approval.judges.constitution", Value: j.Name, File: bundle.Sum(data)})
+	}
 	data, err := action.Canonical(list)
 	if err != nil {
 		return "", err

@@ -95,16 +95,6 @@ func (s *Sallyport) recordAlarms(ctx context.Context) error {
 	}
 }
 
-// declared are the labels that results of a server carry at worst, as the configuration says.
-func (c *Config) declared(server, _ string) action.Labels {
-	for _, f := range c.Flow.Servers {
-		if f.Server == server {
-			return action.Labels{Untrusted: action.Tri(f.Untrusted), Secrecy: action.Secrecy(f.Secrecy)}
-		}
-	}
-	return action.Labels{}
-}
-
 // recordOf is a leaf as a record: identities are pseudonyms, and there are no parts.
 func recordOf(l *ledger.Leaf) *action.Record {
 	return &action.Record{

@@ -66,7 +66,11 @@ func (c *Compiled) Test(ctx context.Context) (Report, error) {
 	if err != nil {
 		return Report{Bundle: c.bundle}, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
 	}
-	return c.run(ctx, suites)
+	r, err := c.run(ctx, suites)
+	if err != nil {
+		return r, err
+	}
+	return r, c.testDoors(ctx, &r)
 }
 
 func (c *Compiled) run(ctx context.Context, suites []bundle.Suite) (Report, error) {

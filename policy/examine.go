@@ -27,6 +27,9 @@ type Gate struct {
 	Active   *Compiled // what is in force; nil is nothing of this name
 	Load     Config    // limits, shadow and alarm to compile with
 
+	// Check looks at what other parts of the owner read from the bundle; nil takes it unseen.
+	Check func(b *bundle.Bundle) error
+
 	// Kept returns a bundle that was in force, for one that brings its rules back. Nil knows none.
 	Kept func(digest string) (*bundle.Bundle, error)
 }
@@ -77,6 +80,11 @@ func Examine(ctx context.Context, b *bundle.Bundle, g Gate) (*Compiled, Findings
 		return fail(err)
 	}
 	f.Signers = signers
+	if g.Check != nil {
+		if err := g.Check(b); err != nil {
+			return fail(fmt.Errorf("%w: %w", bundle.ErrRefused, err))
+		}
+	}
 	c, err := compile(b, g.Load)
 	if err != nil {
 		return nil, f, err
@@ -107,6 +115,8 @@ func (g *Gate) follows(b *bundle.Bundle, want bundle.Statement) error {
 		return fmt.Errorf("sequence %d was in force with other content (%s): %w", want.Sequence, g.Mark.Digest, ErrRollback)
 	case want.Sequence == g.Mark.Sequence && g.Active != nil:
 		return fmt.Errorf("sequence %d is in force already: %w", want.Sequence, ErrRollback)
+	case m.Settings == "" && g.Trust.Settings != "":
+		return fmt.Errorf("%w: the trust asks each bundle to name them, and this one does not: settings: %s", ErrSettings, g.Settings)
 	case m.Settings != "" && m.Settings != g.Settings:
 		return fmt.Errorf("%w: %s, and here they are %s", ErrSettings, m.Settings, g.Settings)
 	case g.Active != nil && g.Active.source.Next != nil && b.Next == nil:
@@ -139,7 +149,7 @@ func (c *Compiled) tested(ctx context.Context, floor int, f *Findings) error {
 		k := r.Failures[0]
 		return fmt.Errorf("%w: %d of %d cases fail, such as %q in %s:%d", ErrUntested, len(r.Failures), r.Cases, k.Case, k.File, k.Line)
 	}
-	rules := len(c.Rules())
+	rules := c.allRules()
 	f.Coverage = 100
 	if rules > 0 {
 		f.Coverage = 100 * (rules - len(r.Uncovered)) / rules

@@ -147,6 +147,7 @@ type Compiled struct {
 	with       Config // what it was compiled with
 	settled    map[string]map[string]bool
 	ended      *bundle.Waiver // the last that would have accepted a risk; only while it is compiled
+	doors      map[string]*Compiled
 }
 
 // Load reads and compiles the bundle that cfg names, without making it active. An error in any file
@@ -253,6 +254,11 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		return fail(err)
 	}
 	c.bundle = action.Bundle{Name: b.Manifest.Name, Digest: digest, Sequence: b.Manifest.Sequence}
+	for _, name := range b.Doors() {
+		if err := c.openDoor(name); err != nil {
+			return fail(err)
+		}
+	}
 	if !b.Manifest.Expires.IsZero() {
 		c.bundle.Expires = b.Manifest.Expires.UnixMilli()
 	}

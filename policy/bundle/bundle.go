@@ -16,6 +16,7 @@
 //	constitution/*.md, .yaml  what a second system judges by, likewise
 //	monitor/*.yaml          chains of actions that the monitor tells of, likewise
 //	flow/*.yaml             what results of servers carry, likewise
+//	doors/NAME/*            a whole bundle that decides at a door of its own, see Door
 //	*.md, *.txt, LICENSE    carried along
 //
 // Anything else is refused, because a policy with a mistyped ending would be a rule that never fires.
@@ -61,6 +62,7 @@ const (
 	ConstitutionFolder = "constitution"
 	MonitorFolder      = "monitor"
 	FlowFolder         = "flow"
+	DoorsFolder        = "doors"
 )
 
 var handedOut = map[string]bool{ToolsFolder: true, ConstitutionFolder: true, MonitorFolder: true, FlowFolder: true}
@@ -208,9 +210,13 @@ func known(name string) bool {
 	if name == ManifestFile || name == ParamsFile || name == TrustFile {
 		return true
 	}
-	first, _, nested := strings.Cut(name, "/")
+	first, rest, nested := strings.Cut(name, "/")
 	ext := path.Ext(name)
 	switch {
+	case nested && first == DoorsFolder:
+		_, inner, ok := strings.Cut(rest, "/")
+		top, _, _ := strings.Cut(inner, "/")
+		return ok && inner != TrustFile && top != DoorsFolder && !handedOut[top] && known(inner)
 	case nested && (first == "tests" || handedOut[first]):
 		return ext == ".yaml" || ext == ".rego" && first == "tests" || ext == ".md" && first == ConstitutionFolder
 	case nested && first == OPAFolder && (path.Base(name) == "data.json" || path.Base(name) == "data.yaml"):
@@ -265,10 +271,10 @@ func (b *Bundle) Files(folder, ext string) []File {
 	return out
 }
 
-// Policies returns the files that decide and end in ext: neither tests nor testdata, nor what the profile opa runs.
+// Policies returns the files that decide and end in ext: neither tests nor testdata, nor what the profile opa or a door runs.
 func (b *Bundle) Policies(ext string) []File {
 	return slices.DeleteFunc(b.Files("", ext), func(f File) bool {
-		return strings.HasPrefix(f.Name, "tests/") || strings.HasPrefix(f.Name, OPAFolder+"/") || strings.HasSuffix(f.Name, "_test.rego")
+		return strings.HasPrefix(f.Name, "tests/") || strings.HasPrefix(f.Name, DoorsFolder+"/") || strings.HasPrefix(f.Name, OPAFolder+"/") || strings.HasSuffix(f.Name, "_test.rego")
 	})
 }
 

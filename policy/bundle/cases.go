@@ -78,7 +78,7 @@ func (b *Bundle) Suites() ([]Suite, error) {
 	return out, nil
 }
 
-// WithParams returns the bundle with another params.yaml.
+// WithParams returns the bundle with another params.yaml, and without its doors, which have their own.
 func (b *Bundle) WithParams(params []byte) (*Bundle, error) {
 	return b.With(map[string][]byte{ParamsFile: params})
 }
@@ -87,7 +87,9 @@ func (b *Bundle) WithParams(params []byte) (*Bundle, error) {
 func (b *Bundle) With(files map[string][]byte) (*Bundle, error) {
 	out := &Bundle{files: map[string][]byte{}}
 	for name, data := range b.files {
-		out.files[name] = data
+		if !strings.HasPrefix(name, DoorsFolder+"/") {
+			out.files[name] = data
+		}
 	}
 	for name, data := range files {
 		if !validName(name) || !known(name) || len(data) > MaxFileBytes {
@@ -103,12 +105,15 @@ func (b *Bundle) With(files map[string][]byte) (*Bundle, error) {
 }
 
 // WithPack returns the bundle without the policies that lie outside the folder pack, and without what its
-// manifest settles between packs. A folder without policies is refused.
+// manifest settles between packs or its doors decide. A folder without policies is refused.
 func (b *Bundle) WithPack(pack string) (*Bundle, error) {
 	out := &Bundle{Manifest: b.Manifest, Params: b.Params, files: map[string][]byte{}}
 	out.Manifest.Settles = nil
 	policies := 0
 	for _, name := range b.names {
+		if strings.HasPrefix(name, DoorsFolder+"/") {
+			continue
+		}
 		if ext := path.Ext(name); ext == ".rego" || ext == ".cedar" {
 			if !strings.HasPrefix(name, pack+"/") {
 				continue

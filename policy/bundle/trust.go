@@ -40,6 +40,10 @@ type Trust struct {
 	Coverage  int     `yaml:"coverage"` // per cent of the rules that must fire in a case; 0 means DefaultCoverage
 	Replay    int     `yaml:"replay"`   // recorded decisions, the latest, to decide again before activation; 0 means DefaultReplay
 
+	// Settings is "required" where each bundle must name the settings of its owner, which makes all of them a matter of those
+	// who sign; "" leaves that to the bundle.
+	Settings string `yaml:"settings"`
+
 	keys map[string]trusted // by key id
 }
 
@@ -72,6 +76,9 @@ func ReadTrust(file string, data []byte) (*Trust, error) {
 		return nil, fmt.Errorf("%s: version %d is not 1", file, t.Version)
 	case !word(t.Bundle):
 		return nil, fmt.Errorf("%s: bundle %q: the name of a bundle is wanted", file, action.Clip(t.Bundle, 64))
+	}
+	if t.Settings != "" && t.Settings != "required" {
+		return nil, fmt.Errorf("%s: settings %q is not \"required\"", file, action.Clip(t.Settings, 32))
 	}
 	if t.Coverage == 0 {
 		t.Coverage = DefaultCoverage
