@@ -43,6 +43,14 @@ func snpInput(in *lease.Input, measurement string) {
 	in.Agent.Kinds, in.Agent.References["snp"], in.Known = []string{"snp"}, []string{measurement}, nil
 }
 
+// builtInput is a program without a reference value, built by somebody who is trusted.
+func builtInput(in *lease.Input, digest string) {
+	delete(in.Agent.References, "executable")
+	in.Measured[0].Digest = digest
+	in.Agent.Builders, in.Agent.Sources, in.Agent.Signers = []string{"https://builder.example"}, []string{"git+https://code.example/agent"}, []string{"sha256:signer"}
+	in.Provenance = &attest.Provenance{Subjects: []string{digest}, Builder: "https://builder.example", Signer: "sha256:signer", Sources: []attest.Source{{URI: "git+https://code.example/agent"}}}
+}
+
 func nitroInput(in *lease.Input, register string) {
 	in.Facts = &attest.Facts{Kind: "nitro", Fresh: action.Yes, Debug: action.No, Test: action.No, Nitro: &attest.Nitro{PCRs: map[int]string{0: register}}}
 	in.Agent.Kinds, in.Agent.References["nitro"], in.Known = []string{"nitro"}, []string{register}, nil
@@ -86,6 +94,20 @@ func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 		{"a simulator", func(in *lease.Input) {
 			in.Facts.Test, in.Assurance, in.Agent.Assurance, in.Agent.Model = action.Yes, 1, 1, 0
 		}, 60, lease.Warning, "a simulator"},
+		{"a build of an accepted builder", func(in *lease.Input) { builtInput(in, other) }, 60, lease.Affirming, ""},
+		{"a build of another program", func(in *lease.Input) { builtInput(in, other); in.Provenance.Subjects[0] = "ff" }, 0, lease.Contraindicated, "executable: measured, and no reference value"},
+		{"a build of another builder", func(in *lease.Input) { builtInput(in, other); in.Provenance.Builder = "https://evil.example" }, 0, lease.Contraindicated, "built by https://evil.example"},
+		{"a build that a stranger signed", func(in *lease.Input) { builtInput(in, other); in.Provenance.Signer = "sha256:stranger" }, 0, lease.Contraindicated, ""},
+		{"a build from another source", func(in *lease.Input) {
+			builtInput(in, other)
+			in.Provenance.Sources[0].URI = "git+https://evil.example"
+		}, 0, lease.Contraindicated, "built from a source"},
+		{"a build whose program was not measured", func(in *lease.Input) { builtInput(in, other); in.Measured = in.Measured[1:] }, 0, lease.Warning, "no reference value"},
+		{"a script beside a build", func(in *lease.Input) {
+			builtInput(in, other)
+			in.Measured = append(in.Measured, attest.Event{Kind: "script", Digest: other})
+			in.Provenance.Subjects = append(in.Provenance.Subjects, other)
+		}, 0, lease.Contraindicated, ""},
 		{"a guest of SEV-SNP", func(in *lease.Input) { snpInput(in, other) }, 60, lease.Affirming, ""},
 		{"a guest whose revocations nobody looked at", func(in *lease.Input) {
 			snpInput(in, other)
@@ -128,7 +150,10 @@ func TestAMissingFactNeverRaisesALevel(t *testing.T) {
 	a := appraiser(t)
 	test := goodInput()
 	test.Facts.Test, test.Assurance = action.Yes, 1
-	for _, in := range []lease.Input{goodInput(), test} {
+	build, guest := goodInput(), goodInput()
+	builtInput(&build, strings.Repeat("cd", 32))
+	snpInput(&guest, strings.Repeat("cd", 32))
+	for _, in := range []lease.Input{goodInput(), test, build, guest} {
 		data, err := action.Canonical(in)
 		if err != nil {
 			t.Fatal(err)

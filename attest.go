@@ -20,6 +20,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/dcap"
+	"github.com/sallyport/sallyport/attest/keyless"
 	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/attest/measure"
 	"github.com/sallyport/sallyport/attest/modelsig"
@@ -37,7 +38,8 @@ type AttestConfig struct {
 	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX, and of AMD's lists of revocations (snp-PRODUCT.crl); without it such evidence is refused, or worth nothing"`
 	Roots       string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
 	TPM         string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
-	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose model signatures are accepted"`
+	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose signatures of models and builds are accepted"`
+	Keyless     AttestKeyless `yaml:"keyless"`
 	TrustDomain string        `yaml:"trust_domain" doc:"SPIFFE trust domain of the certificates that leases come with; default: that of the agents' spiffe_id"`
 	Agents      []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
 }
@@ -54,6 +56,8 @@ type AttestAgent struct {
 	Registers  []int             `yaml:"registers" doc:"registers of the TPM that are quoted, of 0 to 15; default 13"`
 	Restarts   string            `yaml:"restarts" doc:"accept or refuse a machine that restarted since it was last seen; default refuse"`
 	Statuses   []string          `yaml:"statuses" doc:"accepted platform states (Intel's words); default UpToDate"`
+	Builders   []string          `yaml:"builders" doc:"builders (URIs of SLSA provenance) whose programs and images need no reference value, where a signer of attest.signers or attest.keyless says so"`
+	Sources    []string          `yaml:"sources" doc:"sources (URIs) of which one must be among those of such a build; default: any"`
 	References []AttestReference `yaml:"references" doc:"what may be measured"`
 }
 
@@ -72,6 +76,9 @@ const (
 var evidenceKinds = []string{"supervisor", "software", "tpm", "sgx", "tdx", "snp", "nitro"}
 
 func (c *AttestConfig) check() error {
+	if err := c.Keyless.check(); err != nil {
+		return err
+	}
 	seen := map[string]bool{}
 	for _, a := range c.Agents {
 		bad := func(format string, args ...any) error {
@@ -115,7 +122,7 @@ func (c *AttestConfig) profiles(signers []string) map[string]lease.Profile {
 	out := map[string]lease.Profile{}
 	for _, a := range c.Agents {
 		p := lease.Profile{ID: a.SPIFFE, Kinds: a.Kinds, Assurance: a.Assurance, Model: a.Model, LeaseS: int64(a.Lease / time.Second),
-			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, References: map[string][]string{}, Signers: signers}
+			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, Builders: a.Builders, Sources: a.Sources, References: map[string][]string{}, Signers: signers}
 		if p.ID == "" {
 			p.ID = a.Agent
 		}
@@ -188,6 +195,12 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	var signers []string
 	if cfg.Model, signers, err = modelSigners(c.Signers); err != nil {
 		return fmt.Errorf("attest: signers: %w", err)
+	}
+	if cfg.Model.Keyless, err = c.Keyless.open(); err != nil {
+		return fmt.Errorf("attest: keyless: %w", err)
+	}
+	for _, i := range c.Keyless.Identities {
+		signers = append(signers, keyless.Identity{Issuer: i.Issuer, Subject: i.Subject}.String())
 	}
 	nitroV, err := nitro.New(nitro.Config{})
 	if err != nil {

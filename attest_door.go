@@ -100,6 +100,7 @@ type AttestClaim struct {
 	Evidence  tpm.Bytes      `json:"evidence"`
 	Log       []attest.Event `json:"log"`
 	Signature tpm.Bytes      `json:"model_signature"`
+	Built     tpm.Bytes      `json:"provenance"` // bundle of SLSA provenance of the program
 }
 
 // AttestLease is a granted lease with its token.
@@ -155,7 +156,7 @@ func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gatew
 		return err
 	}
 	claim := lease.Claim{Subject: c.Subject, Challenge: ch, Key: key, Lease: body.Lease, Kind: body.Kind, Evidence: body.Evidence, Log: body.Log,
-		Signature: body.Signature, Until: s.credentialUntil(r, &c.Subject)}
+		Signature: body.Signature, Provenance: body.Built, Until: s.credentialUntil(r, &c.Subject)}
 	if claim.Exporter, err = exporter(r); err != nil {
 		return err
 	}

@@ -46,7 +46,7 @@ func (o Options) Time() time.Time {
 
 // Facts are what one piece of evidence proves. The zero value proves nothing.
 type Facts struct {
-	Kind       string     `json:"kind"`                 // "sgx", "tdx", "snp", "nitro", "tpm", "model", "supervisor", "software"
+	Kind       string     `json:"kind"`                 // "sgx", "tdx", "snp", "nitro", "tpm", "model", "provenance", "supervisor", "software"
 	Evidence   string     `json:"evidence"`             // "sha256:..." of the evidence
 	Collateral string     `json:"collateral,omitempty"` // "sha256:..." of what the evidence was checked against
 	Checked    time.Time  `json:"checked"`              // the clock of the verification
@@ -62,6 +62,8 @@ type Facts struct {
 	Nitro    *Nitro    `json:"nitro,omitempty"`
 	Platform *Platform `json:"platform,omitempty"`
 	Model    *Model    `json:"model,omitempty"`
+
+	Provenance *Provenance `json:"provenance,omitempty"`
 
 	// Measured is what the claimant says that it measured, in order. Platform.Replayed says whether registers
 	// bear it out; of the kind "supervisor" a process of ours measured it; of "software" nobody did.
@@ -186,7 +188,7 @@ type Model struct {
 	Name    string         `json:"name"`
 	Digest  string         `json:"digest"`    // the root digest of the manifest, "sha256:..."; it covers contents, not names
 	Signed  string         `json:"statement"` // "sha256:..." of the signed statement; it covers both
-	Signer  string         `json:"signer"`    // "sha256:..." of the public key (PKIX)
+	Signer  string         `json:"signer"`    // "sha256:..." of the public key (PKIX), or "keyless:ISSUER#IDENTITY" as accepted
 	Subject string         `json:"subject,omitempty"`
 	Files   int            `json:"files"`
 	Bytes   int64          `json:"bytes"`
@@ -194,6 +196,23 @@ type Model struct {
 	Types   map[string]int `json:"types"`   // files by lower-case ending, "" for those without
 	Pickle  []string       `json:"pickle"`  // files of formats that can run code when they are loaded, by name or content
 	Ignored []string       `json:"ignored"` // paths of the fixed list that are there and not covered
+}
+
+// Provenance is what a builder says of a build. It proves nothing of what runs.
+type Provenance struct {
+	Subjects  []string `json:"subjects"`  // hex of the SHA-256 of what was built
+	Builder   string   `json:"builder"`   // URI
+	BuildType string   `json:"type"`      // URI
+	Sources   []Source `json:"sources"`   // what it was built from, first the source as a rule
+	Signed    string   `json:"statement"` // "sha256:..." of the signed statement
+	Signer    string   `json:"signer"`    // as Model.Signer
+	Identity  string   `json:"identity,omitempty"`
+}
+
+// Source is one thing that a build was made from.
+type Source struct {
+	URI    string `json:"uri"`
+	Digest string `json:"digest"` // "gitCommit:...", "sha256:..." or "sha1:..."; "" when it has none of these
 }
 
 // Digest returns "sha256:..." over the parts, each preceded by its length.

@@ -71,6 +71,11 @@ func (b *Book) evidence(ctx context.Context, a *Appraisal) error {
 			return err
 		}
 	}
+	if len(a.Built) > 0 {
+		if _, err := b.built(a.Built, at()); err != nil {
+			return err
+		}
+	}
 	o := attest.Options{Now: at, Nonce: bind}
 	var v attest.Verifier
 	switch a.Kind {

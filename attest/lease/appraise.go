@@ -9,15 +9,16 @@ import (
 
 // Input is what the policy appraises: facts, and what is expected.
 type Input struct {
-	Facts      *attest.Facts  `json:"facts"`
-	Supervised action.Tri     `json:"supervised"` // the measuring process is ours, by the kernel's word
-	Measured   []attest.Event `json:"measured"`   // of the log, what counts: all since the last "run"
-	Statement  *attest.Model  `json:"statement"`  // a model signature that came along; null without one
-	Known      *Known         `json:"known"`      // of the key, when it was last seen; null the first time
-	Enrolled   string         `json:"chip"`       // digest of the chip's endorsement key; "" without one
-	Agent      Profile        `json:"agent"`
-	Assurance  int            `json:"assurance"` // what the facts are worth, 0..4
-	Model      int            `json:"model"`     // 0..3
+	Facts      *attest.Facts      `json:"facts"`
+	Supervised action.Tri         `json:"supervised"` // the measuring process is ours, by the kernel's word
+	Measured   []attest.Event     `json:"measured"`   // of the log, what counts: all since the last "run"
+	Statement  *attest.Model      `json:"statement"`  // a model signature that came along; null without one
+	Provenance *attest.Provenance `json:"provenance"` // where the program was built, as a signer says; null without
+	Known      *Known             `json:"known"`      // of the key, when it was last seen; null the first time
+	Enrolled   string             `json:"chip"`       // digest of the chip's endorsement key; "" without one
+	Agent      Profile            `json:"agent"`
+	Assurance  int                `json:"assurance"` // what the facts are worth, 0..4
+	Model      int                `json:"model"`     // 0..3
 }
 
 // Known is what a chip said when it was last believed.

@@ -14,6 +14,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/modelsig"
+	"github.com/sallyport/sallyport/attest/provenance"
 	"github.com/sallyport/sallyport/attest/tpm"
 )
 
@@ -30,6 +31,7 @@ type Claim struct {
 	Evidence   []byte         // for "supervisor" and "software": empty
 	Log        []attest.Event
 	Signature  []byte // bundle of a model signature; may be empty
+	Provenance []byte // bundle about the program's build; may be empty
 	Supervised bool   // the kernel says that the caller is a supervisor of ours
 }
 
@@ -43,6 +45,7 @@ type Appraisal struct {
 	Kind     string `json:"kind"`
 	Evidence []byte `json:"evidence"` // base64
 	Sig      []byte `json:"model_signature"`
+	Built    []byte `json:"provenance"`
 	Input    *Input `json:"input"`
 	Result   Result `json:"result"`
 	Error    string `json:"error"` // why the evidence was refused before it could be weighed
@@ -137,7 +140,7 @@ func (b *Book) weigh(ctx context.Context, c *Claim) (*Appraisal, *attest.Facts, 
 		return nil, nil, err
 	}
 	a := &Appraisal{Format: 1, Agent: c.Subject.ID, TimeMs: b.c.Now().UnixMilli(), Bind: hex.EncodeToString(bind), Kind: c.Kind,
-		Evidence: c.Evidence, Sig: c.Signature, Result: Result{Vector: Vector{Executables: 97, Instance: 97}}}
+		Evidence: c.Evidence, Sig: c.Signature, Built: c.Provenance, Result: Result{Vector: Vector{Executables: 97, Instance: 97}}}
 	facts, chip, err := b.verify(ctx, c, bind)
 	if err != nil {
 		a.Error = err.Error()
@@ -154,6 +157,13 @@ func (b *Book) weigh(ctx context.Context, c *Claim) (*Appraisal, *attest.Facts, 
 		}
 		in.Model, _ = modelLevel(in.Assurance, in.Measured, in.Statement)
 	}
+	if len(c.Provenance) > 0 {
+		if in.Provenance, err = b.built(c.Provenance, b.c.Now()); err != nil {
+			a.Error = err.Error()
+			a.Result.Why = []string{action.Clip(err.Error(), 256)}
+			return a, facts, nil
+		}
+	}
 	r, err := b.c.Appraise(ctx, in)
 	if err != nil {
 		a.Error = "appraisal: " + err.Error()
@@ -166,6 +176,15 @@ func (b *Book) weigh(ctx context.Context, c *Claim) (*Appraisal, *attest.Facts, 
 	}
 	a.Result = r
 	return a, facts, nil
+}
+
+// built verifies where a build comes from, by the signers whose models count.
+func (b *Book) built(bundle []byte, now time.Time) (*attest.Provenance, error) {
+	f, err := (&provenance.Verifier{Signers: b.c.Model}).Verify(context.Background(), bundle, attest.Options{Now: func() time.Time { return now }})
+	if err != nil {
+		return nil, err
+	}
+	return f.Provenance, nil
 }
 
 func (b *Book) input(c *Claim, facts *attest.Facts, chip keyRow) Input {

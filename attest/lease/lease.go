@@ -79,7 +79,9 @@ type Profile struct {
 	Restarts   string              `json:"restarts"`   // "accept" or "refuse": a machine that restarted since it was last seen
 	Statuses   []string            `json:"statuses"`   // platform states (Intel's words) that are accepted
 	References map[string][]string `json:"references"` // kind of measurement -> accepted digests, hex
-	Signers    []string            `json:"signers"`    // digests of keys whose model signatures are accepted
+	Signers    []string            `json:"signers"`    // digests of keys, and identities, whose signatures are accepted
+	Builders   []string            `json:"builders"`   // builders whose builds need no reference value
+	Sources    []string            `json:"sources"`    // of which one must be among the build's; empty: any
 }
 
 // The errors of this package.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
+	"github.com/sallyport/sallyport/attest/keyless"
 )
 
 // MaxBundleBytes bounds a signature file: a million files make about 200 MB, and nobody signs so many.
@@ -58,49 +59,109 @@ type material struct {
 			Raw string `json:"rawBytes"`
 		} `json:"certificates"`
 	} `json:"x509CertificateChain"`
-	Cert  jsontext.Value   `json:"certificate"`
-	Logs  []jsontext.Value `json:"tlogEntries"`
-	Times jsontext.Value   `json:"timestampVerificationData"`
+	Cert *struct {
+		Raw string `json:"rawBytes"`
+	} `json:"certificate"`
+	Logs  []keyless.Entry `json:"tlogEntries"`
+	Times jsontext.Value  `json:"timestampVerificationData"` // of keyless bundles; the log's own time counts
 }
 
-// open reads a bundle and verifies its signature. It returns the signed statement, the signer's key and,
-// for certificates, the leaf.
-func (v *Verifier) open(data []byte, now time.Time) (payload []byte, key *ecdsa.PublicKey, leaf *x509.Certificate, until time.Time, err error) {
+// Signer is whose signature a bundle carries.
+type Signer struct {
+	Name    string // "sha256:..." of the public key (PKIX), or the accepted keyless identity
+	Subject string // of the certificate; "" for a bare key
+	Until   time.Time
+	key     *ecdsa.PublicKey
+}
+
+// Open verifies the signature of a bundle by somebody whom c accepts, and returns the in-toto statement that was signed.
+// Keyless signatures hold for ever, as of the time when the log took them; others hold while the certificate does.
+func Open(c Config, data []byte, now time.Time) (payload []byte, s *Signer, err error) {
+	v := &Verifier{c}
 	var b bundle
 	if err = action.Read(data, &b, action.Limits{Bytes: MaxBundleBytes}); err != nil {
-		return nil, nil, nil, until, attest.RefuseFor(err, attest.Malformed, "bundle")
+		return nil, nil, attest.RefuseFor(err, attest.Malformed, "bundle")
 	}
+	bare := b.Material.Cert == nil
 	switch {
 	case b.MediaType != bundleType || b.Envelope.Type != payloadType:
 		err = attest.Refuse(attest.Unsupported, "bundle: media type %q with a payload of %q", action.Clip(b.MediaType, 100), action.Clip(b.Envelope.Type, 100))
-	case b.Material.Cert != nil || len(b.Material.Logs) != 0 || b.Material.Times != nil:
-		err = attest.Refuse(attest.Unsupported, "bundle: signed without a key of its own (keyless)")
+	case bare && (len(b.Material.Logs) != 0 || b.Material.Times != nil):
+		err = attest.Refuse(attest.Unsupported, "bundle: a key or chain, and an entry of a log")
+	case !bare && (b.Material.Key != nil || b.Material.Chain != nil || len(b.Material.Logs) != 1):
+		err = attest.Refuse(attest.Malformed, "bundle: not one certificate with one log entry")
 	case len(b.Envelope.Signatures) != 1:
 		err = attest.Refuse(attest.Malformed, "bundle: %d signatures, expected 1", len(b.Envelope.Signatures))
-	case (b.Material.Key == nil) == (b.Material.Chain == nil):
+	case bare && (b.Material.Key == nil) == (b.Material.Chain == nil):
 		err = attest.Refuse(attest.Malformed, "bundle: neither or both of a key and a certificate")
 	}
 	if err != nil {
-		return nil, nil, nil, until, err
+		return nil, nil, err
 	}
-	s := b.Envelope.Signatures[0]
+	one := b.Envelope.Signatures[0]
 	payload, ok1 := strictBase64(b.Envelope.Payload)
-	sig, ok2 := strictBase64(s.Sig)
-	if !ok1 || !ok2 || (s.KeyID != nil && *s.KeyID != "") {
-		return nil, nil, nil, until, attest.Refuse(attest.Malformed, "bundle: payload or signature")
+	sig, ok2 := strictBase64(one.Sig)
+	if !ok1 || !ok2 || (one.KeyID != nil && *one.KeyID != "") {
+		return nil, nil, attest.Refuse(attest.Malformed, "bundle: payload or signature")
 	}
-	if b.Material.Chain != nil {
-		if leaf, until, err = v.leaf(&b.Material, now); err != nil {
-			return nil, nil, nil, until, err
-		}
-		key = leaf.PublicKey.(*ecdsa.PublicKey)
-	} else if key, err = v.key(&b.Material); err != nil {
-		return nil, nil, nil, until, err
+	switch {
+	case !bare:
+		s, err = v.keyless(&b.Material, payload, sig)
+	case b.Material.Chain != nil:
+		s, err = v.certified(&b.Material, now)
+	default:
+		s, err = v.keyed(&b.Material)
 	}
-	if !verify(key, pae(payload), sig) {
-		return nil, nil, nil, until, attest.Refuse(attest.Unproved, "bundle: not signed by the key")
+	if err != nil {
+		return nil, nil, err
 	}
-	return payload, key, leaf, until, nil
+	if !verify(s.key, pae(payload), sig) {
+		return nil, nil, attest.Refuse(attest.Unproved, "bundle: not signed by the key")
+	}
+	return payload, s, nil
+}
+
+func (v *Verifier) keyless(m *material, payload, sig []byte) (*Signer, error) {
+	if v.c.Keyless == nil {
+		return nil, attest.Refuse(attest.Unsupported, "bundle: signed without a key of its own (keyless), and no trusted root is given")
+	}
+	der, ok := strictBase64(m.Cert.Raw)
+	if !ok {
+		return nil, attest.Refuse(attest.Malformed, "bundle: certificate")
+	}
+	k, err := v.c.Keyless.Verify(&keyless.Signed{Certificate: der, Entry: m.Logs[0], Payload: payload, Signature: sig})
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{Name: k.Identity.String(), Subject: k.Subject, key: k.Key}, nil
+}
+
+func (v *Verifier) certified(m *material, now time.Time) (*Signer, error) {
+	leaf, until, err := v.leaf(m, now)
+	if err != nil {
+		return nil, err
+	}
+	s, err := signerOf(leaf.PublicKey.(*ecdsa.PublicKey))
+	if err == nil {
+		s.Subject, s.Until = leaf.Subject.String(), until
+	}
+	return s, err
+}
+
+func (v *Verifier) keyed(m *material) (*Signer, error) {
+	key, err := v.key(m)
+	if err != nil {
+		return nil, err
+	}
+	return signerOf(key)
+}
+
+func signerOf(key *ecdsa.PublicKey) (*Signer, error) {
+	der, err := x509.MarshalPKIXPublicKey(key)
+	if err != nil {
+		return nil, attest.RefuseFor(err, attest.Malformed, "signer's key")
+	}
+	return &Signer{Name: attest.Digest(der), key: key}, nil
 }
 
 // pae is the pre-authentication encoding of DSSE v1.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // Package modelsig verifies model signatures of OpenSSF Model Signing (bundles of versions 0.3.1 to 1.1.0,
-// made with a key or a certificate) against the files at hand, offline and with the standard library.
+// made with a key, a certificate or a login) against the files at hand, offline.
 //
 // # What a signature says
 //
@@ -10,8 +10,8 @@
 // is signed, but for a short fixed list, or the model is refused. Links are refused, whatever the signer
 // allowed. The files are hashed as they lie on disk now: who loads them later must load the same bytes.
 //
-// Signatures of version 0.2 (another encoding and statement), keyless ones and BLAKE3 are refused as
-// unsupported.
+// Signatures of version 0.2 (another encoding and statement) are refused as unsupported. Keyless ones need a trusted
+// root of Sigstore's and the identities that count.
 package modelsig
 
 import (
@@ -26,6 +26,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
+	"github.com/sallyport/sallyport/attest/keyless"
 )
 
 // Config makes a Verifier. One of Keys and Roots is required.
@@ -33,6 +34,7 @@ type Config struct {
 	Path      string             // the model: a folder or a single file; required
 	Keys      []*ecdsa.PublicKey // accepted signers; P-256, P-384 or P-521
 	Roots     *x509.CertPool     // accepted authorities of signers' certificates
+	Keyless   *keyless.Verifier  // accepted identities of signers without keys; nil accepts none
 	Signature string             // name of the signature in the folder; "" means "model.sig"
 	Workers   int                // parallel readers; 0 means one for each processor
 	MaxFiles  int                // 0 means 100,000
@@ -45,8 +47,8 @@ type Verifier struct{ c Config }
 
 // New returns a Verifier.
 func New(c Config) (*Verifier, error) {
-	if c.Path == "" || (len(c.Keys) == 0 && c.Roots == nil) {
-		return nil, errors.New("modelsig: a path and accepted keys or authorities are required")
+	if c.Path == "" || (len(c.Keys) == 0 && c.Roots == nil && c.Keyless == nil) {
+		return nil, errors.New("modelsig: a path and accepted keys, authorities or identities are required")
 	}
 	if slices.Contains(c.Keys, nil) {
 		return nil, errors.New("modelsig: an accepted key is nil")
@@ -81,7 +83,7 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 		return nil, attest.Refuse(attest.Replayed, "bundle: a model signature binds no nonce")
 	}
 	now := o.Time()
-	payload, key, leaf, until, err := v.open(evidence, now)
+	payload, signer, err := Open(v.c, evidence, now)
 	if err != nil {
 		return nil, err
 	}
@@ -104,17 +106,10 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return nil, attest.RefuseFor(err, attest.Malformed, "signer's key")
-	}
-	f := &attest.Facts{Kind: "model", Evidence: attest.Digest(evidence), Checked: now, Until: until,
+	f := &attest.Facts{Kind: "model", Evidence: attest.Digest(evidence), Checked: now, Until: signer.Until,
 		Fresh: action.TriUnknown, Debug: action.TriUnknown, Test: action.TriUnknown,
-		Model: &attest.Model{Name: m.name, Digest: "sha256:" + m.root, Signed: attest.Digest(payload), Signer: attest.Digest(der),
+		Model: &attest.Model{Name: m.name, Digest: "sha256:" + m.root, Signed: attest.Digest(payload), Signer: signer.Name, Subject: signer.Subject,
 			Files: len(t.files), Bytes: t.bytes, Hash: m.hash, Types: map[string]int{}, Ignored: t.ignored}}
-	if leaf != nil {
-		f.Model.Subject = leaf.Subject.String()
-	}
 	for p := range t.files {
 		f.Model.Types[ending(p)]++
 		if slices.Contains(pickleNames, ending(p)) {
@@ -126,10 +121,10 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	return f, nil
 }
 
-// Statement checks the signature of a bundle alone, against c.Keys and c.Roots, and returns what was signed.
+// Statement checks the signature of a bundle alone, by somebody whom c accepts, and returns what was signed.
 // No file is looked at: Files is 0, and whoever asks has measured the files himself.
 func Statement(c Config, evidence []byte, now time.Time) (*attest.Model, error) {
-	payload, key, leaf, _, err := (&Verifier{c}).open(evidence, now)
+	payload, signer, err := Open(c, evidence, now)
 	if err != nil {
 		return nil, err
 	}
@@ -137,15 +132,7 @@ func Statement(c Config, evidence []byte, now time.Time) (*attest.Model, error) 
 	if err != nil {
 		return nil, err
 	}
-	der, err := x509.MarshalPKIXPublicKey(key)
-	if err != nil {
-		return nil, attest.RefuseFor(err, attest.Malformed, "signer's key")
-	}
-	out := &attest.Model{Name: m.name, Digest: "sha256:" + m.root, Signed: attest.Digest(payload), Signer: attest.Digest(der), Hash: m.hash}
-	if leaf != nil {
-		out.Subject = leaf.Subject.String()
-	}
-	return out, nil
+	return &attest.Model{Name: m.name, Digest: "sha256:" + m.root, Signed: attest.Digest(payload), Signer: signer.Name, Subject: signer.Subject, Hash: m.hash}, nil
 }
 
 // ReadKey reads one public key in PEM. Text around the block is allowed.

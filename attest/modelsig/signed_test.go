@@ -384,8 +384,8 @@ func FuzzBundle(f *testing.F) {
 	}
 	now := time.Unix(1.7e9, 0)
 	f.Fuzz(func(t *testing.T, b []byte) {
-		payload, key, _, _, err := v.open(b, now)
-		if err == nil && (key == nil || len(payload) == 0) {
+		payload, s, err := Open(v.c, b, now)
+		if err == nil && (s == nil || len(payload) == 0) {
 			t.Error("opened without a key or a payload")
 		}
 	})

@@ -196,14 +196,14 @@ func TestBundleSurvivesNoFlip(t *testing.T) {
 		for i := 0; i < len(sig); i += step {
 			bad := bytes.Clone(sig)
 			bad[i] ^= 1 << (i % 8)
-			payload, _, _, _, err := v.open(bad, at("2026-01-01")())
+			payload, _, err := Open(v.c, bad, at("2026-01-01")())
 			if err == nil {
 				_, err = read(payload)
 			}
 			if err == nil {
 				accepted = append(accepted, strings.TrimSpace(string(bad[max(0, i-8):min(len(bad), i+8)])))
 			}
-			if _, _, _, _, err := v.open(sig[:i], at("2026-01-01")()); err == nil {
+			if _, _, err := Open(v.c, sig[:i], at("2026-01-01")()); err == nil {
 				t.Errorf("%s: cut at %d is accepted", c.dir, i)
 			}
 		}

@@ -12,7 +12,6 @@ import (
 	"io"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -23,8 +22,8 @@ import (
 
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/dcap"
-	"github.com/sallyport/sallyport/attest/modelsig"
 	"github.com/sallyport/sallyport/attest/nitro"
+	"github.com/sallyport/sallyport/attest/provenance"
 	"github.com/sallyport/sallyport/attest/snp"
 	"github.com/sallyport/sallyport/attest/tpm"
 )
@@ -45,6 +44,9 @@ type attestFlags struct {
 	pcrs, unlogged             []int
 	ak, ek, roots, model, name string
 	keys                       []string
+	trusted                    string
+	identities                 []string
+	subjects                   []string
 }
 
 // attestation is what "attest verify" answers.
@@ -76,7 +78,7 @@ evidence at the time of its record.`,
 		RunE: func(cmd *cobra.Command, args []string) error { return a.attestVerify(cmd.Context(), f, args[0]) },
 	}
 	l := cmd.Flags()
-	l.StringVar(&f.kind, "kind", "", "sgx, tdx, snp, nitro, tpm or model")
+	l.StringVar(&f.kind, "kind", "", "sgx, tdx, snp, nitro, tpm, model or provenance")
 	l.StringVar(&f.nonce, "nonce", "", "hex of what the evidence must bind")
 	l.StringVar(&f.at, "at", "", "verify as of this time (RFC 3339) instead of now")
 	l.StringVar(&f.collateral, "collateral", "", "sgx, tdx: collateral file, or folder of KEY.json files; snp: folder of AMD's lists of revocations, snp-PRODUCT.crl")
@@ -89,7 +91,9 @@ evidence at the time of its record.`,
 	l.StringVar(&f.ek, "ek", "", `tpm: endorsement key that it was enrolled with, "sha256:..."`)
 	l.StringVar(&f.roots, "roots", "", "tpm, model: PEM file of trusted authorities")
 	l.StringVar(&f.model, "model", "", "model: the folder or file (default: the signature's folder)")
-	l.StringArrayVar(&f.keys, "key", nil, "model: PEM file of an accepted signer's public key; may be repeated")
+	l.StringArrayVar(&f.keys, "key", nil, "model, provenance: PEM file of an accepted signer's public key; may be repeated")
+	f.signers(cmd)
+	l.StringArrayVar(&f.subjects, "subject", nil, "provenance: file that must be among what was built; may be repeated")
 	if err := cmd.MarkFlagRequired("kind"); err != nil {
 		panic(err)
 	}
@@ -177,37 +181,13 @@ func (a *app) verifier(f attestFlags, file string) (attest.Verifier, int, error)
 	case "nitro":
 		v, err := nitro.New(nitro.Config{AllowDebug: f.debug})
 		return v, nitro.MaxDocumentBytes, err
+	case "provenance":
+		v, err := f.provenance()
+		return v, provenance.MaxBundleBytes, err
 	case "model":
 		return a.modelVerifier(f, file)
 	}
-	return nil, 0, usage("--kind: %q is none of sgx, tdx, snp, nitro, tpm, model", f.kind)
-}
-
-func (a *app) modelVerifier(f attestFlags, file string) (attest.Verifier, int, error) {
-	c := modelsig.Config{Path: f.model, Signature: filepath.Base(file), Progress: a.hashing()}
-	if c.Path == "" {
-		c.Path = filepath.Dir(file)
-	}
-	for _, name := range f.keys {
-		text, err := os.ReadFile(name)
-		if err != nil {
-			return nil, 0, err
-		}
-		k, err := modelsig.ReadKey(text)
-		if err != nil {
-			return nil, 0, fmt.Errorf("%s: %w", name, err)
-		}
-		c.Keys = append(c.Keys, k)
-	}
-	var err error
-	if c.Roots, err = rootsAt(f.roots); err != nil {
-		return nil, 0, err
-	}
-	if len(c.Keys) == 0 && c.Roots == nil {
-		return nil, 0, usage("--kind model needs --key or --roots: whose signature is accepted?")
-	}
-	v, err := modelsig.New(c)
-	return v, modelsig.MaxBundleBytes, err
+	return nil, 0, usage("--kind: %q is none of sgx, tdx, snp, nitro, tpm, model, provenance", f.kind)
 }
 
 // hashing shows how far the hashing is, on a terminal only.
@@ -326,6 +306,14 @@ func (a *app) facts(w io.Writer, out attestation) {
 		line("key", "%s, resident %s, endorsed %s", p.Key, p.Resident, p.Endorsed)
 		line("log", "%d events, replayed %s", len(p.Log), p.Replayed)
 		line("resets", "%d, restarts %d", p.ResetCount, p.Restarts)
+	}
+	if p := f.Provenance; p != nil {
+		line("built by", "%s", shown(p.Builder))
+		for _, s := range p.Sources {
+			line("from", "%s %s", shown(s.URI), shown(s.Digest))
+		}
+		line("subjects", "%s", strings.Join(p.Subjects, " "))
+		line("signer", "%s %s", p.Signer, shown(p.Identity))
 	}
 	if m := f.Model; m != nil {
 		line("model", "%s, %d files, %d bytes", shown(m.Name), m.Files, m.Bytes)

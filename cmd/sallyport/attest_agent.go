@@ -38,6 +38,7 @@ type agentFlags struct {
 	software, free bool
 	env            []string
 	signature      string
+	provenance     string
 	spec           measure.Spec
 }
 
@@ -71,6 +72,7 @@ func (f *agentFlags) parts(cmd *cobra.Command) {
 	l.StringArrayVar(&f.spec.Tools, "tools", nil, "manifest of tools; may be repeated")
 	l.BoolVar(&f.free, "free-arguments", false, "leave the command line out: an agent that may be started with any arguments")
 	l.StringVar(&f.spec.Model, "model", "", "folder or file of the model's weights")
+	l.StringVar(&f.provenance, "provenance", "", "bundle of SLSA provenance of the program or image")
 }
 
 // attester makes one for the flags; close lets go of what it holds.
@@ -119,6 +121,11 @@ func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *at
 	}()
 	if f.signature != "" {
 		if c.Signature, err = readAtMost(f.signature, lease.MaxRequestSize/2); err != nil {
+			return nil, nil, err
+		}
+	}
+	if f.provenance != "" {
+		if c.Provenance, err = readAtMost(f.provenance, lease.MaxRequestSize/2); err != nil {
 			return nil, nil, err
 		}
 	}

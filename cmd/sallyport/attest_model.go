@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -19,8 +20,12 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport/attest"
+	"github.com/sallyport/sallyport/attest/keyless"
 	"github.com/sallyport/sallyport/attest/lease"
+	"github.com/sallyport/sallyport/attest/measure"
 	"github.com/sallyport/sallyport/attest/modelsig"
+	"github.com/sallyport/sallyport/attest/provenance"
 )
 
 func (a *app) attestSignModelCommand() *cobra.Command {
@@ -102,7 +107,41 @@ func (a *app) attestVerifyModelCommand() *cobra.Command {
 	l.StringArrayVar(&f.keys, "key", nil, "PEM file of an accepted signer's public key; may be repeated")
 	l.StringVar(&f.roots, "roots", "", "PEM file of authorities of signers' certificates")
 	l.StringVar(&f.at, "at", "", "verify as of this time (RFC 3339) instead of now")
+	f.signers(cmd)
 	return cmd
+}
+
+// signers are the flags of signatures that were made with a login (Sigstore).
+func (f *attestFlags) signers(cmd *cobra.Command) {
+	l := cmd.Flags()
+	l.StringVar(&f.trusted, "trusted-root", "", "keyless signatures: Sigstore's trusted root (trusted_root.json); nothing is fetched")
+	l.StringArrayVar(&f.identities, "identity", nil, "keyless signatures: ISSUER#SUBJECT of an accepted signer, a * at its end for any rest; may be repeated")
+}
+
+// keyless is whose keyless signatures count; nil for nobody's.
+func (f *attestFlags) keyless() (*keyless.Verifier, error) {
+	if (f.trusted == "") != (len(f.identities) == 0) {
+		return nil, usage("--trusted-root and --identity go together")
+	}
+	if f.trusted == "" {
+		return nil, nil
+	}
+	data, err := readAtMost(f.trusted, keyless.MaxRootBytes)
+	if err != nil {
+		return nil, err
+	}
+	v := &keyless.Verifier{}
+	if v.Root, err = keyless.ReadRoot(data); err != nil {
+		return nil, err
+	}
+	for _, i := range f.identities {
+		issuer, subject, ok := strings.Cut(i, "#")
+		if !ok || issuer == "" || subject == "" || subject == "*" {
+			return nil, usage("--identity: %q is not like https://accounts.google.com#ann@example.org", i)
+		}
+		v.Identities = append(v.Identities, keyless.Identity{Issuer: issuer, Subject: subject})
+	}
+	return v, nil
 }
 
 // newSigner makes a P-256 key. A file that is there is never written over.
@@ -181,4 +220,59 @@ error. "sallyport ledger search attest.granted" finds the records.`,
 			return err
 		},
 	}
+}
+
+func (a *app) modelVerifier(f attestFlags, file string) (attest.Verifier, int, error) {
+	c, err := f.accepted()
+	if err != nil {
+		return nil, 0, err
+	}
+	c.Path, c.Signature, c.Progress = f.model, filepath.Base(file), a.hashing()
+	if c.Path == "" {
+		c.Path = filepath.Dir(file)
+	}
+	v, err := modelsig.New(c)
+	return v, modelsig.MaxBundleBytes, err
+}
+
+// accepted is whose signatures count.
+func (f *attestFlags) accepted() (c modelsig.Config, err error) {
+	for _, name := range f.keys {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			return c, err
+		}
+		k, err := modelsig.ReadKey(text)
+		if err != nil {
+			return c, fmt.Errorf("%s: %w", name, err)
+		}
+		c.Keys = append(c.Keys, k)
+	}
+	if c.Roots, err = rootsAt(f.roots); err != nil {
+		return c, err
+	}
+	if c.Keyless, err = f.keyless(); err != nil {
+		return c, err
+	}
+	if len(c.Keys) == 0 && c.Roots == nil && c.Keyless == nil {
+		return c, usage("--kind %s needs --key, --roots or --trusted-root: whose signature is accepted?", f.kind)
+	}
+	return c, nil
+}
+
+// provenance is the verifier of where a build comes from.
+func (f *attestFlags) provenance() (*provenance.Verifier, error) {
+	c, err := f.accepted()
+	if err != nil {
+		return nil, err
+	}
+	v := &provenance.Verifier{Signers: c}
+	for _, name := range f.subjects {
+		d, err := measure.Digest(context.Background(), name)
+		if err != nil {
+			return nil, err
+		}
+		v.Subjects = append(v.Subjects, d)
+	}
+	return v, nil
 }

@@ -24,6 +24,11 @@ func (a *app) supervise(ctx context.Context, c *client, f *agentFlags, token str
 			return nil, nil, err
 		}
 	}
+	if f.provenance != "" {
+		if cfg.Provenance, err = readAtMost(f.provenance, lease.MaxRequestSize/2); err != nil {
+			return nil, nil, err
+		}
+	}
 	var w *attester.Watch
 	cfg.Refresh = func() error { return w.Look(ctx) }
 	if at, err = attester.New(cfg); err != nil {

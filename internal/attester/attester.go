@@ -51,11 +51,12 @@ type Config struct {
 	// proof that claims need. nil makes a new key.
 	Certificate *tls.Certificate
 
-	Kind      string       // "software", "supervisor" or "tpm"
-	Chip      *tpm.Chip    // for "tpm"
-	Log       *Log         // of what was measured; required
-	Signature []byte       // bundle of the model's signature; may be nil
-	Refresh   func() error // called before each renewal, to measure again; nil: nothing changes
+	Kind       string       // "software", "supervisor" or "tpm"
+	Chip       *tpm.Chip    // for "tpm"
+	Log        *Log         // of what was measured; required
+	Signature  []byte       // bundle of the model's signature; may be nil
+	Provenance []byte       // bundle of SLSA provenance of the program; may be nil
+	Refresh    func() error // called before each renewal, to measure again; nil: nothing changes
 
 	Now func() time.Time // nil means time.Now
 }
@@ -278,7 +279,8 @@ func (a *Attester) claim(ctx context.Context, held string) (Lease, error) {
 	}
 	var l Lease
 	err = a.call(ctx, over, http.MethodPost, path, proof, map[string]any{"challenge": ch.ID, "lease": held, "kind": a.c.Kind,
-		"evidence": tpm.Bytes(evidence), "log": log, "model_signature": tpm.Bytes(a.c.Signature)}, &l)
+		"evidence": tpm.Bytes(evidence), "log": log, "model_signature": tpm.Bytes(a.c.Signature),
+		"provenance": tpm.Bytes(a.c.Provenance)}, &l)
 	return l, err
 }
 

@@ -50,6 +50,14 @@ weights_kinds := {"model"}
 expected(kinds) := {kind |
 	some kind, _ in input.agent.references
 	kind in kinds
+} | built(kinds)
+
+# Where builders are accepted a program or an image must be there, as theirs or by a reference value.
+built(kinds) := {kind |
+	some kind in kinds & built_kinds
+	some e in input.measured
+	e.kind == kind
+	count(input.agent.builders) > 0
 }
 
 # Measured, and not what is expected: also what nobody expected.
@@ -62,6 +70,24 @@ wrong(kinds) := {e.kind |
 absent(kinds) := expected(kinds) - {e.kind | some e in input.measured}
 
 as_expected(e) if e.digest in input.agent.references[e.kind]
+
+# A program or image that an accepted builder made, from an accepted source, by the word of an accepted signer.
+as_expected(e) if {
+	e.kind in built_kinds
+	e.digest in input.provenance.subjects
+	input.provenance.builder in input.agent.builders
+	input.provenance.signer in input.agent.signers
+	source_accepted
+}
+
+built_kinds := {"executable", "image"}
+
+source_accepted if count(input.agent.sources) == 0
+
+source_accepted if {
+	some source in input.provenance.sources
+	source.uri in input.agent.sources
+}
 
 met(kinds) if {
 	count(expected(kinds)) > 0
@@ -195,6 +221,13 @@ why contains sprintf("%s: measured, and no reference value", [kind]) if {
 why contains sprintf("%s: not measured", [kind]) if some kind in absent((executable_kinds | configuration_kinds) | weights_kinds)
 
 why contains "no reference value for what the agent runs" if count(expected(executable_kinds)) == 0
+
+why contains sprintf("built by %s, who is not accepted", [input.provenance.builder]) if not input.provenance.builder in input.agent.builders
+
+why contains "built from a source that is not accepted" if {
+	input.provenance
+	not source_accepted
+}
 
 why contains "the enclave is not the expected one" if not enclave_met
 
