@@ -95,10 +95,16 @@ type workbench struct {
 
 var _ admin.Workbench = (*workbench)(nil)
 
-// Activity lists agents in numbers.
-func (b *workbench) Activity(ctx context.Context, limit int, cursor string) (index.Page[index.Agent], error) {
+// Activity lists agents in numbers, each with the mode that the bundle in force gives it now.
+func (b *workbench) Activity(ctx context.Context, limit int, cursor string) (index.Page[admin.Activity], error) {
 	current{b.s.Index, b.s}.await(ctx, cursor)
-	return b.s.Index.Agents(ctx, limit, cursor)
+	found, err := b.s.Index.Agents(ctx, limit, cursor)
+	out := index.Page[admin.Activity]{Items: []admin.Activity{}, Next: found.Next}
+	manifest := b.s.Policy.Active().Manifest()
+	for _, a := range found.Items {
+		out.Items = append(out.Items, admin.Activity{Agent: a, Mode: manifest.ModeOf("default", a.ID, b.s.Ledger.Now())})
+	}
+	return out, err
 }
 
 // Destinations says where actions went.

@@ -38,6 +38,8 @@ func (s *Sallyport) metrics() http.Handler {
 		return 0
 	})
 	gauge("kills_in_force", "Kill orders in force.", func() float64 { return float64(len(s.Kill.Orders())) })
+	counter("unenforced_decisions_total", "Recorded decisions that observe mode let pass, since the start.", func() float64 { return float64(s.Enforcer.Unenforced()) })
+	reg.MustRegister(observedMetrics{s})
 	s.monitorMetrics(reg)
 	s.exportMetrics(reg)
 	s.channelMetrics(reg)
@@ -47,4 +49,32 @@ func (s *Sallyport) metrics() http.Handler {
 			ConstLabels: prometheus.Labels{"verdict": v}}, func() float64 { return float64(s.Enforcer.Decisions(action.Verdict(v))) }))
 	}
 	return promhttp.HandlerFor(reg, promhttp.HandlerOpts{})
+}
+
+// observedMetrics says which agents and tools are observed only, by the bundle in force.
+type observedMetrics struct{ s *Sallyport }
+
+// maxObserved bounds the series; a bundle with more entries names only the first.
+const maxObserved = 1000
+
+var observedDesc = prometheus.NewDesc("sallyport_observed", "1 for each agent and tool whose denials and questions are recorded but not carried out, by the bundle in force.",
+	[]string{"tenant", "agent", "tool"}, nil)
+
+// Describe makes observedMetrics a prometheus.Collector.
+func (observedMetrics) Describe(to chan<- *prometheus.Desc) { to <- observedDesc }
+
+// Collect makes observedMetrics a prometheus.Collector.
+func (m observedMetrics) Collect(to chan<- prometheus.Metric) {
+	manifest := m.s.Policy.Active().Manifest()
+	seen := map[[3]string]bool{}
+	for _, o := range manifest.Observed(m.s.Ledger.Now()) {
+		labels := [3]string{o.Tenant, o.Agent, o.Tool}
+		if seen[labels] || len(seen) >= maxObserved {
+			continue
+		}
+		seen[labels] = true
+		if one, err := prometheus.NewConstMetric(observedDesc, prometheus.GaugeValue, 1, labels[:]...); err == nil {
+			to <- one
+		}
+	}
 }

@@ -16,10 +16,17 @@ import (
 	"github.com/sallyport/sallyport/index"
 )
 
+// Activity is an agent in numbers, and whether what policy says about it is carried out: "enforce", "observe" or, if
+// that differs by tool, "partly".
+type Activity struct {
+	index.Agent
+	Mode string `json:"mode"`
+}
+
 // Workbench is what people judge, try and prove with.
 type Workbench interface {
 	// Activity lists agents in numbers, the latest seen first.
-	Activity(ctx context.Context, limit int, cursor string) (index.Page[index.Agent], error)
+	Activity(ctx context.Context, limit int, cursor string) (index.Page[Activity], error)
 	// Destinations says where agents' actions went, over at most the latest index.MaxDestinations decisions
 	// from since on.
 	Destinations(ctx context.Context, since int64) ([]index.Destination, error)

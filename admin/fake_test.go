@@ -196,8 +196,8 @@ func (critic) Propose(_ context.Context, _ *gateway.Caller, p Proposal) (Propose
 // plank is a workbench with one of each.
 type plank struct{}
 
-func (plank) Activity(context.Context, int, string) (index.Page[index.Agent], error) {
-	return index.Page[index.Agent]{Items: []index.Agent{{ID: "bot", Sessions: 1}}}, nil
+func (plank) Activity(context.Context, int, string) (index.Page[Activity], error) {
+	return index.Page[Activity]{Items: []Activity{{index.Agent{ID: "bot", Sessions: 1}, "enforce"}}}, nil
 }
 
 func (plank) Destinations(context.Context, int64) ([]index.Destination, error) {

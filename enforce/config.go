@@ -84,6 +84,8 @@ type Enforcer struct {
 	sessions  map[string]*sessionState
 	malformed malformedCounts
 	decisions [4]atomic.Int64 // by action.Verdict.Values
+
+	unenforced atomic.Int64 // decisions that observe mode let pass
 }
 
 // New returns an Enforcer over cfg. It reads nothing; call Restore before the doors open.

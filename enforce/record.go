@@ -24,6 +24,9 @@ func (e *Enforcer) append(ctx context.Context, r *action.Record) (rec action.Rec
 	}
 	if i := slices.Index(r.Verdict.Values(), string(r.Verdict)); i >= 0 {
 		e.decisions[i].Add(1)
+		if !r.Enforced && r.Verdict != action.Allow {
+			e.unenforced.Add(1)
+		}
 	}
 	return rec, nil
 }
@@ -36,6 +39,9 @@ func (e *Enforcer) Decisions(v action.Verdict) int64 {
 	}
 	return e.decisions[i].Load()
 }
+
+// Unenforced returns how many recorded decisions observe mode let pass, since the start.
+func (e *Enforcer) Unenforced() int64 { return e.unenforced.Load() }
 
 // record states x as it stands at gate one.
 func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {

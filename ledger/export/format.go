@@ -19,7 +19,7 @@ import (
 
 // The formats of a record.
 const (
-	JSONLines   = "jsonl"       // {"id","index","leaf","names","origin","parts","size"}
+	JSONLines   = "jsonl"       // {"id","index","leaf","mode","names","origin","parts","size"}
 	CloudEvents = "cloudevents" // CloudEvents 1.0 in JSON; data is what JSONLines holds
 	OCSF        = "ocsf"        // OCSF 1.5.0; what it has no place for is in "unmapped"
 )
@@ -104,6 +104,7 @@ func jsonLine(r *record) []byte {
 	o.text("id", id(r.origin, r.Index))
 	o.raw("index", strconv.AppendUint(nil, r.Index, 10))
 	o.raw("leaf", r.Raw)
+	o.text("mode", r.mode())
 	if len(r.Names) > 0 {
 		o.raw("names", names(r.Names))
 	}
@@ -170,6 +171,17 @@ func cloudEvent(r *record) []byte {
 
 // stamp is a time of RFC 3339 with milliseconds.
 func stamp(ms int64) string { return time.UnixMilli(ms).UTC().Format("2006-01-02T15:04:05.000Z07:00") }
+
+// mode says of a decision whether it was carried out ("enforce") or only recorded ("observe"); "" of anything else.
+func (r *record) mode() string {
+	switch {
+	case r.Leaf.Verdict == "":
+		return ""
+	case r.Leaf.Enforced:
+		return string(action.Enforce)
+	}
+	return string(action.Observe)
+}
 
 // named is the name behind a pseudonym, if it was opened, else the pseudonym.
 func (r *record) named(what, pseudonym string) string {

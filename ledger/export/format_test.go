@@ -128,6 +128,28 @@ func TestOCSFSaysWhatWasDecided(t *testing.T) {
 	}
 }
 
+// TestEveryFormatSaysWhetherADecisionWasCarriedOut: "enforced" of the leaf alone is easily missed.
+func TestEveryFormatSaysWhetherADecisionWasCarriedOut(t *testing.T) {
+	for name, c := range map[string]struct {
+		leaf ledger.Leaf
+		want string
+	}{
+		"a denial that was only observed": {ledger.Leaf{Kind: action.KindIntent, Verdict: action.Deny}, "observe"},
+		"a denial":                        {ledger.Leaf{Kind: action.KindDecision, Verdict: action.Deny, Enforced: true}, "enforce"},
+		"no decision":                     {ledger.Leaf{Kind: action.KindAccess}, ""},
+	} {
+		r := &record{origin: "o", Entry: ledger.Entry{Leaf: &c.leaf, Raw: []byte(`{}`)}}
+		for form, encode := range map[string]encoder{"jsonl": jsonLine, "cloudevents": cloudEvent, "ocsf": ocsfEvent, "otlp": otlpRecord,
+			"splunk": func(r *record) []byte { return (&splunk{}).envelope(r, []byte(`{}`), "x") }} {
+			got := string(encode(r))
+			said := strings.Contains(got, `"mode":"`+c.want+`"`) || strings.Contains(got, `"key":"sallyport.mode","value":{"stringValue":"`+c.want+`"}`)
+			if said != (c.want != "") || c.want == "" && strings.Contains(got, `mode"`) {
+				t.Errorf("%s as %s: %s", name, form, got)
+			}
+		}
+	}
+}
+
 // TestOTLPIsOTLP reads what was written with the protocol's own definition, which refuses unknown members.
 func TestOTLPIsOTLP(t *testing.T) {
 	var body []byte

@@ -49,6 +49,7 @@ func ocsfEvent(r *record) []byte {
 	r.ocsfControl(o)
 	rest := open()
 	rest.raw("leaf", r.Raw)
+	rest.text("mode", r.mode())
 	rest.text("origin", r.origin)
 	rest.raw("size", strconv.AppendUint(nil, r.size, 10))
 	if len(r.Parts) > 0 {

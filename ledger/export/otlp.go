@@ -55,7 +55,7 @@ func otlpRecord(r *record) []byte {
 	}
 	for _, w := range []struct{ name, value string }{
 		{"kind", string(l.Kind)}, {"action", l.Action}, {"server", r.named("server", l.Server)}, {"effect", string(l.Effect)}, {"phase", string(l.Phase)},
-		{"verdict", string(l.Verdict)}, {"status", string(l.Status)}, {"door", string(l.Door)}, {"grade", string(l.Grade)},
+		{"verdict", string(l.Verdict)}, {"mode", r.mode()}, {"status", string(l.Status)}, {"door", string(l.Door)}, {"grade", string(l.Grade)},
 		{"policy.name", l.Bundle.Name}, {"policy.digest", l.Bundle.Digest}, {"rules", strings.Join(l.Rules, " ")}, {"codes", strings.Join(l.Codes, " ")},
 		{"log.origin", r.origin}, {"actor", l.Actor},
 	} {

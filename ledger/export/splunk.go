@@ -48,6 +48,7 @@ func (s *splunk) envelope(r *record, event []byte, sourcetype string) []byte {
 	fields.text("id", id(r.origin, r.Index))
 	fields.text("kind", string(r.Leaf.Kind))
 	fields.text("verdict", string(r.Leaf.Verdict))
+	fields.text("mode", r.mode())
 	o := open()
 	o.raw("time", fmt.Appendf(nil, "%d.%03d", r.Leaf.LogMs/1000, r.Leaf.LogMs%1000))
 	o.text("host", r.origin)

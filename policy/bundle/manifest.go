@@ -176,6 +176,41 @@ func (m *Manifest) ModeAt(q *action.Query) action.Mode {
 	return action.Enforce
 }
 
+// The modes of an agent as a whole. Its decisions each have one of the first two.
+const (
+	ModeEnforce = "enforce"
+	ModeObserve = "observe"
+	ModePartly  = "partly" // some tools are observed
+)
+
+// ModeOf says whether an agent's decisions are carried out at a time: all of them, those on some tools not, or none.
+func (m *Manifest) ModeOf(tenant, agent string, now time.Time) string {
+	mode := ModeEnforce
+	for _, o := range m.Observed(now) {
+		switch {
+		case o.Tenant != tenant || o.Agent != "*" && o.Agent != agent:
+		case o.Tool == "*":
+			return ModeObserve
+		default:
+			mode = ModePartly
+		}
+	}
+	return mode
+}
+
+// Observed lists the entries of observe that hold at a time, with their tenant.
+func (m *Manifest) Observed(now time.Time) (out []Observe) {
+	for _, o := range m.Observe {
+		if o.Tenant == "" {
+			o.Tenant = "default"
+		}
+		if now.Before(o.Until) {
+			out = append(out, o)
+		}
+	}
+	return out
+}
+
 // isDigest reports whether s is "sha256:" and 64 hexadecimal digits.
 func isDigest(s string) bool {
 	rest, ok := strings.CutPrefix(s, "sha256:")
