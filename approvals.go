@@ -58,7 +58,7 @@ func (c *Config) origins() []string {
 	if err != nil {
 		return nil
 	}
-	return []string{"http://localhost:" + port}
+	return []string{c.Scheme() + "://localhost:" + port}
 }
 
 func (s *Sallyport) openSigners(ctx context.Context, key []byte) (err error) {

@@ -43,6 +43,9 @@ func (s *Sallyport) openLogins() (err error) {
 	return err
 }
 
+// SignInInstead begins the refusal of a code where people sign in through an identity provider.
+const SignInInstead = "people sign in through"
+
 // ConsoleCode lets a browser log in as whoever asks for it over the socket.
 type ConsoleCode struct {
 	URL     string `json:"url"`
@@ -70,7 +73,7 @@ func (s *Sallyport) consoleCode(w http.ResponseWriter, r *http.Request, c *gatew
 	held := *c
 	held.Peer = &from
 	if !body.BreakGlass && s.signIn != nil && s.Tokens.BootstrapEnded() {
-		return gateway.Refuse(gateway.CodeState, "people sign in through %s; hint: without it, sallyport console --break-glass --reason TEXT", s.signIn.Name())
+		return gateway.Refuse(gateway.CodeState, SignInInstead+" %s", s.signIn.Name())
 	}
 	if body.BreakGlass {
 		if err := s.breakGlass(r.Context(), &held, body.Reason, body.Seconds); err != nil {

@@ -5,6 +5,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -38,7 +39,11 @@ and the login ends soon.`,
 				body = map[string]any{"break_glass": true, "reason": reason, "seconds": int64(life / time.Second)}
 			}
 			var code sallyport.ConsoleCode
-			if err := c.call(cmd.Context(), "POST", "/people/v1/local/console", body, &code); err != nil {
+			err = c.call(cmd.Context(), "POST", "/people/v1/local/console", body, &code)
+			if err != nil && strings.Contains(err.Error(), sallyport.SignInInstead) {
+				return hinted{err, "while the provider cannot be had: sallyport console --break-glass --reason TEXT"}
+			}
+			if err != nil {
 				return err
 			}
 			return a.print(code, func(w io.Writer) {

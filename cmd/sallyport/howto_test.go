@@ -24,6 +24,7 @@ import (
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
 	"github.com/sallyport/sallyport/examples/notes"
+	"github.com/sallyport/sallyport/internal/idp"
 )
 
 // The pages of docs/how-to are run as they stand, one after the other, each in a home of its own, by one
@@ -37,6 +38,7 @@ import (
 //	LANG file=F    is written to the file F
 //
 // and all others are only read. The addresses 127.0.0.1:7117, :7118 and :7119 stand for free ones,
+// https://example.okta.com for an identity provider, https://hooks.slack.com/services for what takes messages,
 // https://mcp.example.com/mcp for a real remote MCP server, https://api.openai.com/v1 for a model that does what it is told, db.example.com for a PostgreSQL server with the databases
 // shop and orders, and /opt/sallyport for the root of the repository.
 func TestHowToPagesDoWhatTheySay(t *testing.T) {
@@ -147,7 +149,8 @@ func howtoPage(t *testing.T, page, bin string) {
 	}
 	agents, people := howtoAddress(t), howtoAddress(t)
 	text := strings.NewReplacer("127.0.0.1:7119", howtoAddress(t), "127.0.0.1:7117", agents, "127.0.0.1:7118", people, "/opt/sallyport", repo,
-		"https://mcp.example.com/mcp", howtoRemote(t), "https://api.openai.com/v1", howtoModel(t)).Replace(string(raw))
+		"https://mcp.example.com/mcp", howtoRemote(t), "https://api.openai.com/v1", howtoModel(t), "https://example.okta.com", howtoProvider(t),
+		"https://hooks.slack.com/services", howtoChat(t)).Replace(string(raw))
 	if strings.Contains(text, "db.example.com") {
 		text = howtoDatabase(t).Replace(text)
 	}
@@ -278,6 +281,23 @@ func howtoModel(t *testing.T) string {
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintf(w, `{"id":"c","object":"chat.completion","created":1,"model":"m","choices":[{"index":0,"message":{"role":"assistant",%s},"finish_reason":%q}]}`, message, finish)
 	}))
+	t.Cleanup(srv.Close)
+	return srv.URL
+}
+
+// howtoProvider is an identity provider that signs ann in, whoever asks.
+func howtoProvider(t *testing.T) string {
+	p := idp.New("sallyport", "the-client-secret", nil)
+	t.Cleanup(p.Server.Close)
+	p.With(func(p *idp.Provider) {
+		p.Login, p.Claims = "ann", map[string]any{"groups": []string{"sallyport-viewers", "payments-approvers", "platform"}}
+	})
+	return p.Server.URL
+}
+
+// howtoChat takes whatever is told.
+func howtoChat(t *testing.T) string {
+	srv := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
 	t.Cleanup(srv.Close)
 	return srv.URL
 }
