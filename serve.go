@@ -332,8 +332,7 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 	if err != nil {
 		return nil, err
 	}
-	routes = append(routes, s.attestOperatorRoutes()...)
-	routes = append(routes, gateway.Route{Pattern: "POST /v1/ledger/entries/{index}/disclose", Scopes: []action.Scope{action.ScopeAuditor}, Serve: s.ledgerDisclose})
+	routes = append(routes, s.moreForPeople()...)
 	if socket {
 		routes = append(routes, s.localRoutes()...)
 	}
@@ -345,6 +344,12 @@ func (s *Sallyport) people(auth gateway.Authenticator, socket bool) (http.Handle
 		h = admin.Console(h)
 	}
 	return admin.Public(cfg, h), nil
+}
+
+// moreForPeople are the routes beside those of the operator API.
+func (s *Sallyport) moreForPeople() []gateway.Route {
+	return append(s.attestOperatorRoutes(),
+		gateway.Route{Pattern: "POST /v1/ledger/entries/{index}/disclose", Scopes: []action.Scope{action.ScopeAuditor}, Serve: s.ledgerDisclose})
 }
 
 func (s *Sallyport) ready() bool { return s.Ledger.Stats().Stopped == "" }

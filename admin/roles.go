@@ -10,7 +10,7 @@ import (
 )
 
 // Role is what a person is here, as an identity provider's groups say. What a role may do is what its scopes open:
-// the table of routes is the one place where that is checked, and docs/reference/roles.md is made from the two.
+// the table of routes is the one place where that is checked, and x-roles in docs/api/operator.yaml says it per operation.
 type Role string
 
 // The roles. Nobody who has one may do what belongs to another: who makes agents and tokens does not approve what

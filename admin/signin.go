@@ -144,14 +144,16 @@ func (d *desk) finishSignIn(w http.ResponseWriter, r *http.Request, _ *gateway.C
 		return err
 	}
 	carry := carried(r)
-	if len(r.URL.RawQuery) > 8<<10 || carry == "" {
-		return d.notSignedIn(w, SignInAgain)
-	}
 	query, err := url.ParseQuery(r.URL.RawQuery)
-	if err != nil {
-		return d.notSignedIn(w, SignInAgain)
+	var c *gateway.Caller
+	if err != nil || len(r.URL.RawQuery) > 8<<10 || carry == "" {
+		err = SignInAgain
+	} else {
+		c, err = d.cfg.SignIn.Finish(r.Context(), origin+SignedInPath, carry, query)
 	}
-	c, err := d.cfg.SignIn.Finish(r.Context(), origin+SignedInPath, carry, query)
+	if errors.Is(err, SignInAgain) && d.cfg.Gate != nil {
+		d.cfg.Gate.Note(r, "sign-in") // counted, as every attempt with a credential that does not hold
+	}
 	if err != nil {
 		return d.notSignedIn(w, err)
 	}

@@ -324,6 +324,11 @@ func orList(scopes []action.Scope) string {
 	return strings.Join(words, " or ")
 }
 
+// Note records a refused attempt that a handler answers in another form than a problem's.
+func (g *Gate) Note(r *http.Request, code string) {
+	g.cfg.Malformed(context.WithoutCancel(r.Context()), g.cfg.Door, source(r), code)
+}
+
 // refuse answers with a problem and records the attempt where its kind is recorded. Once bytes are out
 // the answer cannot be taken back, so the connection is cut.
 func (g *Gate) refuse(w *watched, r *http.Request, x *exchange, err error) {

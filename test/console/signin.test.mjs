@@ -4,23 +4,36 @@
 
 import assert from "node:assert/strict";
 import { execFileSync } from "node:child_process";
+import { mkdtempSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { open, windowOf } from "./browser.mjs";
 import { freePort, Owner } from "./owner.mjs";
 import { provider } from "./provider.mjs";
 
-let browser, owner, idp;
+let browser, owner, idp, chat;
+const told = [];
 const people = { vera: ["staff"], anton: ["staff", "payments"], olga: ["ops"], eve: ["others"] };
 
 before(async () => {
   const [console_, at] = [await freePort(), await freePort()];
   idp = await provider(at, `http://localhost:${console_}/console/signed-in`, people);
+  chat = createServer((req, res) => {
+    let body = "";
+    req.on("data", (x) => (body += x)).on("end", () => told.push(JSON.parse(body)) && res.end());
+  });
+  await new Promise((done) => chat.listen(0, "127.0.0.1", done));
+  const url = join(mkdtempSync(join(tmpdir(), "chat-")), "url");
+  writeFileSync(url, `http://127.0.0.1:${chat.address().port}/`);
   process.env.OF_THE_TEST = "a secret of the test";
   owner = await Owner.start(
     "operator",
     `admin:\n  login:\n    name: Example ID\n    issuer: ${idp.issuer}\n    client_id: sallyport\n    secret_env: OF_THE_TEST\n    roles:\n` +
       ["viewer: staff", "approver: payments", "admin: ops"].map((r) => r.split(": ")).map(([role, group]) => `      - role: ${role}\n        groups: [${group}]\n`).join(""),
     console_,
+    `  channels:\n    - name: floor\n      kind: teams\n      url_file: ${url}\n`,
   );
   owner.people = owner.people.replace("127.0.0.1", "localhost");
   await owner.furnish();
@@ -31,6 +44,7 @@ after(async () => {
   await browser?.close();
   await owner?.stop();
   await idp?.stop();
+  chat?.close();
   assert.deepEqual(idp?.complaints ?? [], []);
 });
 
@@ -95,6 +109,36 @@ test("An approver who signed in counts as an operator, and a viewer's controls s
   assert.equal(answers[0].approver, "anton");
   assert.equal(answers[0].channel, "operator");
   assert.match(answers[0].credential, /^oidc:/);
+  assert.deepEqual(w.complaints, []);
+  await w.close();
+});
+
+test("The link of a message asks, refuses once, and needs no login", async () => {
+  const bot = await owner.bot("sweeper", "kim");
+  const { id } = await owner.agent(bot, "POST", "/v1/sessions", { user_request: "Clean up" });
+  const a = await owner.act(bot, id, "crm/delete_customer", { id: "8", note: "hunter2" });
+  const links = () => told.map((m) => m.attachments[0].content.actions).filter((x) => x[0].url.endsWith(a.approval.id));
+  for (let i = 0; i < 200 && !links().length; i++) await new Promise((done) => setTimeout(done, 50));
+  const [look, deny] = links()[0];
+  assert.ok(!JSON.stringify(told).includes("hunter2"));
+  assert.match(look.url, /#\/request\//);
+  const w = await windowOf(browser, owner, "", { viewport: { width: 390, height: 780 } });
+  await w.page.goto(deny.url);
+  await w.page.getByText("crm/delete_customer: destroy something").waitFor();
+  assert.ok(!w.page.url().includes("sd_"), w.page.url());
+  assert.equal((await owner.person("GET", `/v1/approvals/${a.approval.id}`)).state, "pending");
+  await w.narrow("the page of a link");
+  await w.shot("deny-by-link-390");
+  assert.deepEqual(await w.axe("link"), []);
+  await w.page.getByLabel("Comment").fill("not today");
+  await w.page.getByRole("button", { name: "Deny" }).click();
+  await w.page.getByRole("heading", { name: "It is denied" }).waitFor();
+  const { state, answers } = await owner.person("GET", `/v1/approvals/${a.approval.id}`);
+  assert.deepEqual([state, answers[0].approver, answers[0].comment], ["refused", "teams:floor", "not today"]);
+  await w.page.goto("about:blank");
+  await w.page.goto(deny.url);
+  await w.page.getByText("It no longer waits").or(w.page.getByText("It is denied")).waitFor();
+  assert.equal(await w.page.getByRole("button", { name: "Deny" }).count(), 0);
   assert.deepEqual(w.complaints, []);
   await w.close();
 });
