@@ -16,11 +16,14 @@ import (
 	"github.com/sallyport/sallyport/ledger/anchor"
 )
 
-// AnchorOrder says who is to anchor the newest checkpoint: one authority, one Rekor log, or some calendars. With
+// AnchorOrder says who is to anchor the newest checkpoint: one authority, one Rekor log, a node of an
+// Ethereum chain with an account, or some calendars. With
 // Complete nothing is anchored, and the calendars are asked for what is still pending.
 type AnchorOrder struct {
 	TSA       string   `json:"tsa"`
 	Rekor     string   `json:"rekor"`
+	Ethereum  string   `json:"ethereum"`
+	From      string   `json:"from"` // account of the node that pays
 	Calendars []string `json:"calendars"`
 	Complete  bool     `json:"complete"`
 }
@@ -37,7 +40,7 @@ const maxCalendars = 8
 
 func (o *AnchorOrder) check() error {
 	addresses, kinds := slices.Clone(o.Calendars), 0
-	for _, single := range []string{o.TSA, o.Rekor} {
+	for _, single := range []string{o.TSA, o.Rekor, o.Ethereum} {
 		if single != "" {
 			addresses, kinds = append(addresses, single), kinds+1
 		}
@@ -45,8 +48,8 @@ func (o *AnchorOrder) check() error {
 	if len(o.Calendars) > 0 {
 		kinds++
 	}
-	if kinds != 1 || len(o.Calendars) > maxCalendars || o.Complete && len(o.Calendars) == 0 {
-		return gateway.Refuse(gateway.CodeInvalid, "one of tsa, rekor and 1 to %d calendars is needed, and calendars to complete", maxCalendars)
+	if kinds != 1 || len(o.Calendars) > maxCalendars || o.Complete && len(o.Calendars) == 0 || (o.Ethereum == "") != (o.From == "") {
+		return gateway.Refuse(gateway.CodeInvalid, "one of tsa, rekor, ethereum with from, and 1 to %d calendars is needed, and calendars to complete", maxCalendars)
 	}
 	for _, a := range addresses {
 		if u, err := url.Parse(a); err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" {
@@ -77,6 +80,8 @@ func (s *Sallyport) ledgerAnchor(w http.ResponseWriter, r *http.Request, c *gate
 			who = anchor.RFC3161{URL: order.TSA}
 		case order.Rekor != "":
 			who = anchor.Rekor{URL: order.Rekor}
+		case order.Ethereum != "":
+			who = anchor.Ethereum{URL: order.Ethereum, From: order.From}
 		}
 		var before uint64
 		if before, err = s.lastAnchor(r.Context()); err == nil {

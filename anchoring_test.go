@@ -66,15 +66,17 @@ func TestAnchorOrders(t *testing.T) {
 		t.Errorf("the calendar has finished nothing: %+v", done)
 	}
 	for name, bad := range map[string]any{
-		"nobody":                 AnchorOrder{},
-		"both":                   AnchorOrder{TSA: calendar.URL, Calendars: []string{calendar.URL}},
-		"a log to wait for":      AnchorOrder{Rekor: calendar.URL, Complete: true},
-		"a log and an authority": AnchorOrder{TSA: calendar.URL, Rekor: calendar.URL},
-		"no log":                 AnchorOrder{Rekor: calendar.URL},
-		"no address":             AnchorOrder{Calendars: []string{"calendar"}},
-		"an authority to wait":   AnchorOrder{TSA: calendar.URL, Complete: true},
-		"too many":               AnchorOrder{Calendars: strings.Split(strings.Repeat(calendar.URL+" ", 9)[:9*len(calendar.URL)+8], " ")},
-		"a member that is none":  map[string]string{"tsa": calendar.URL, "url": calendar.URL},
+		"nobody":                     AnchorOrder{},
+		"both":                       AnchorOrder{TSA: calendar.URL, Calendars: []string{calendar.URL}},
+		"a log to wait for":          AnchorOrder{Rekor: calendar.URL, Complete: true},
+		"a log and an authority":     AnchorOrder{TSA: calendar.URL, Rekor: calendar.URL},
+		"a chain without an account": AnchorOrder{Ethereum: calendar.URL},
+		"an account without a chain": AnchorOrder{From: "0x00"},
+		"no log":                     AnchorOrder{Rekor: calendar.URL},
+		"no address":                 AnchorOrder{Calendars: []string{"calendar"}},
+		"an authority to wait":       AnchorOrder{TSA: calendar.URL, Complete: true},
+		"too many":                   AnchorOrder{Calendars: strings.Split(strings.Repeat(calendar.URL+" ", 9)[:9*len(calendar.URL)+8], " ")},
+		"a member that is none":      map[string]string{"tsa": calendar.URL, "url": calendar.URL},
 	} {
 		if out, err := order(bad); err == nil {
 			t.Errorf("%s: %+v", name, out)

@@ -37,7 +37,7 @@ type Options struct {
 	Quorum     int                // how many of them must have cosigned; 0 means all
 	TSARoots   []byte             // certificates in PEM of time stamping authorities that the verifier trusts
 	Logs       []byte             // public keys of Rekor logs that the verifier trusts, one on each line
-	Blocks     []byte             // headers of Bitcoin blocks that the verifier trusts: lines of a height and 80 bytes in hexadecimal
+	Blocks     []byte             // blocks that the verifier trusts: lines of a height and a Bitcoin header (80 bytes in hexadecimal), or of an Ethereum block's hash (0x)
 	Head       string             // head cell; "" means "head" in the keys of Dir, if it is there
 	Sealed     bool               // leave the payloads sealed even where their keys are at hand
 	Signatures int                // checkpoints whose signatures are checked, the newest; 0 means 10,000
@@ -78,6 +78,9 @@ func Verify(ctx context.Context, src Source, opt Options) (*Report, error) {
 		}
 	}
 	if c.trust.Blocks, err = anchor.ReadBlocks(opt.Blocks); err != nil {
+		return nil, err
+	}
+	if c.trust.Hashes, err = anchor.ReadBlockHashes(opt.Blocks); err != nil {
 		return nil, err
 	}
 	if c.trust.Logs, err = anchor.ReadLogs(opt.Logs); err != nil {

@@ -86,7 +86,7 @@ func read(args []string, stderr io.Writer) (req request, err error) {
 	f.Var(&witnesses, "witness", "public key of a witness that you trust; may be repeated")
 	f.IntVar(&req.opt.Quorum, "quorum", 0, "how many of the witnesses must have cosigned; 0 means all")
 	roots := f.String("tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
-	blocks := f.String("blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
+	blocks := f.String("blocks", "", "file with blocks that you trust, one on each line: of Bitcoin a height and the header's 80 bytes in hexadecimal, of Ethereum the hash (0x...)")
 	logs := f.String("logs", "", "file with the public keys of Rekor logs that you trust, one note verifier on each line")
 	f.BoolVar(&req.json, "json", false, "print the report as JSON")
 	if err := f.Parse(args); err != nil {

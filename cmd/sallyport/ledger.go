@@ -108,7 +108,7 @@ of it. Exit code 5 if anything does not hold.`,
 	cmd.Flags().StringArrayVar(&old, "old", nil, "a checkpoint kept from earlier; may be repeated")
 	cmd.Flags().StringArrayVar(&witnesses, "witness", nil, "public key of a witness that you trust; may be repeated")
 	cmd.Flags().StringArrayVar(&expect, "expect", nil, "executable=, settings=, bundle= or boot=sha256:..., or key=HEX of the owner's TPM: what the owner's records of itself must say; may be repeated, and any of a kind will do")
-	cmd.Flags().StringVar(&blocks, "blocks", "", "file with headers of Bitcoin blocks that you trust: a height and 80 bytes in hexadecimal on each line")
+	cmd.Flags().StringVar(&blocks, "blocks", "", "file with blocks that you trust, one on each line: of Bitcoin a height and the header's 80 bytes in hexadecimal, of Ethereum the hash (0x...)")
 	cmd.Flags().StringVar(&logs, "logs", "", "file with the public keys of Rekor logs that you trust, one note verifier on each line")
 	cmd.Flags().StringVar(&roots, "tsa-roots", "", "file with the certificates (PEM) of time stamping authorities that you trust")
 	cmd.Flags().IntVar(&quorum, "quorum", 0, "how many of the witnesses must have cosigned; default: all")

@@ -59,15 +59,16 @@ func (a *app) anchorCommand() *cobra.Command {
 	var order sallyport.AnchorOrder
 	var price float64
 	cmd := &cobra.Command{
-		Use: "anchor --tsa URL | --rekor URL | --calendar URL... [--complete]", Args: cobra.NoArgs,
-		Short: "Have third parties vouch for the newest checkpoint: RFC 3161, Rekor or OpenTimestamps",
+		Use: "anchor --tsa URL | --rekor URL | --ethereum URL --from ACCOUNT | --calendar URL... [--complete]", Args: cobra.NoArgs,
+		Short: "Have third parties vouch for the newest checkpoint: RFC 3161, Rekor, Ethereum or OpenTimestamps",
 		Long: `Send the digest of the newest checkpoint, and nothing else, to a time stamping authority or to a transparency log that
 runs Rekor 2, or a salted digest
 to calendars of OpenTimestamps; keep what they answer beside the log and record it. "ledger verify" checks
 it, with --tsa-roots, --logs or --blocks, and so do "openssl ts -verify -in DATA/anchors/SIZE.rfc3161 -data
 DATA/anchors/SIZE.checkpoint -CAfile FILE" and "ots verify -f DATA/anchors/SIZE.checkpoint
 DATA/anchors/SIZE.ots-complete". Calendars answer at once and finish hours later: --complete fetches that.
-Rekor says no time; others know the checkpoint from then on. One anchor covers every record before it.`,
+Rekor says no time; others know the checkpoint from then on. On an Ethereum chain the node's account pays for a
+transaction that logs the digest; give the hash of a final block to "ledger verify --blocks". One anchor covers every record before it.`,
 		Example: "  sallyport ledger anchor --tsa https://tsa.example/\n  sallyport ledger anchor --calendar https://calendar.example --complete",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.owner(cmd.Context(), false)
@@ -84,6 +85,8 @@ Rekor says no time; others know the checkpoint from then on. One anchor covers e
 					fmt.Fprintf(w, "%d proofs are complete now, %d are still pending\n", done.Completed, done.Pending)
 				case order.Rekor != "":
 					fmt.Fprintf(w, "%d records are known to %s, recorded as entry %d\n", done.Size, order.Rekor, done.Index)
+				case order.Ethereum != "":
+					fmt.Fprintf(w, "%d records stand in a block, recorded as entry %d; \"sallyport ledger verify\" names it\n", done.Size, done.Index)
 				case done.TimeMs == 0:
 					fmt.Fprintf(w, "%d records are on their way into a block, recorded as entry %d; hours from now, add --complete\n", done.Size, done.Index)
 				default:
@@ -102,6 +105,8 @@ Rekor says no time; others know the checkpoint from then on. One anchor covers e
 	cmd.Flags().StringVar(&order.TSA, "tsa", "", "address of a time stamping authority")
 	cmd.Flags().StringArrayVar(&order.Calendars, "calendar", nil, "address of a calendar of OpenTimestamps; may be repeated")
 	cmd.Flags().StringVar(&order.Rekor, "rekor", "", "address of a transparency log that runs Rekor 2")
+	cmd.Flags().StringVar(&order.Ethereum, "ethereum", "", "address of the JSON-RPC of a node that holds the account")
+	cmd.Flags().StringVar(&order.From, "from", "", "the account, 0x and 40 hexadecimal digits")
 	cmd.Flags().Float64Var(&price, "price", 0, "what one anchor costs you, in your currency: the cost of a million records is printed")
 	cmd.Flags().BoolVar(&order.Complete, "complete", false, "fetch what the calendars have finished since; records nothing")
 	return cmd

@@ -13,7 +13,7 @@ import (
 
 // Token is what a third party said of a checkpoint.
 type Token struct {
-	Kind string    // "rfc3161", "ots" or "rekor"
+	Kind string    // "rfc3161", "ots", "rekor" or "ethereum"
 	Data []byte    // in the third party's own form
 	Time time.Time // zero where nothing is proved yet
 }
@@ -26,9 +26,10 @@ type Anchor interface {
 
 // Trust is what a verifier brings along.
 type Trust struct {
-	Roots  *x509.CertPool   // of time stamping authorities; nil trusts none
-	Blocks map[uint64]Block // headers of Bitcoin blocks by height
-	Logs   []note.Verifier  // of Rekor logs
+	Roots  *x509.CertPool    // of time stamping authorities; nil trusts none
+	Blocks map[uint64]Block  // headers of Bitcoin blocks by height
+	Hashes map[[32]byte]bool // of Ethereum blocks
+	Logs   []note.Verifier   // of Rekor logs
 }
 
 // Checked is what Verify found in a token that holds.
@@ -46,6 +47,8 @@ func Verify(kind string, data, checkpoint []byte, trust Trust) (Checked, error) 
 		return verifyResponse(data, checkpoint, nil, trust.Roots)
 	case KindOTS:
 		return verifyOTS(data, checkpoint, trust.Blocks)
+	case KindEthereum:
+		return verifyEthereum(data, checkpoint, trust.Hashes)
 	case KindRekor:
 		return verifyRekor(data, checkpoint, trust.Logs)
 	}

@@ -49,12 +49,12 @@ type Block struct {
 }
 
 // ReadBlocks parses headers that the verifier trusts, from a node of his own for example: on each line a
-// height and the 80 bytes of the header in hexadecimal. Empty lines and those that begin with # are passed
+// height and the 80 bytes of the header in hexadecimal. Empty lines and those that begin with # or 0x are passed
 // over. Whether a header is in the chain is the verifier's knowledge, not checked here.
 func ReadBlocks(text []byte) (map[uint64]Block, error) {
 	out := map[uint64]Block{}
 	for i, line := range strings.Split(string(text), "\n") {
-		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' || strings.HasPrefix(line, "0x") {
 			continue
 		}
 		number, header, _ := strings.Cut(line, " ")

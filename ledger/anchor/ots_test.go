@@ -27,8 +27,8 @@ const helloProof = "AE9wZW5UaW1lc3RhbXBzAABQcm9vZgC/ieLohOiSlAEIA7ogTlDRJuRnTABe
 	"ryTCvjTrrEglft5h7AohuVNeREMne+MGRggI8SAHmL+GBuAAJOXV1UvwyWD2Kd+52taRV0VbbyZSwOjegQgI8CA/mtptYLqiRABrsKrVFEitL6+51LZIegmZz/JrkfD1NggI8SDHAwGelZqN0/rvdIm7MoukhVdHWOcJ" +
 	"HwFGTrZYcsl1yAgI8CDL/v/1E/+EuRXj/tb515lnZjD4Nk6ipsdVf62UpbXXiAgI8SAL4jcJhZkTur1EYLvd+O0hPnyHc6Sx+s4w+Kz98JO3BQgIAAWIlg1z1xkBA/fvFQ=="
 
-// blockOf is a header with a root as block explorers print it, which is backwards.
-func blockOf(t *testing.T, height uint64, root string) string {
+// bitcoinBlock is a header with a root as block explorers print it, which is backwards.
+func bitcoinBlock(t *testing.T, height uint64, root string) string {
 	t.Helper()
 	b, err := hex.DecodeString(root)
 	if err != nil {
@@ -56,7 +56,7 @@ func TestPublishedOpenTimestampsProofHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	hello := []byte("Hello World!\n")
-	block := trustIn(t, "# from a node\n\n"+blockOf(t, 358391, "8a1b66ecb7cbd07d8139a7e7d7f2c41aab1f5009b8364aaf61d03ad245e47e00"))
+	block := trustIn(t, "# from a node\n\n"+bitcoinBlock(t, 358391, "8a1b66ecb7cbd07d8139a7e7d7f2c41aab1f5009b8364aaf61d03ad245e47e00"))
 	c, err := Verify(KindOTS, proof, hello, block)
 	if err != nil || !c.Trusted || c.Signer != "bitcoin block 358391" || !c.Time.Equal(time.Unix(1432827678, 0)) {
 		t.Fatalf("%+v, %v", c, err)
@@ -64,7 +64,7 @@ func TestPublishedOpenTimestampsProofHolds(t *testing.T) {
 	if c, err := Verify(KindOTS, proof, hello, Trust{}); err != nil || c.Trusted || !c.Time.IsZero() {
 		t.Errorf("without headers: %+v, %v", c, err)
 	}
-	if _, err := Verify(KindOTS, proof, hello, trustIn(t, blockOf(t, 358391, strings.Repeat("ab", 32)))); err == nil {
+	if _, err := Verify(KindOTS, proof, hello, trustIn(t, bitcoinBlock(t, 358391, strings.Repeat("ab", 32)))); err == nil {
 		t.Error("a block with another root passes")
 	}
 	if _, err := Verify(KindOTS, proof, []byte("Hello World?\n"), block); err == nil {
@@ -165,7 +165,7 @@ func TestCalendarsFinishWhatTheyTook(t *testing.T) {
 		for _, root = range c.taken {
 		}
 		slices.Reverse(root)
-		got, err := Verify(KindOTS, data, checkpoint, trustIn(t, blockOf(t, 800000, hex.EncodeToString(root))))
+		got, err := Verify(KindOTS, data, checkpoint, trustIn(t, bitcoinBlock(t, 800000, hex.EncodeToString(root))))
 		slices.Reverse(root)
 		if err != nil || !got.Trusted {
 			t.Errorf("%+v, %v", got, err)
@@ -236,7 +236,7 @@ func Calendar(t *testing.T) (url string, header func() string, finish func()) {
 		for _, root := range c.taken {
 			root = slices.Clone(root)
 			slices.Reverse(root)
-			return blockOf(t, 800000, hex.EncodeToString(root))
+			return bitcoinBlock(t, 800000, hex.EncodeToString(root))
 		}
 		return ""
 	}, func() { c.finished = true }
