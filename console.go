@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"net/http"
 	"os"
-	"slices"
 	"strings"
 	"sync"
 
@@ -195,11 +194,11 @@ func (b *workbench) Try(ctx context.Context, t admin.Trial) (admin.Tried, error)
 	}
 	active := b.s.policyFor(q).Active()
 	with := active
-	if t.Params != "" {
+	if t.Params != "" || t.Rules != "" {
 		if active != b.s.Policy.Active() {
-			return out, fmt.Errorf("%w: a policy of its own decides on %q, whose parameters cannot be tried", admin.ErrTrial, action.Clip(q.Resource.Type, 32))
+			return out, fmt.Errorf("%w: a policy of its own decides on %q, of which no draft can be tried", admin.ErrTrial, action.Clip(q.Resource.Type, 32))
 		}
-		if with, err = b.under(active, []byte(t.Params)); err != nil {
+		if with, err = b.under(active, t.Params, t.Rules); err != nil {
 			return out, err
 		}
 		base, err := verdict(ctx, active, q)
@@ -261,15 +260,26 @@ func (b *workbench) document(ctx context.Context, t admin.Trial) (*action.Query,
 	return q, nil
 }
 
-// under is the active bundle with other parameters. The last one is kept: people try one thing often.
-func (b *workbench) under(active *policy.Compiled, params []byte) (*policy.Compiled, error) {
-	sum := sha256.Sum256(slices.Concat([]byte(active.Bundle().Digest), []byte{0}, params))
+// under is the active bundle with other parameters, and with further rules. The last one is kept: people try one thing often.
+func (b *workbench) under(active *policy.Compiled, params, rules string) (*policy.Compiled, error) {
+	sum := sha256.Sum256([]byte(strings.Join([]string{active.Bundle().Digest, params, rules}, "\x00")))
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.tried != nil && b.with == sum {
 		return b.tried, nil
 	}
-	c, err := policy.Load(policy.Config{Dir: b.s.Config.Policy.Dir, Params: params, Shadow: -1})
+	files := map[string][]byte{}
+	if params != "" {
+		files[bundle.ParamsFile] = []byte(params)
+	}
+	if rules != "" {
+		files["draft/draft.rego"] = []byte(rules)
+	}
+	source, err := active.Source().With(files)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", admin.ErrTrial, err)
+	}
+	c, err := policy.Compile(source, policy.Config{Shadow: -1})
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", admin.ErrTrial, err)
 	}
@@ -296,6 +306,27 @@ func verdict(ctx context.Context, c *policy.Compiled, q *action.Query) (admin.Ve
 		v.Obligations = append(v.Obligations, string(o.Type)+" ("+o.Rule+")")
 	}
 	return v, nil
+}
+
+// maxCompared bounds the decisions that a draft is compared over.
+const maxCompared = 20_000
+
+// Difference decides what is on record under a draft.
+func (b *workbench) Difference(ctx context.Context, c *gateway.Caller, d admin.Draft) (admin.Difference, error) {
+	active := b.s.Policy.Active()
+	with, err := b.under(active, d.Params, d.Rules)
+	if err != nil {
+		return admin.Difference{}, err
+	}
+	got, err := b.s.compare(reading(ctx, c, "policy-diff"), active, with, b.s.since30(d.SinceMs), maxCompared)
+	if err != nil {
+		return admin.Difference{}, err
+	}
+	out := admin.Difference{Decisions: got.Decisions, Changed: got.Changed, Failed: got.Failed, Items: []admin.Changed{}}
+	for _, g := range got.Groups[:min(len(got.Groups), 200)] {
+		out.Items = append(out.Items, admin.Changed{From: g.From, To: g.To, Phase: string(g.Phase), Server: g.Server, Tool: g.Tool, Rules: g.Rules, N: g.N, Example: g.Example})
+	}
+	return out, nil
 }
 
 // Head is how the log stands.

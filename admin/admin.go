@@ -259,6 +259,7 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "GET /v1/destinations", Scopes: to(viewer, auditor), Serve: d.listDestinations},
 		{Pattern: "POST /v1/sessions/{id}/replay", Scopes: to(auditor), Wait: time.Minute, Serve: d.replaySession},
 		{Pattern: "POST /v1/policies/playground", Scopes: to(author, polApp), Wait: 10 * time.Second, Serve: d.tryPolicy},
+		{Pattern: "POST /v1/policies/difference", Scopes: to(author, polApp), Wait: time.Minute, Serve: d.diffPolicy},
 		{Pattern: "GET /v1/ledger", Scopes: to(viewer, auditor), Serve: d.showLedger},
 		{Pattern: "POST /v1/ledger/{index}/disclose", Scopes: to(auditor), Serve: d.disclose},
 

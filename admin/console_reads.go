@@ -37,6 +37,8 @@ type Workbench interface {
 	Replay(ctx context.Context, c *gateway.Caller, session string) (Replayed, error)
 	// Try decides a document that nobody sent. Nothing is recorded, asked or executed.
 	Try(ctx context.Context, t Trial) (Tried, error)
+	// Difference decides what is on record under a draft. That c has the inputs opened is recorded.
+	Difference(ctx context.Context, c *gateway.Caller, d Draft) (Difference, error)
 	// Head is how the log stands.
 	Head() LedgerHead
 	// Disclose opens a sealed part for by; the access is recorded first.
@@ -82,6 +84,34 @@ type Trial struct {
 	Arguments jsontext.Value `json:"arguments"`
 	Facts     jsontext.Value `json:"facts"`
 	Params    string         `json:"params"`
+	Rules     string         `json:"rules"` // Rego of a package sallyport.draft beside the policy in force
+}
+
+// Draft is a change of the policy in force that nobody has signed. Nothing puts it in force.
+type Draft struct {
+	Params  string `json:"params"`
+	Rules   string `json:"rules"`
+	SinceMs int64  `json:"since_ms"`
+}
+
+// Difference is what a draft answers otherwise to what is on record.
+type Difference struct {
+	Decisions int       `json:"decisions"` // decided under both; the latest 20,000 at most
+	Changed   int       `json:"changed"`
+	Failed    int       `json:"failed"`
+	Items     []Changed `json:"items"` // the most frequent first
+}
+
+// Changed is a group of recorded decisions that a draft answers in the same other way.
+type Changed struct {
+	From    string `json:"from"`
+	To      string `json:"to"`
+	Phase   string `json:"phase"`
+	Server  string `json:"server"`
+	Tool    string `json:"tool"`
+	Rules   string `json:"rules"`
+	N       int    `json:"n"`
+	Example uint64 `json:"example"` // the latest record
 }
 
 // Tried is the answer to a Trial. Base is the answer of the policy in force as it is, where Params were given.
@@ -229,6 +259,25 @@ func (d *desk) tryPolicy(w http.ResponseWriter, r *http.Request, _ *gateway.Call
 		return err
 	}
 	got, err := b.Try(r.Context(), t)
+	if err != nil {
+		return translate(err)
+	}
+	return gateway.WriteJSON(w, http.StatusOK, got)
+}
+
+func (d *desk) diffPolicy(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
+	b, err := d.workbench()
+	if err != nil {
+		return err
+	}
+	if err := plain(r); err != nil {
+		return err
+	}
+	var t Draft
+	if err := gateway.ReadJSON(w, r, &t, 1<<20); err != nil {
+		return err
+	}
+	got, err := b.Difference(r.Context(), c, t)
 	if err != nil {
 		return translate(err)
 	}

@@ -215,6 +215,13 @@ func (plank) Replay(_ context.Context, _ *gateway.Caller, session string) (Repla
 	return Replayed{Counts: map[index.Answer]int{index.Same: 1}, Items: []Redecided{{Answer: index.Same, Differences: []string{}}}}, nil
 }
 
+func (plank) Difference(_ context.Context, _ *gateway.Caller, d Draft) (Difference, error) {
+	if d.Rules == "x" {
+		return Difference{}, fmt.Errorf("%w: no Rego", ErrTrial)
+	}
+	return Difference{Decisions: 4, Changed: 1, Items: []Changed{{From: "ask", To: "allow", Phase: "before", Server: "mail", Tool: "send", Rules: "draft.r", N: 1, Example: 3}}}, nil
+}
+
 func (plank) Try(_ context.Context, t Trial) (Tried, error) {
 	if t.Server == "none" {
 		return Tried{}, fmt.Errorf("%w: no such server", ErrTrial)

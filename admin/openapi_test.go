@@ -203,6 +203,8 @@ func TestOpenAPIHoldsForRealAnswers(t *testing.T) {
 		{"a replay of nothing", "auditor", "POST", "/v1/sessions/s2/replay", `{}`, 404, false},
 		{"a trial", "author", "POST", "/v1/policies/playground", `{"server":"mail","tool":"send","arguments":{"to":"x"},"facts":{},"params":"a: 1"}`, 200, false},
 		{"a trial that cannot be decided", "author", "POST", "/v1/policies/playground", `{"server":"none"}`, 422, false},
+		{"a draft over thirty days", "author", "POST", "/v1/policies/difference", `{"rules":"package sallyport.draft","params":"a: 1"}`, 200, false},
+		{"a draft that is none", "author", "POST", "/v1/policies/difference", `{"rules":"x"}`, 422, false},
 		{"a viewer's trial", "viewer", "POST", "/v1/policies/playground", `{}`, 403, false},
 		{"the log's head", "viewer", "GET", "/v1/ledger", "", 200, false},
 		{"an opened part", "auditor", "POST", "/v1/ledger/3/disclose", `{"part":"arguments","purpose":"ticket 7"}`, 200, false},

@@ -326,6 +326,7 @@ test("Every page holds in both themes and on a phone", async () => {
     ["agents", "agents", "Agents"],
     ["alerts", "alerts", "Alerts"],
     ["policies", "policies", "Policies"],
+    ["reviewers", "reviewers", "Reviewers"],
     ["destinations", "destinations", "Destinations"],
     ["ledger", "ledger/3", "Ledger"],
     ["control", "control", "Kill switch"],

@@ -17,6 +17,7 @@ export const pages: Entry[] = [
   { page: "agents", name: "Agents", icon: "agents", scopes: ["viewer", "admin"], key: "a" },
   { page: "alerts", name: "Alerts", icon: "alerts", scopes: ["viewer", "auditor"], key: "w" },
   { page: "policies", name: "Policies", icon: "policies", scopes: ["viewer", "author", "policy-approver", "auditor"], key: "p" },
+  { page: "reviewers", name: "Reviewers", icon: "agents", scopes: ["viewer", "author", "auditor", "admin"], key: "v" },
   { page: "destinations", name: "Destinations", icon: "destinations", scopes: ["viewer", "auditor"], key: "d" },
   { page: "ledger", name: "Ledger", icon: "ledger", scopes: ["viewer", "auditor"], key: "r" },
   { page: "control", name: "Kill switch", icon: "control", scopes: ["viewer", "admin"], key: "k" },

@@ -109,6 +109,8 @@ export interface Approval {
   reason: string;
   shown: ShownRequest | null;
   digest: string;
+  equal: string[]; // ids of equal requests that wait behind this one
+  test: "" | "caught" | "missed" | "expired";
 }
 
 /** A record of the ledger. */
@@ -287,4 +289,70 @@ export interface Signer {
   key: { kind: string; credential: string; rp_id: string };
   channel: string;
   created_ms: number;
+}
+
+export interface RuleAccuracy {
+  rule: string;
+  denied: number;
+  asked: number;
+  alerts: number;
+  wrong: number;
+  wrong_milli: number;
+}
+
+export interface Reviewer {
+  person: string;
+  answers: number;
+  approved: number;
+  approve_milli: number;
+  timed: number;
+  think_ms: number;
+  quick: number;
+  seeded: number;
+  caught: number;
+}
+
+export interface Review {
+  index: number;
+  record: number;
+  time_ms: number;
+  by: string;
+  reason: string;
+  summary: string;
+  rules: string[] | null;
+  server: string;
+  tool: string;
+  verdict: string;
+  expect: string;
+  case: string;
+}
+
+export interface Run {
+  agent: string;
+  tool: string;
+  effect: string;
+  approvals: number;
+  last_ms: number;
+}
+
+export interface Proposed {
+  agent: string;
+  tool: string;
+  approvals: number;
+  asks: string[];
+  rules: string;
+  admits: string[] | null;
+  expires_ms: number;
+  replayed: number;
+  unread: number;
+  admitted: number;
+  approved: number;
+  else: { index: number; time_ms: number; session: string; was: string }[];
+}
+
+export interface Difference {
+  decisions: number;
+  changed: number;
+  failed: number;
+  items: { from: string; to: string; phase: string; server: string; tool: string; rules: string; n: number; example: number }[];
 }
