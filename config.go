@@ -91,6 +91,7 @@ type ApprovalConfig struct {
 	Groups     []Group       `yaml:"groups" doc:"people whom rules name together"`
 	Keys       KeysConfig    `yaml:"keys"`
 	Judges     []JudgeConfig `yaml:"judges" doc:"second systems, asked in turn until one is sure"`
+	Chains     []JudgeChain  `yaml:"chains" doc:"which of them answer for which rules, and how; without any, all of them in turn for every rule"`
 
 	Channels []ChannelConfig `yaml:"channels" doc:"where people are told of what waits; they can refuse there, never approve"`
 }

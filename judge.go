@@ -32,8 +32,8 @@ const maxJudged = 64
 
 // judging is the second system with what it needs.
 type judging struct {
-	judge judge.Judge // nil without any
-	queue chan toJudge
+	chains chains
+	queue  chan toJudge
 
 	mu       sync.Mutex // guards below
 	requests map[string]string
@@ -43,6 +43,7 @@ type judging struct {
 type toJudge struct {
 	id      string
 	query   *action.Query
+	judge   judge.Judge
 	expires time.Time
 }
 
@@ -56,17 +57,18 @@ func (s *Sallyport) openJudges() error {
 	s.reviews = newReviews(s)
 	s.judging = &judging{queue: make(chan toJudge, maxJudged), requests: map[string]string{}}
 	var first judge.First
+	byName := map[string]judge.Judge{}
 	for _, c := range s.Config.Approval.Judges {
 		j, err := s.openJudge(c)
 		if err != nil {
 			return fmt.Errorf("approval.judges: %q: %w", c.Name, err)
 		}
 		first = append(first, j)
+		byName[c.Name] = j
 	}
-	if len(first) > 0 {
-		s.judging.judge = first
-	}
-	return nil
+	var err error
+	s.judging.chains, err = s.openChains(byName, first)
+	return err
 }
 
 func (s *Sallyport) openJudge(c JudgeConfig) (judge.Judge, error) {
@@ -80,17 +82,19 @@ func (s *Sallyport) openJudge(c JudgeConfig) (judge.Judge, error) {
 			return []byte(s), err
 		}})
 	}
+	m := judge.ModelConfig{Name: c.Name, Kind: c.Kind, URL: c.URL, Model: c.Model, Timeout: c.Timeout}
+	if c.SecretFile != "" {
+		m.Secret = secret
+	}
+	if file, ok := constitutionIn(c.Constitution); ok {
+		return &fromBundle{cfg: m, file: file, read: func(name string) ([]byte, bool) { return s.Policy.File(name) }}, nil
+	}
 	b, err := s.readFile(c.Constitution)
 	if err != nil {
 		return nil, err
 	}
-	rules, err := judge.ReadConstitution(c.Constitution, b)
-	if err != nil {
+	if m.Constitution, err = judge.ReadConstitution(c.Constitution, b); err != nil {
 		return nil, err
-	}
-	m := judge.ModelConfig{Name: c.Name, Kind: c.Kind, URL: c.URL, Model: c.Model, Constitution: rules, Timeout: c.Timeout}
-	if c.SecretFile != "" {
-		m.Secret = secret
 	}
 	return judge.NewModel(m)
 }
@@ -98,7 +102,7 @@ func (s *Sallyport) openJudge(c JudgeConfig) (judge.Judge, error) {
 // hear remembers what the user asked for, for judges, and passes everything on to flow.
 func (s *Sallyport) hear(ctx context.Context, session string, sub *action.Subject, said enforce.Said) {
 	s.Flow.Hear(ctx, session, sub, said)
-	if s.judging.judge == nil || said.Kind != action.PartUserRequest || !said.By.HostScoped() {
+	if len(s.Config.Approval.Judges) == 0 || said.Kind != action.PartUserRequest || !said.By.HostScoped() {
 		return
 	}
 	j := s.judging
@@ -116,11 +120,12 @@ func (s *Sallyport) hear(ctx context.Context, session string, sub *action.Subjec
 
 // toJudge queues a request that opened; one too many is left to people.
 func (s *Sallyport) toJudge(id string, r enforce.Request, expires time.Time) {
-	if s.judging.judge == nil {
+	j := s.judging.chains.of(judgedRules(&r.Decision))
+	if j == nil {
 		return
 	}
 	select {
-	case s.judging.queue <- toJudge{id, r.Query, expires}:
+	case s.judging.queue <- toJudge{id, r.Query, j, expires}:
 	default:
 	}
 }
@@ -153,9 +158,9 @@ func (s *Sallyport) judgeOne(ctx context.Context, t toJudge) {
 	var o judge.Opinion
 	var err error
 	if c.Call, err = judge.CallOf(t.query); err != nil {
-		o = judge.Opinion{Verdict: judge.Unsure, Detail: judge.Detail{Format: "judge.v1", Judge: s.judging.judge.Name(), Fault: err.Error()}}
+		o = judge.Opinion{Verdict: judge.Unsure, Detail: judge.Detail{Format: "judge.v1", Judge: t.judge.Name(), Fault: err.Error()}}
 	} else {
-		o = s.judging.judge.Judge(ctx, c)
+		o = t.judge.Judge(ctx, c)
 	}
 	detail, err := action.Canonical(o.Detail)
 	if err != nil {
@@ -163,5 +168,5 @@ func (s *Sallyport) judgeOne(ctx context.Context, t toJudge) {
 	}
 	verdict := map[judge.Verdict]action.Verdict{judge.Confirm: action.Allow, judge.Refuse: action.Deny}[o.Verdict]
 	// What cannot be recorded or answered any more stays with people, or has ended.
-	_ = s.Approval.Opine(ctx, t.id, approval.Opinion{By: s.judging.judge.Name(), Verdict: verdict, Reason: o.Reason, Detail: detail})
+	_ = s.Approval.Opine(ctx, t.id, approval.Opinion{By: t.judge.Name(), Verdict: verdict, Reason: o.Reason, Detail: detail})
 }

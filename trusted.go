@@ -66,7 +66,7 @@ func (s *Sallyport) readable(b *bundle.Bundle) error {
 	if _, err := readChains(b); err != nil {
 		return err
 	}
-	for _, f := range b.Files(bundle.ConstitutionFolder, ".yaml") {
+	for _, f := range slices.Concat(b.Files(bundle.ConstitutionFolder, ".yaml"), b.Files(bundle.ConstitutionFolder, ".md")) {
 		if _, err := judge.ReadConstitution(f.Name, f.Data); err != nil {
 			return err
 		}

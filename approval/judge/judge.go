@@ -62,11 +62,17 @@ const (
 	maxRuleBytes = 2000
 )
 
-// ReadConstitution reads a constitution strictly. file is its name for errors.
+// ReadConstitution reads a constitution strictly: YAML, or numbered rules in Markdown where file ends in ".md".
 func ReadConstitution(file string, data []byte) (*Constitution, error) {
 	var c Constitution
-	if err := strictyaml.Decode(file, data, &c); err != nil {
-		return nil, fmt.Errorf("judge: %w", err)
+	var err error
+	if strings.HasSuffix(file, ".md") {
+		c, err = readNumbered(file, data)
+	} else if err = strictyaml.Decode(file, data, &c); err != nil {
+		err = fmt.Errorf("judge: %w", err)
+	}
+	if err != nil {
+		return nil, err
 	}
 	seen := map[int]bool{}
 	switch {
