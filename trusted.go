@@ -18,8 +18,8 @@ import (
 )
 
 // What decides beside the policies stands in the bundle, too, or may: policies of doors, chains of actions, what servers' results
-// carry, constitutions. With policy.trust it may stand nowhere else. Flow's labels and the policies of doors change with an
-// activation; chains and constitutions are read at the start.
+// carry, constitutions. With policy.trust it may stand nowhere else. Flow's labels, the policies of doors and constitutions change with
+// an activation; chains are read at the start.
 
 // The doors that a bundle may have a policy for.
 const (
