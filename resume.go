@@ -150,7 +150,9 @@ func (s *Sallyport) restore(ctx context.Context) error {
 	learnt := s.loadProfiles()
 	s.resumed = s.resume(ctx)
 	from := min(learnt, s.resumed.Size)
-	err := s.Ledger.Select(ctx, 0, []string{string(action.KindContext)}, s.records.restore)
+	err := s.Ledger.Select(ctx, 0, []string{string(action.KindContext)}, func(e ledger.Entry) error {
+		return errors.Join(s.records.restore(e), s.restoreForgotten(ctx, e))
+	})
 	if err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}

@@ -357,7 +357,7 @@ func (s *Sallyport) ready() bool { return s.Ledger.Stats().Stopped == "" }
 func (s *Sallyport) adminConfig() admin.Config {
 	return admin.Config{
 		Approvals: s.Approval, Signers: s.Signers, Actor: s.actor, Identities: s.Tokens, Switch: s.Kill, Tools: s.Tools, Index: current{s.Index, s}, Shown: s.shown,
-		Records: s.records, Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(), Alerts: alerts{s}, Reviews: s.reviews,
+		Records: s.records, Facts: knownFacts{s}, Follow: s.indexConfig().Follow, Log: s.Ledger.Handler(), LogPublic: s.Config.Ledger.Public, Metrics: s.metrics(), Alerts: alerts{s}, Reviews: s.reviews,
 		Bundles: adminBundles{s}, Workbench: &workbench{s: s}, Origins: s.Config.origins(), Channels: &s.channels,
 		Policies: func(context.Context) ([]admin.Policy, error) {
 			b := s.Policy.Active().Bundle()

@@ -126,6 +126,7 @@ type Config struct {
 
 	// Records keeps the organisation's own records. Nil means that there are none.
 	Records TenantRecords
+	Facts   Facts // nil: nothing can be forgotten, and there are no canaries
 
 	Sessions  *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
 	SignIn    SignIn    // nil: nobody signs in through a provider
@@ -240,6 +241,9 @@ func (d *desk) table() []gateway.Route {
 		{Pattern: "POST /v1/approvals/{id}/revoke", Scopes: to(approver), Serve: d.answer("revoke", d.cfg.Approvals.Revoke)},
 
 		{Pattern: "POST /v1/approvals/{id}/challenge", Scopes: to(approver), Serve: d.challenge},
+
+		{Pattern: "POST /v1/known/forget", Scopes: to(approver, admin), Serve: d.forgetKnown},
+		{Pattern: "POST /v1/canaries", Scopes: to(admin), Serve: d.makeCanary},
 
 		{Pattern: "GET /v1/absences", Scopes: to(viewer, approver), Serve: d.listAbsences},
 		{Pattern: "POST /v1/absences", Scopes: to(approver), Serve: d.addAbsence},

@@ -5,6 +5,7 @@ package admin
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -313,7 +314,7 @@ func start(t testing.TB, change ...func(*Config)) *bench {
 	b.token("cheat", identity.TokenSpec{Name: "cheat", Agent: "bot", Scopes: []action.Scope{action.ScopeApprover}})
 	file := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { _, _ = io.WriteString(w, "file "+r.URL.Path) })
 	b.cfg = Config{Approvals: b.desk, Signers: b.signers, Identities: b.ids, Switch: sw, Tools: reg, Index: view{b.book}, Follow: b.book.Follow,
-		Records: &cabinet{of: map[string]TenantRecord{}}, Log: file, Metrics: file, Alerts: oneAlert{}, Reviews: critic{}, Workbench: plank{},
+		Records: &cabinet{of: map[string]TenantRecord{}}, Facts: forgetful{}, Log: file, Metrics: file, Alerts: oneAlert{}, Reviews: critic{}, Workbench: plank{},
 		Shown: func(context.Context, *gateway.Caller, string, []index.PartAt) error { return nil },
 		Policies: func(context.Context) ([]Policy, error) {
 			return []Policy{{Name: "baseline", Digest: "sha256:11", Sequence: 1, Mode: action.Enforce}}, nil
@@ -417,4 +418,16 @@ func (b *bench) ask(id string, quorum int) string {
 		b.t.Fatal(err)
 	}
 	return ans.Ticket
+}
+
+// forgetful forgets one destination of whoever is named.
+type forgetful struct{}
+
+func (forgetful) Forget(context.Context, string, string, string, bool, string) (int, error) { return 1, nil }
+
+func (forgetful) Canary(_, name string) (string, error) {
+	if name == "" {
+		return "", errors.New("a canary needs a name")
+	}
+	return strings.Repeat("a", 32), nil
 }

@@ -51,7 +51,9 @@ type Config struct {
 	TTL time.Duration
 	// StainTTL is how long a value that strangers named stays theirs once an action has written it
 	// somewhere; 0 means 30 days.
-	StainTTL    time.Duration
+	StainTTL time.Duration
+	// KnownTTL is how long a destination stays known that a person agreed to; 0 means 30 days.
+	KnownTTL    time.Duration
 	MaxSessions int // held in memory; 0 means 4,096
 	MaxSources  int // per session; 0 means 64
 	MaxIndex    int // hashes of untrusted values per session; 0 means 65,536
@@ -70,6 +72,8 @@ type Flow struct {
 	own  tenantRecords
 	// stained holds *stains by tenant.
 	stained sync.Map
+	// agreed holds *known by key in the store.
+	agreed sync.Map
 
 	mu       sync.Mutex // guards below; never held across I/O
 	sessions map[string]*list.Element
@@ -85,6 +89,7 @@ func New(c Config) (*Flow, error) {
 	}
 	defaultTo(&c.TTL, 8*time.Hour)
 	defaultTo(&c.StainTTL, 30*24*time.Hour)
+	defaultTo(&c.KnownTTL, 30*24*time.Hour)
 	defaultTo(&c.MaxSessions, 4096)
 	defaultTo(&c.MaxSources, 64)
 	defaultTo(&c.MaxIndex, 1<<16)
@@ -189,13 +194,14 @@ func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
 			return enforce.ErrStale
 		}
 	}
-	if err := f.stain(ctx, s, q); err != nil {
+	if err := errors.Join(f.stain(ctx, s, q), f.remember(ctx, s, q)); err != nil {
 		return err
 	}
 	return f.book(ctx, s, q)
 }
 
-// Restore books an action of an earlier process without comparing anything.
+// Restore books an action of an earlier process without comparing anything, and knows again what a person
+// agreed to.
 func (f *Flow) Restore(ctx context.Context, q *action.Query) error {
 	if q.Context.Session.ID == "" {
 		return nil
@@ -205,6 +211,9 @@ func (f *Flow) Restore(ctx context.Context, q *action.Query) error {
 		return err
 	}
 	defer s.mu.Unlock()
+	if err := f.remember(ctx, s, q); err != nil {
+		return err
+	}
 	return f.book(ctx, s, q)
 }
 

@@ -46,6 +46,7 @@ type session struct {
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
 	stains    *stains            // of the tenant
+	known     *known             // of the agent and user; nil if nobody knows who acts
 	written   map[uint64]Grade   // what a text named that the user pointed at, and an action wrote
 }
 
@@ -112,11 +113,15 @@ func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	k, err := f.knownOf(ctx, q)
+	if err != nil {
+		return nil, err
+	}
 	s, err := f.take(q)
 	if err != nil {
 		return nil, err
 	}
-	if s.stains = t; s.loaded {
+	if s.stains, s.known = t, k; s.loaded {
 		return s, nil
 	}
 	if err := f.load(ctx, s, q); err != nil {

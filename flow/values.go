@@ -87,6 +87,9 @@ func (a *asking) value(l leaf) {
 	v.Sink = sink(a.q, l, v.Role)
 	kind, canon := classify(l)
 	v.Kind = kind
+	if v.Sink == action.SinkDestination {
+		v.Known = a.isKnown(l.pointer, kind, canon)
+	}
 	asked := s.request.holds(f, kind, canon, v.Sink == action.SinkAmount)
 	if asked {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUser, Source: "request", Match: "exact"})

@@ -53,7 +53,7 @@ func (a *app) approvalsCommand() *cobra.Command {
 		},
 	}
 	cmd.AddCommand(list, show, a.reviewersCommand(), a.seedCommand(), a.answerCommand("approve", "Let exactly this call run, once"), a.answerCommand("deny", "Refuse it; the comment goes to the agent"),
-		a.answerCommand("revoke", "Take an unused grant back"))
+		a.answerCommand("revoke", "Take an unused grant back"), a.forgetCommand())
 	return cmd
 }
 

@@ -17,7 +17,7 @@ import (
 
 func (a *app) detectCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "detect", Short: "What is known of attacks", Args: cobra.NoArgs}
-	cmd.AddCommand(a.detectSignCommand())
+	cmd.AddCommand(a.detectSignCommand(), a.canaryCommand())
 	return cmd
 }
 

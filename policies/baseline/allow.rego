@@ -43,6 +43,11 @@ allow contains {"id": "send.listed", "code": "listed-recipient", "reason": "Send
 	sends_safely
 }
 
+allow contains {"id": "send.again", "code": "known-destination", "reason": "Sends where a person has let it send such data before."} if {
+	input.phase == "before"
+	sends_again
+}
+
 allow contains {"id": "release", "code": "release", "reason": "The result may go back to the agent."} if {
 	input.phase == "after"
 	input.context.result.kind != "none"
@@ -175,6 +180,42 @@ sends_safely if {
 	scanned
 	unburdened
 }
+
+# A person agreed to each of these places, for this agent, user, tool, argument and class of data. Not once
+# strangers' text was read, nor with what is secret.
+sends_again if {
+	input.action.effect == "send"
+	input.action.effect_source in {"declared", "approved"}
+	input.resource.definition.state == "approved"
+	input.context.flow.state == "known"
+	input.context.flow.tainted == "no"
+	untroubled
+	typed
+	count(known_places) > 0
+	every v in input.context.flow.arguments { v.sink != "unknown" }
+	every v in input.context.flow.arguments { known_or_none(v) }
+	every r in input.action.recipients { r.pointer in known_places }
+	every u in input.action.urls { u.pointer in known_places }
+	all_paths_inside
+	all_paths_read
+	scanned
+	unburdened
+}
+
+untroubled if {
+	input.context.flow.index_truncated == "no"
+	every v in input.context.flow.arguments { count(v.carries) == 0 }
+}
+
+known_places := [v.pointer |
+	some v in input.context.flow.arguments
+	v.sink == "destination"
+	v.known_destination == "yes"
+]
+
+known_or_none(v) if v.sink != "destination"
+
+known_or_none(v) if v.known_destination == "yes"
 
 safe if responds
 

@@ -35,6 +35,7 @@ ask contains {
 	input.phase == "before"
 	input.action.effect == "send"
 	not sends_safely
+	not sends_again
 	not traced
 }
 

@@ -126,7 +126,7 @@ needs := {
 	},
 	"payee": {
 		"user": "asked", "own": "asked", "linked": "asked", "matched": "asked", "queried": "asked", "set": "asked",
-		"paid": "known", "listed": "known", "tenant": "known", "named": "known", "chain": "known", "none": "known",
+		"paid": "known payee", "listed": "known payee", "tenant": "known payee", "named": "known payee", "chain": "known payee", "none": "known payee",
 	},
 	"bought": {
 		"user": "not unasked", "own": "not unasked", "linked": "not unasked", "matched": "not unasked",
@@ -154,6 +154,13 @@ met("delegated", _) if input.context.flow.delegates == "yes"
 met("untainted", _) if untainted
 
 met("known", v) if {
+	v.known_destination == "yes"
+	asked_for
+}
+
+# Money asks, whoever it went to before, unless the organisation says otherwise; then for no more than before.
+met("known payee", v) if {
+	data.params.known_payees
 	v.known_destination == "yes"
 	asked_for
 }

@@ -20,6 +20,7 @@ type Params struct {
 	Recipients        []string `yaml:"recipients" json:"recipients"` // addresses that count as inside
 	Commands          []string `yaml:"commands" json:"commands"`     // "program" or "program verb" that may run unasked
 	RequireSeparation bool     `yaml:"require_separation" json:"require_separation"`
+	KnownPayees       bool     `yaml:"known_payees" json:"known_payees"`
 
 	DatabasesRead  []string `yaml:"databases_read" json:"databases_read"`   // on which statements that only read pass
 	DatabasesWrite []string `yaml:"databases_write" json:"databases_write"` // on which rows may be changed
