@@ -30,7 +30,9 @@ func (k knownFacts) Forget(ctx context.Context, tenant, agent, user string, ever
 	return len(keys), err
 }
 
-func (k knownFacts) Canary(tenant, name string) (string, error) { return k.s.Detect.Canary(tenant, name) }
+func (k knownFacts) Canary(tenant, name string) (string, error) {
+	return k.s.Detect.Canary(tenant, name)
+}
 
 // restoreForgotten takes again what people had forgotten.
 func (s *Sallyport) restoreForgotten(ctx context.Context, e ledger.Entry) error {

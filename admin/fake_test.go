@@ -423,7 +423,9 @@ func (b *bench) ask(id string, quorum int) string {
 // forgetful forgets one destination of whoever is named.
 type forgetful struct{}
 
-func (forgetful) Forget(context.Context, string, string, string, bool, string) (int, error) { return 1, nil }
+func (forgetful) Forget(context.Context, string, string, string, bool, string) (int, error) {
+	return 1, nil
+}
 
 func (forgetful) Canary(_, name string) (string, error) {
 	if name == "" {
