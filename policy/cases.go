@@ -23,6 +23,25 @@ type Report struct {
 	Refusing  int           `json:"refusing"` // cases that expect anything else
 	Failures  []Failure     `json:"failures"`
 	Uncovered []string      `json:"uncovered"` // rules that fired in no case, sorted
+
+	answers []shownAnswer
+	rules   int
+}
+
+// shownAnswer is what one case came to.
+type shownAnswer struct {
+	File        string         `json:"file"`
+	Case        string         `json:"case"`
+	Verdict     action.Verdict `json:"verdict"`
+	Rules       []string       `json:"rules"`
+	Obligations []string       `json:"obligations"`
+	Errors      int            `json:"errors"`
+}
+
+// Results are what a signed manifest says of the cases.
+func (r *Report) Results() (bundle.Results, error) {
+	data, err := action.Canonical(r.answers)
+	return bundle.Results{Cases: r.Cases, Failed: len(r.Failures), Rules: r.rules, Untested: len(r.Uncovered), Answers: bundle.Sum(data)}, err
 }
 
 // Failure is one case that got another answer than it expects.
@@ -70,6 +89,7 @@ func (c *Compiled) Test(ctx context.Context) (Report, error) {
 	if err != nil {
 		return r, err
 	}
+	r.rules = c.allRules()
 	return r, c.testDoors(ctx, &r)
 }
 
@@ -127,12 +147,16 @@ func (c *Compiled) try(ctx context.Context, r *Report, file string, k bundle.Cas
 	if err != nil {
 		return err
 	}
+	was := shownAnswer{File: file, Case: k.Name, Verdict: d.Verdict, Errors: len(d.Errors)}
 	for _, m := range d.Matches {
 		fired[m.ID] = true
+		was.Rules = append(was.Rules, m.ID)
 	}
 	for _, o := range d.Obligations {
 		fired[o.Rule] = true
+		was.Obligations = append(was.Obligations, o.Rule+" "+string(o.Type))
 	}
+	r.answers = append(r.answers, was)
 	want, got := answers(k, &d)
 	if want != got || len(d.Errors) > 0 {
 		r.Failures = append(r.Failures, Failure{File: file, Line: k.Line, Case: k.Name, Want: want, Got: got, Text: Text(k.Query, &d)})

@@ -43,6 +43,10 @@ func (c *Compiled) testDoors(ctx context.Context, r *Report) error {
 			f.File = at + f.File
 			r.Failures = append(r.Failures, f)
 		}
+		for _, a := range in.answers {
+			a.File = at + a.File
+			r.answers = append(r.answers, a)
+		}
 		for _, id := range in.Uncovered {
 			r.Uncovered = append(r.Uncovered, at+id)
 		}

@@ -154,6 +154,13 @@ func (c *Compiled) tested(ctx context.Context, floor int, f *Findings) error {
 	if rules > 0 {
 		f.Coverage = 100 * (rules - len(r.Uncovered)) / rules
 	}
+	now, err := r.Results()
+	if err != nil {
+		return err
+	}
+	if err := sameResults(c.source.Signed(), now); err != nil {
+		return err
+	}
 	f.Untested = append(f.Untested, r.Uncovered[:min(len(r.Uncovered), 20)]...)
 	if f.Coverage < floor {
 		return fmt.Errorf("%w: %d %% of its rules fire in a case, and %d %% must; none for %q", ErrUntested, f.Coverage, floor, f.Untested)

@@ -3,7 +3,9 @@
 package policy
 
 import (
+	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policy/bundle"
@@ -12,7 +14,42 @@ import (
 	"github.com/sallyport/sallyport/policy/rego/opa"
 )
 
-// Statement is what signers of b sign, for this build's engines.
+// Tested is the whole of what signers of b sign: Statement, and what its cases show now. Cases that fail are counted.
+func Tested(ctx context.Context, b *bundle.Bundle) (bundle.Statement, error) {
+	s, err := Statement(b)
+	if err != nil {
+		return s, err
+	}
+	c, err := compile(b, Config{})
+	if err != nil {
+		return s, err
+	}
+	r, err := c.Test(ctx)
+	if err != nil {
+		return s, err
+	}
+	s.Tests, err = r.Results()
+	return s, err
+}
+
+// sameResults refuses signed, the content of SignedFile, if it tells of cases that showed anything else than these.
+func sameResults(signed []byte, now bundle.Results) error {
+	e, err := bundle.ReadEnvelope(signed)
+	if err != nil {
+		return err
+	}
+	was, err := e.Tested()
+	switch {
+	case err != nil:
+		return err
+	case was != now:
+		return fmt.Errorf("%w: it was signed for %d cases over %d rules, %d of them untested, with answers %s, and here they are %d, %d, %d and %s", ErrUntested,
+			was.Cases, was.Rules, was.Untested, was.Answers, now.Cases, now.Rules, now.Untested, now.Answers)
+	}
+	return nil
+}
+
+// Statement is what signers of b sign, for this build's engines, but for the results of its cases.
 func Statement(b *bundle.Bundle) (bundle.Statement, error) {
 	engines, err := enginesOf(b)
 	if err != nil {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"crypto/x509"
@@ -53,7 +54,7 @@ func (a *app) policyBuildCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "build DIR", Short: "Write the manifest that signers sign", Args: cobra.ExactArgs(1),
 		Long: `Run the cases of the bundle in DIR and write DIR/` + bundle.SignedFile + `: every file's digest, the
-engines with their versions, name, sequence, parent, not_before and expires. Signatures of an unchanged
+engines with their versions, name, sequence, parent, not_before, expires, and what the cases showed. Signatures of an unchanged
 bundle are kept, those of a changed one are dropped.`,
 		Example: "  sallyport policy build mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -68,11 +69,14 @@ bundle are kept, those of a changed one are dropped.`,
 			if err != nil {
 				return err
 			}
+			if want.Tests, err = rep.Results(); err != nil {
+				return err
+			}
 			if want.Expires == 0 {
 				return hinted{errors.New("a signed bundle needs an end"), "expires: 2030-01-01T00:00:00Z in " + bundle.ManifestFile}
 			}
 			if b.Signed() != nil {
-				if e, err := bundle.ReadEnvelope(b.Signed()); err == nil && e.Matches(want) == nil {
+				if e, err := bundle.ReadEnvelope(b.Signed()); err == nil && e.Matches(want) == nil && showed(&e, want) == nil {
 					return a.printStatement(&want)
 				}
 			}
@@ -95,12 +99,12 @@ func (a *app) policySignCommand() *cobra.Command {
 		Long: `Add a signature (Ed25519 over DSSE's encoding) to the manifest of the bundle in DIR. The folder must be what
 the manifest says.`,
 		Example: "  sallyport policy sign mine --key anna.pem --role author",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			key, err := readKey(file)
 			if err != nil {
 				return err
 			}
-			b, want, err := stated(args[0])
+			b, want, err := tested(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -112,7 +116,7 @@ the manifest says.`,
 			if err != nil {
 				return err
 			}
-			if err := e.Matches(want); err != nil {
+			if err := errors.Join(e.Matches(want), showed(&e, want)); err != nil {
 				return hinted{err, build}
 			}
 			if err := e.Sign(key, role); err != nil {
@@ -141,7 +145,7 @@ func (a *app) policyVerifyCommand() *cobra.Command {
 		Long: `Check the bundle in DIR as an owner with policy.trust would, but for the sequence: only the owner's record
 knows what was in force. Exit code 5 if it is not trusted.`,
 		Example: "  sallyport policy verify mine --trust trust.yaml",
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			data, err := os.ReadFile(file)
 			if err != nil {
 				return err
@@ -153,6 +157,15 @@ knows what was in force. Exit code 5 if it is not trusted.`,
 			b, want, err := stated(args[0])
 			if err == nil {
 				_, err = trust.Verify(b.Signed(), want, time.Now())
+			}
+			if err == nil {
+				b, want, err = tested(cmd.Context(), args[0])
+			}
+			if err == nil {
+				var e bundle.Envelope
+				if e, err = bundle.ReadEnvelope(b.Signed()); err == nil {
+					err = showed(&e, want)
+				}
 			}
 			if errors.Is(err, bundle.ErrUntrusted) || errors.Is(err, bundle.ErrRefused) {
 				return &exitCode{exitUnproved, err}
@@ -172,7 +185,7 @@ knows what was in force. Exit code 5 if it is not trusted.`,
 
 func (a *app) printStatement(s *bundle.Statement) error {
 	return a.print(s, func(w io.Writer) {
-		fmt.Fprintf(w, "%s %s, sequence %d, until %s\n", s.Name, s.Digest, s.Sequence, time.UnixMilli(s.Expires).UTC().Format(time.RFC3339))
+		fmt.Fprintf(w, "%s %s, sequence %d, until %s, %d cases\n", s.Name, s.Digest, s.Sequence, time.UnixMilli(s.Expires).UTC().Format(time.RFC3339), s.Tests.Cases)
 	})
 }
 
@@ -183,6 +196,26 @@ func stated(dir string) (*bundle.Bundle, bundle.Statement, error) {
 	}
 	s, err := policy.Statement(b)
 	return b, s, err
+}
+
+// tested is stated with what the cases show now.
+func tested(ctx context.Context, dir string) (*bundle.Bundle, bundle.Statement, error) {
+	b, err := readBundle(dir)
+	if err != nil {
+		return nil, bundle.Statement{}, err
+	}
+	s, err := policy.Tested(ctx, b)
+	return b, s, err
+}
+
+// showed reports whether the manifest says of the cases what they show now.
+func showed(e *bundle.Envelope, now bundle.Statement) error {
+	was, err := e.Tested()
+	if err == nil && was != now.Tests {
+		err = fmt.Errorf("%w: the manifest tells of %d cases with answers %s, and here they are %d with %s", bundle.ErrUntrusted,
+			was.Cases, was.Answers, now.Tests.Cases, now.Tests.Answers)
+	}
+	return err
 }
 
 // writeEnvelope replaces the signed manifest whole or not at all.

@@ -30,6 +30,16 @@ const MaxSignatures = 32
 // ErrUntrusted is wrapped by every refusal of a bundle's signatures.
 var ErrUntrusted = errors.New("bundle is not trusted")
 
+// Results are what the cases of a bundle showed to whoever built it. Whoever puts it in force runs them again, and takes it only if
+// they show the same.
+type Results struct {
+	Cases    int    `json:"cases"`
+	Failed   int    `json:"failed"`
+	Rules    int    `json:"rules"`
+	Untested int    `json:"untested"` // rules that fired in no case
+	Answers  string `json:"answers"`  // digest of every case's name with its verdict, rules and obligations
+}
+
 // Statement is what signers sign, in RFC 8785 form: all of it follows from the folder and this build.
 type Statement struct {
 	Format    string      `json:"format"`
@@ -42,6 +52,7 @@ type Statement struct {
 	Schema    string      `json:"schema"`
 	Engines   []Evaluator `json:"engines"`
 	Files     []listed    `json:"files"`
+	Tests     Results     `json:"tests"`
 }
 
 // Signature is one signature of an Envelope.
@@ -147,8 +158,18 @@ func ReadEnvelope(data []byte) (Envelope, error) {
 	return e, nil
 }
 
-// Matches reports whether the envelope states exactly want; the error names the first difference. Nothing
-// that the envelope names is ever opened.
+// Tested is what the envelope says of the cases. It checks nothing.
+func (e *Envelope) Tested() (Results, error) {
+	var s Statement
+	payload, err := e.payload()
+	if err == nil {
+		err = action.Read(payload, &s, action.Limits{})
+	}
+	return s.Tests, err
+}
+
+// Matches reports whether the envelope states exactly want, whatever it says of the cases, which take running; the error names
+// the first difference. Nothing that the envelope names is ever opened.
 func (e *Envelope) Matches(want Statement) error {
 	payload, err := e.payload()
 	if err == nil && e.PayloadType != PayloadType {
@@ -157,16 +178,17 @@ func (e *Envelope) Matches(want Statement) error {
 	if err != nil {
 		return fmt.Errorf("%w: %s: %w", ErrUntrusted, SignedFile, err)
 	}
+	var got Statement
+	if err := action.Read(payload, &got, action.Limits{}); err != nil {
+		return fmt.Errorf("%w: %s: %w", ErrUntrusted, SignedFile, err)
+	}
+	want.Tests = got.Tests
 	exact, err := action.Canonical(want)
 	if err != nil {
 		return err
 	}
 	if bytes.Equal(payload, exact) {
 		return nil
-	}
-	var got Statement
-	if err := action.Read(payload, &got, action.Limits{}); err != nil {
-		return fmt.Errorf("%w: %s: %w", ErrUntrusted, SignedFile, err)
 	}
 	return fmt.Errorf("%w: %s", ErrUntrusted, difference(&got, &want))
 }
