@@ -8,8 +8,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/fstest"
 
+	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/policy/bundle"
+	"github.com/sallyport/sallyport/tools"
 )
 
 // TestModeOfAnAgentIsSeen: who is only observed stands in the metrics, under the bundle in force, until the entry ends.
@@ -49,5 +52,49 @@ func TestModeOfAnAgentIsSeen(t *testing.T) {
 	manifest := s.Policy.Active().Manifest()
 	if got := manifest.ModeOf("default", "new", s.Ledger.Now()); got != bundle.ModeObserve {
 		t.Errorf("the agent's mode is %s", got)
+	}
+}
+
+// TestPolicyIsTypedByTheToolsThatAreKnown: a bundle that is to be put in force is checked against approved definitions.
+func TestPolicyIsTypedByTheToolsThatAreKnown(t *testing.T) {
+	cfg := DefaultConfig()
+	cfg.Data = filepath.Join(t.TempDir(), "data")
+	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
+	s, err := Open(t.Context(), cfg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = s.Close() })
+	def, err := tools.ReadDefinition([]byte(`{"name":"pay","description":"Pays.","inputSchema":{"type":"object","properties":{"amount":{"type":"integer"}}}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Tools.Observe(t.Context(), tools.Upstream{Server: "bank", Transport: tools.Stdio, Command: []string{"/bin/bank"}}, []tools.Definition{def}); err != nil {
+		t.Fatal(err)
+	}
+	load := func(cond string) error {
+		b, err := bundle.Read(fstest.MapFS{
+			bundle.ManifestFile: {Data: []byte("version: 1\nname: x\nsequence: 1\nowner: test\n")},
+			"x.cedar":           {Data: []byte(`@id("pay") permit (principal, action, resource == Tool::"bank/pay") when { ` + cond + ` };`)},
+		}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.bundles.root = &bundle.Trust{}
+		_, err = policy.Compile(b, s.gate(nil).Load)
+		return err
+	}
+	if err := load(`context.action.arguments.amount == "3"`); err != nil {
+		t.Errorf("a tool that nobody approved types policies: %v", err)
+	}
+	pin, err := s.Tools.Approve(t.Context(), "default", "bank", "pay", s.Tools.List("default", "bank", "", 1)[0].Digest, "ann")
+	if err != nil {
+		t.Fatal(pin, err)
+	}
+	if err := load(`context.action.arguments.amount == "3"`); err == nil || !strings.Contains(err.Error(), "with the arguments of bank/pay") {
+		t.Errorf("a number that is compared with a text: %v", err)
+	}
+	if err := load(`context.action.arguments.amount < 3`); err != nil {
+		t.Error(err)
 	}
 }

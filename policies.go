@@ -158,7 +158,7 @@ func (s *Sallyport) gate(active *policy.Compiled) policy.Gate {
 		trust = active.Source().Next
 	}
 	load := s.policyConfig()
-	load.Now = s.Ledger.Now
+	load.Now, load.Tools = s.Ledger.Now, s.toolArguments
 	return policy.Gate{Trust: trust, Now: s.Ledger.Now, Mark: s.bundles.mark, Settings: s.bundles.settings, Active: active,
 		Load: load, Check: s.readable, Kept: func(digest string) (*bundle.Bundle, error) {
 			c, err := s.keptBundle(digest)

@@ -73,6 +73,8 @@ func TestEveryLintHasABadAndAGoodBundle(t *testing.T) {
 					t.Errorf("folder %q is neither bad nor good", folder)
 				case (i >= 0) != (kind == "bad"):
 					t.Errorf("%s: found %+v, %v", folder, r.Findings, err)
+				case i >= 0 && strings.HasSuffix(folder, "cedar") && !strings.HasSuffix(r.Findings[i].File, ".cedar") && name != "missing-case":
+					t.Errorf("%s: a finding in a Cedar file stands in %s", folder, r.Findings[i].File)
 				case i >= 0 && (r.Findings[i].File == "" || r.Findings[i].Line < 1 || r.Findings[i].Text == ""):
 					t.Errorf("%s: a finding without a place or a text: %+v", folder, r.Findings[i])
 				case kind == "good" && err != nil:

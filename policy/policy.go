@@ -60,6 +60,10 @@ type Config struct {
 	// Alarm is told that compiled Rego was given up, and why; nil tells nobody. It must not block.
 	Alarm func(why string)
 
+	// Tools returns the JSON Schemas of the arguments of known tools, by "server/name", against which Cedar policies that
+	// read raw arguments are checked when the bundle is loaded; nil checks none.
+	Tools func() map[string][]byte
+
 	linting  bool // what Lint reports as an error refuses nothing
 	unproved bool // compiled Rego is not compared and does not decide: for tests that load hundreds of packs
 }
@@ -221,6 +225,9 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	}
 	if files := b.Policies(".cedar"); len(files) > 0 {
 		cfg := cedar.Config{Params: b.Params}
+		if with.Tools != nil {
+			cfg.Tools = with.Tools()
+		}
 		for _, f := range files {
 			cfg.Files = append(cfg.Files, cedar.File(f))
 		}

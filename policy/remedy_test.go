@@ -52,6 +52,43 @@ quarantine contains {"id": "other", "code": "c", "reason": "r"} if input.action.
 	}
 }
 
+// TestRemedyIsTheSameForCedar: the policy is asked, whatever its engine.
+func TestRemedyIsTheSameForCedar(t *testing.T) {
+	c := mustLoad(t, pack("x", 1, map[string]string{"p.cedar": `
+@id("read") permit (principal, action == Action::"read", resource)
+when { context.resource.definition.state == "approved" && context.action.paths.inside == ["yes"] };
+
+@id("secrets") @code("c") @reason("r") forbid (principal, action, resource) when { context.detect.secrets.count > 0 };
+
+@id("lost") @code("c") @reason("r") @ask("operator") forbid (principal, action, resource) when { context.session.state == "lost" };
+`}))
+	for name, k := range map[string]struct {
+		change func(q *action.Query)
+		want   string
+	}{
+		"nothing is wrong":     {func(*action.Query) {}, "allow"},
+		"one fact":             {func(q *action.Query) { q.Resource.Definition.State = action.DefinitionPending }, "allow resource.definition.state: pending -> approved"},
+		"a fact in a column":   {func(q *action.Query) { q.Action.Paths[0].Inside = action.No }, "allow action.paths[0].inside: no -> yes"},
+		"something is there":   {func(q *action.Query) { q.Context.Detect.Secrets = []action.Secret{{}} }, "allow context.detect.secrets: (1) -> (none)"},
+		"what only asks":       {func(q *action.Query) { q.Context.Session.State = action.SessionLost }, "allow context.session.state: lost -> live"},
+		"what nothing permits": {func(q *action.Query) { q.Action.Effect = action.EffectSpend }, "deny"},
+	} {
+		q := used("s/t", action.EffectRead, onPath("/w/x"))
+		k.change(q)
+		r, err := c.Remedy(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := []string{string(r.Verdict)}
+		for _, f := range r.Changes {
+			got = append(got, fmt.Sprintf("%s: %s -> %s", f.Fact, f.From, f.To))
+		}
+		if strings.Join(got, " ") != k.want {
+			t.Errorf("%s: %q, not %q", name, got, k.want)
+		}
+	}
+}
+
 // TestRemediesOfTheBaselineAreNeeded looks for a remedy of every case of the baseline that is not allowed: each change is
 // needed, and some are found.
 func TestRemediesOfTheBaselineAreNeeded(t *testing.T) {

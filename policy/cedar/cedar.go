@@ -40,6 +40,7 @@ import (
 	"fmt"
 	"path"
 	"reflect"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -63,6 +64,10 @@ type File struct {
 type Config struct {
 	Files  []File
 	Params any // becomes context.params: a struct of texts, lists of texts and flags with json tags
+
+	// Tools are the JSON Schemas of the arguments of the tools that are known, by "server/name". A policy that reads
+	// raw arguments and names such tools in its scope is checked against them.
+	Tools map[string][]byte
 }
 
 // Evaluator decides. Its policies never change, and it is safe for concurrent use.
@@ -101,7 +106,7 @@ func New(cfg Config) (*Evaluator, error) {
 	for _, f := range cfg.Files {
 		policies, err := cedar.NewPolicyListFromBytes(f.Name, f.Data)
 		if err != nil {
-			return nil, fmt.Errorf("cedar: %s: %w", f.Name, err)
+			return nil, unparsed(f.Name, err)
 		}
 		pack := strings.TrimSuffix(path.Base(f.Name), ".cedar")
 		for _, p := range policies {
@@ -125,7 +130,7 @@ func New(cfg Config) (*Evaluator, error) {
 			l.rules, l.byID[r.id] = append(l.rules, r), r
 		}
 	}
-	if err := typed(slices.Concat(e.permits.rules, e.forbids.rules), reflect.TypeOf(cfg.Params), sortedKeys(counters), seen); err != nil {
+	if err := typed(slices.Concat(e.permits.rules, e.forbids.rules), reflect.TypeOf(cfg.Params), sortedKeys(counters), seen, cfg.Tools); err != nil {
 		return nil, err
 	}
 	e.plan = newPlan(seen, params)
@@ -140,6 +145,17 @@ func New(cfg Config) (*Evaluator, error) {
 		}
 	}
 	return e, nil
+}
+
+// inParser is where cedar-go's parser says that something is wrong.
+var inParser = regexp.MustCompile(`^parser error: parse error at <input>:(\d+):(\d+) (?s:(.*))$`)
+
+// unparsed says where a file is no Cedar.
+func unparsed(file string, err error) error {
+	if m := inParser.FindStringSubmatch(err.Error()); m != nil {
+		return fmt.Errorf("cedar: %s:%s:%s: %s", file, m[1], m[2], m[3])
+	}
+	return fmt.Errorf("cedar: %s: %w", file, err)
 }
 
 // Engine names the engine as it stands in each decision.

@@ -5,11 +5,9 @@ package cedar
 import (
 	"fmt"
 	"reflect"
-	"strings"
 
 	xast "github.com/cedar-policy/cedar-go/x/exp/ast"
 	"github.com/cedar-policy/cedar-go/x/exp/schema"
-	"github.com/cedar-policy/cedar-go/x/exp/schema/validate"
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport/action"
@@ -19,7 +17,7 @@ import (
 // Schema returns the schema that policies are checked against, in Cedar's own form: agent.v1 with parameters of type
 // params (nil for none). Counters are a record whose names policies choose.
 func Schema(params reflect.Type, counters ...string) ([]byte, error) {
-	s, err := schemaOf(params, counters, nil)
+	s, err := schemaOf(params, counters, nil, nil)
 	if err != nil {
 		return nil, err
 	}
@@ -29,7 +27,8 @@ func Schema(params reflect.Type, counters ...string) ([]byte, error) {
 type object = map[string]any
 
 // schemaOf is the schema as far as seen goes: it takes Cedar's validator as long as the context is wide.
-func schemaOf(params reflect.Type, counters []string, seen *usage.Tree) (*schema.Schema, error) {
+// Arguments is the type of the raw arguments, nil if it is not known.
+func schemaOf(params reflect.Type, counters []string, seen *usage.Tree, arguments object) (*schema.Schema, error) {
 	names := object{}
 	for _, name := range counters {
 		names[name] = object{"type": "Counter"}
@@ -40,6 +39,9 @@ func schemaOf(params reflect.Type, counters []string, seen *usage.Tree) (*schema
 		if below, ok := seen.Field(name); ok && t != nil {
 			context[name] = typeOf(t, below)
 		}
+	}
+	if act, ok := context["action"].(object); ok && arguments != nil {
+		act["attributes"].(object)["arguments"] = arguments
 	}
 	if _, ok := seen.Field("history"); ok {
 		context["history"] = recordOf(object{"state": text, "counters": recordOf(names)})
@@ -117,10 +119,11 @@ func attributes(t reflect.Type, seen *usage.Tree) object {
 const emptySet = "empty set literals are forbidden"
 
 // typed checks each policy against the schema: a comparison of two types, or an operator on a type that it has not,
-// errs on every request, and a policy that errs is one that does not fire. What reads the raw arguments is not
-// checked: their types are whoever's who sends them, so that only its errors at run time speak, which deny.
-func typed(rules []*rule, params reflect.Type, counters []string, seen *usage.Tree) error {
-	s, err := schemaOf(params, counters, seen)
+// errs on every request, and a policy that errs is one that does not fire. What reads the raw arguments is checked
+// for the tools that its scope names and whose arguments are known (tools: JSON Schemas by "server/name"); else their types
+// are whoever's who sends them, so that only its errors at run time speak, which deny.
+func typed(rules []*rule, params reflect.Type, counters []string, seen *usage.Tree, tools map[string][]byte) error {
+	s, err := schemaOf(params, counters, seen, nil)
 	if err != nil {
 		return fmt.Errorf("cedar: %w", err)
 	}
@@ -128,18 +131,15 @@ func typed(rules []*rule, params reflect.Type, counters []string, seen *usage.Tr
 	if err != nil {
 		return fmt.Errorf("cedar: the schema: %w", err)
 	}
-	strict, lax := validate.New(resolved, validate.WithStrict()), validate.New(resolved, validate.WithPermissive())
 	for _, r := range rules {
 		if readsArguments(r) {
+			with := func(arguments object) (*schema.Schema, error) { return schemaOf(params, counters, seen, arguments) }
+			if err := typedArguments(r, tools, with); err != nil {
+				return err
+			}
 			continue
 		}
-		p := (*xast.Policy)(r.policy.AST())
-		err := strict.Policy("", p)
-		if err != nil && strings.Contains(err.Error(), emptySet) {
-			// The empty set has no type, which only the strict form minds. It is what an empty column is compared with.
-			err = lax.Policy("", p)
-		}
-		if err != nil {
+		if err := validPolicy(resolved, (*xast.Policy)(r.policy.AST())); err != nil {
 			at := r.policy.Position()
 			return fmt.Errorf("cedar: %s:%d: %s: %w", at.Filename, at.Line, r.match.ID, err)
 		}

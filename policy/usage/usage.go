@@ -40,6 +40,14 @@ func (t *Tree) Field(name string) (*Tree, bool) {
 	return sub, ok
 }
 
+// Names are the names of which something is seen, sorted; none if everything is.
+func (t *Tree) Names() []string {
+	if t.Whole() {
+		return nil
+	}
+	return slices.Sorted(maps.Keys(t.fields))
+}
+
 // Whole reports whether everything is seen.
 func (t *Tree) Whole() bool { return t == nil || t.all }
 
