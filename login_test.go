@@ -220,6 +220,7 @@ func TestSignIn(t *testing.T) {
 		{"groups give roles", signInGivesTheRolesOfTheGroups},
 		{"who has no role is turned away", signInTurnsAwayWhoHasNoRole},
 		{"the code is for the browser that began", theCodeOfASignInIsForItsBrowser},
+		{"a quiet sign-in asks nobody", quietSignInAsksNobody},
 		{"a group that is taken away ends what it opened", aGroupThatIsTakenAwayEndsWhatItOpened},
 		{"a stream ends with its login", aStreamEndsWithItsLogin},
 		{"groups approve together only where the configuration says so", groupsOfTheProviderAreApprovalGroupsOnlyWhereTheConfigurationSaysSo},
@@ -278,6 +279,31 @@ func signInTurnsAwayWhoHasNoRole(t *testing.T, f *front) {
 	}
 	if n := len(slices.DeleteFunc(f.codes(), func(c string) bool { return c != codeLoginRefused })); n != 3 {
 		t.Errorf("%d people are recorded as turned away, of 3", n)
+	}
+}
+
+func quietSignInAsksNobody(t *testing.T, f *front) {
+	f.as("ann", map[string]any{"groups": []string{"staff"}})
+	b := f.browser()
+	if page := b.visit(f.at + "/console/sign-in?quiet=1"); !strings.HasPrefix(page, "signed-in/") {
+		t.Errorf("somebody whom the provider knows: %q", page)
+	}
+	f.as("", nil)
+	if page := b.visit(f.at + "/console/sign-in?quiet=1"); page != "not-signed-in/refused" {
+		t.Errorf("somebody whom it would have to ask: %q", page)
+	}
+	f.op.With(func(p *idp.Provider) {
+		p.Login, p.NoRefresh, p.Claims = "ann", true, map[string]any{"groups": []string{"staff"}}
+	})
+	defer f.op.With(func(p *idp.Provider) { p.NoRefresh = false })
+	b.signIn()
+	f.later(vouchedAgain + time.Second)
+	if err := f.s.signIn.again(t.Context()); err != nil || b.call(http.MethodGet, "/v1/me", "", nil) != 200 {
+		t.Errorf("without a refresh token, within five minutes: %v", err)
+	}
+	f.later(vouchedFor)
+	if b.call(http.MethodGet, "/v1/me", "", nil) != 401 {
+		t.Error("without a refresh token the login outlives the provider's word")
 	}
 }
 

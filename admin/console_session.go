@@ -146,8 +146,8 @@ func (s *Sessions) Code(c *gateway.Caller, carry string) (string, time.Time, err
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for id, h := range s.codes {
-		if !now.Before(h.until) {
-			delete(s.codes, id)
+		if again := carry != "" && h.caller.Subject.Channel.CredID == c.Subject.Channel.CredID; again || !now.Before(h.until) {
+			delete(s.codes, id) // whoever signs in again means the newest
 		}
 	}
 	if len(s.codes) >= maxCodes {
