@@ -95,14 +95,20 @@ func run(log []attest.Event) []attest.Event {
 // modelLevel is what is proved of the weights, 0 to 3. A measurement that nobody vouches for is the agent's
 // word.
 func modelLevel(assurance int, measured []attest.Event, statement *attest.Model) (level int, weights string) {
-	for _, e := range measured {
-		if e.Kind == "model" {
-			weights = "sha256:" + e.Digest // the last one counts
+	sealed := ""
+	for _, e := range measured { // the last ones count
+		switch e.Kind {
+		case "model":
+			weights, sealed = "sha256:"+e.Digest, ""
+		case "verity":
+			sealed = "sha256:" + e.Digest
 		}
 	}
 	switch {
 	case weights == "" || assurance < 2:
 		return 0, weights
+	case statement != nil && statement.Digest == weights && sealed == weights:
+		return 3, weights // the kernel lets nothing else be read
 	case statement != nil && statement.Digest == weights:
 		return 2, weights
 	}

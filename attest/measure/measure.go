@@ -38,6 +38,7 @@ type Spec struct {
 	Prompts    []string
 	Tools      []string // manifests of tools
 	Model      string   // folder or file of weights
+	ModelHash  string   // "sha256" or "blake3", as it is signed with; "" means sha256
 	PCR        int      // the register of the events
 	Progress   func(done, total int64)
 }
@@ -78,16 +79,30 @@ func Take(ctx context.Context, s Spec) ([]attest.Event, error) {
 		}
 	}
 	if s.Model != "" {
-		m, err := modelsig.Measure(ctx, modelsig.Config{Path: s.Model, Progress: s.Progress})
+		m, err := s.Weights(ctx)
 		if err != nil {
 			return nil, err
 		}
-		out = append(out, attest.Event{PCR: s.PCR, Kind: "model", Digest: m.Root})
+		out = append(out, s.Loaded(m)...)
 	}
 	if len(out) > maxItems {
 		return nil, fmt.Errorf("measure: %d things are more than %d", len(out), maxItems)
 	}
 	return out, nil
+}
+
+// Weights hashes the model of s.
+func (s *Spec) Weights(ctx context.Context) (*modelsig.Measured, error) {
+	return modelsig.Measure(ctx, modelsig.Config{Path: s.Model, Hash: s.ModelHash, Progress: s.Progress})
+}
+
+// Loaded are the events of a measured model: its digest, and once more, as "verity", where the kernel keeps to it.
+func (s *Spec) Loaded(m *modelsig.Measured) []attest.Event {
+	out := []attest.Event{{PCR: s.PCR, Kind: "model", Digest: m.Root}}
+	if m.Sealed {
+		out = append(out, attest.Event{PCR: s.PCR, Kind: "verity", Digest: m.Root})
+	}
+	return out
 }
 
 func one(s string) []string {

@@ -13,6 +13,7 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/zeebo/blake3"
 	"golang.org/x/crypto/blake2b"
 
 	"github.com/sallyport/sallyport/action"
@@ -61,6 +62,7 @@ type piece struct {
 // The hashes that are understood, by the names of the Python library.
 var hashes = map[string]func() hash.Hash{
 	"sha256":  sha256.New,
+	"blake3":  func() hash.Hash { return blake3.New() },
 	"blake2b": func() hash.Hash { h, _ := blake2b.New512(nil); return h }, // errs only on a key
 }
 

@@ -35,11 +35,14 @@ type Config struct {
 	Keys      []*ecdsa.PublicKey // accepted signers; P-256, P-384 or P-521
 	Roots     *x509.CertPool     // accepted authorities of signers' certificates
 	Keyless   *keyless.Verifier  // accepted identities of signers without keys; nil accepts none
+	Hash      string             // of Measure and Sign: "sha256" or "blake3"; "" means sha256
 	Signature string             // name of the signature in the folder; "" means "model.sig"
 	Workers   int                // parallel readers; 0 means one for each processor
 	MaxFiles  int                // 0 means 100,000
 	// Progress is called from many goroutines, never two at once, with the bytes hashed so far.
 	Progress func(done, total int64)
+
+	kernel func(fd uintptr) ([]byte, error) // the kernel's fs-verity digest; nil asks the kernel
 }
 
 // Verifier verifies signatures of one model. It is safe for concurrent use.
@@ -68,6 +71,13 @@ func (v *Verifier) workers() int {
 		return runtime.GOMAXPROCS(0)
 	}
 	return v.c.Workers
+}
+
+func (v *Verifier) hash() string {
+	if v.c.Hash == "" {
+		return "sha256"
+	}
+	return v.c.Hash
 }
 
 func (v *Verifier) mostFiles() int {

@@ -11,11 +11,14 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/zeebo/blake3"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
@@ -27,27 +30,42 @@ type Measured struct {
 	Root  string // hex: the digest that a signature's subject has
 	Files []File
 	Bytes int64
+	// Sealed says that fs-verity of the kernel has every file under the digest of what was read: nothing else can be read
+	// from these files any more.
+	Sealed bool
+
+	c Config
 }
 
 // File is one file of a model; a model that is a file has one of the name ".".
 type File struct {
 	Name   string
-	Digest string // hex of its SHA-256
+	Digest string // hex, by the hash that was asked for
+
+	path   string
+	sealed bool
+	parts  [][32]byte // BLAKE3 of each sampleBytes, to sample later
 }
 
-// Measure hashes a model's files with SHA-256, in parallel, as Verify does: of c the keys do not count. The
+// Measure hashes a model's files, in parallel, as Verify does: of c the keys do not count. The
 // root is that of a signature by files, in the order of the Python library.
 func Measure(ctx context.Context, c Config) (*Measured, error) {
 	if c.Path == "" {
 		return nil, errors.New("modelsig: a path is required")
 	}
 	v := &Verifier{c}
+	if v.c.kernel == nil {
+		v.c.kernel = kernelVerity
+	}
+	if h := v.hash(); h != "sha256" && h != "blake3" {
+		return nil, fmt.Errorf("modelsig: hash %q is neither sha256 nor blake3", h)
+	}
 	t, err := v.walk(ctx, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer t.close()
-	m := &Measured{Name: filepath.Base(c.Path), Bytes: t.bytes}
+	m := &Measured{Name: filepath.Base(c.Path), Bytes: t.bytes, Sealed: true, c: c}
 	for name := range t.files {
 		m.Files = append(m.Files, File{Name: name})
 	}
@@ -66,6 +84,8 @@ func Measure(ctx context.Context, c Config) (*Measured, error) {
 			return nil, err
 		}
 		root.Write(d)
+		m.Sealed = m.Sealed && m.Files[i].sealed
+		m.Files[i].path = m.Files[i].Name
 		if t.single != "" {
 			m.Files[i].Name = "."
 		}
@@ -95,7 +115,7 @@ func (v *Verifier) digest(ctx context.Context, t *tree, files []File) error {
 		wg.Go(func() {
 			buf := make([]byte, 1<<20)
 			for f := range next {
-				if err := t.sum(ctx, f, buf, count); err != nil {
+				if err := v.sum(ctx, t, f, buf, count); err != nil {
 					cancel(err)
 				}
 			}
@@ -126,19 +146,36 @@ func (v *Verifier) digest(ctx context.Context, t *tree, files []File) error {
 	return nil
 }
 
-func (t *tree) sum(ctx context.Context, f *File, buf []byte, count func(int)) error {
+// sum reads a file once: for its digest, for parts to sample later and, where the kernel seals it, for that digest.
+func (v *Verifier) sum(ctx context.Context, t *tree, f *File, buf []byte, count func(int)) error {
 	file, err := t.root.Open(filepath.FromSlash(f.Name))
 	if err != nil {
 		return attest.RefuseFor(err, attest.Missing, "model: %q", f.Name)
 	}
 	defer func() { _ = file.Close() }() // opened to read
-	h := sha256.New()
+	h := hashes[v.hash()]()
+	var tree *verityTree
+	if _, err := v.c.kernel(file.Fd()); err == nil {
+		tree = &verityTree{}
+	}
+	part, in := blake3.New(), 0
 	for ctx.Err() == nil {
-		n, err := file.Read(buf)
+		n, err := io.ReadFull(file, buf)
 		h.Write(buf[:n])
+		part.Write(buf[:n])
+		if tree != nil {
+			tree.Write(buf[:n])
+		}
 		count(n)
-		if errors.Is(err, io.EOF) {
+		end := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		if in += n; in >= sampleBytes || end && in > 0 {
+			f.parts = append(f.parts, [32]byte(part.Sum(nil)))
+			part.Reset()
+			in = 0
+		}
+		if end {
 			f.Digest = hex.EncodeToString(h.Sum(nil))
+			f.sealed = tree != nil && sealed(v.c.kernel, file.Fd(), tree)
 			return nil
 		}
 		if err != nil {
@@ -168,14 +205,14 @@ func Sign(ctx context.Context, c Config, key *ecdsa.PrivateKey) ([]byte, *Measur
 	}
 	var resources []signedResource
 	for _, f := range m.Files {
-		resources = append(resources, signedResource{f.Name, "sha256", f.Digest})
+		resources = append(resources, signedResource{f.Name, (&Verifier{c}).hash(), f.Digest})
 	}
 	skipped := slices.Clone(ignored)
 	skipped = append(skipped, (&Verifier{c}).signature())
 	payload, err := action.Canonical(map[string]any{"_type": statementType, "predicateType": predicateType,
 		"subject": []signedSubject{{m.Name, map[string]string{"sha256": m.Root}}},
 		"predicate": map[string]any{"resources": resources,
-			"serialization": map[string]any{"method": "files", "hash_type": "sha256", "allow_symlinks": false, "ignore_paths": skipped}}})
+			"serialization": map[string]any{"method": "files", "hash_type": (&Verifier{c}).hash(), "allow_symlinks": false, "ignore_paths": skipped}}})
 	if err != nil {
 		return nil, nil, err
 	}

@@ -72,6 +72,7 @@ func (f *agentFlags) parts(cmd *cobra.Command) {
 	l.StringArrayVar(&f.spec.Tools, "tools", nil, "manifest of tools; may be repeated")
 	l.BoolVar(&f.free, "free-arguments", false, "leave the command line out: an agent that may be started with any arguments")
 	l.StringVar(&f.spec.Model, "model", "", "folder or file of the model's weights")
+	l.StringVar(&f.spec.ModelHash, "model-hash", "", "how the weights are hashed: sha256 or blake3, as they are signed; default sha256")
 	l.StringVar(&f.provenance, "provenance", "", "bundle of SLSA provenance of the program or image")
 }
 

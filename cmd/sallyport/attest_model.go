@@ -29,7 +29,7 @@ import (
 )
 
 func (a *app) attestSignModelCommand() *cobra.Command {
-	var key, out, create string
+	var key, out, create, hash string
 	cmd := &cobra.Command{
 		Use: "sign-model --key FILE MODEL", Args: cobra.ExactArgs(1), Short: "Sign the files of a model (OpenSSF Model Signing)",
 		Long: `Hash every file of a model and sign the list, as a bundle that tools for OpenSSF Model Signing verify. The bundle is written
@@ -63,7 +63,7 @@ systems are refused.`,
 			if err != nil {
 				return err
 			}
-			bundle, m, err := modelsig.Sign(cmd.Context(), modelsig.Config{Path: path, Progress: a.hashing()}, signer)
+			bundle, m, err := modelsig.Sign(cmd.Context(), modelsig.Config{Path: path, Hash: hash, Progress: a.hashing()}, signer)
 			if err != nil {
 				return err
 			}
@@ -77,6 +77,7 @@ systems are refused.`,
 	}
 	l := cmd.Flags()
 	l.StringVar(&key, "key", "", "PEM file of the signer's private key (ECDSA)")
+	l.StringVar(&hash, "hash", "", "of the files: sha256 or blake3; default sha256")
 	l.StringVar(&create, "new-key", "", "make a key in this file first, and its public half in FILE.pub")
 	l.StringVar(&out, "out", "", "where the bundle goes; default: model.sig in the folder, or MODEL.sig")
 	return cmd

@@ -11,7 +11,9 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/measure"
+	"github.com/sallyport/sallyport/attest/modelsig"
 )
 
 // Watch measures a Spec, and measures again what may have changed since.
@@ -19,8 +21,12 @@ type Watch struct {
 	spec  measure.Spec
 	log   *Log
 	seen  map[string]string // kind and path to what its files looked like
-	found map[string]string // kind and path to the digest that is in the log
+	found map[string]string // kind, path and kind of event to the digest that is in the log
+	model *modelsig.Measured
 }
+
+// sampleBudget is how much of a model that looks as it did is read again at each Look.
+const sampleBudget = 64 << 20
 
 // NewWatch returns a Watch that adds to log.
 func NewWatch(spec measure.Spec, log *Log) *Watch {
@@ -28,7 +34,8 @@ func NewWatch(spec measure.Spec, log *Log) *Watch {
 }
 
 // Look measures everything whose files do not look as they did (size, times, inode), and logs what differs.
-// The times of files are no proof: root can set them. The first Look measures everything.
+// The times of files are no proof: root can set them. Of a model that looks as it did random parts are read again, and all
+// of it where one differs. The first Look measures everything.
 func (w *Watch) Look(ctx context.Context) error {
 	for _, s := range parts(w.spec) {
 		name := s.name()
@@ -37,24 +44,46 @@ func (w *Watch) Look(ctx context.Context) error {
 			now = looks(s.path())
 		}
 		if now != "" && w.seen[name] == now {
-			continue
+			if s.Model == "" || w.sampled(ctx) {
+				continue
+			}
 		}
-		events, err := measure.Take(ctx, s.Spec)
+		events, err := w.take(ctx, &s.Spec)
 		if err != nil {
 			return err
 		}
 		for _, e := range events {
-			if w.found[name] == e.Digest {
+			key := name + " " + e.Kind
+			if w.found[key] == e.Digest {
 				continue
 			}
 			if err := w.log.Add(e); err != nil {
 				return err
 			}
-			w.found[name] = e.Digest
+			w.found[key] = e.Digest
 		}
 		w.seen[name] = now
 	}
 	return nil
+}
+
+// sampled reports whether random parts of the model are what was measured. What the kernel seals needs no look.
+func (w *Watch) sampled(ctx context.Context) bool {
+	if w.model == nil || w.model.Sealed {
+		return w.model != nil
+	}
+	_, err := w.model.Sample(ctx, sampleBudget)
+	return err == nil
+}
+
+func (w *Watch) take(ctx context.Context, s *measure.Spec) (_ []attest.Event, err error) {
+	if s.Model == "" {
+		return measure.Take(ctx, *s)
+	}
+	if w.model, err = s.Weights(ctx); err != nil {
+		return nil, err
+	}
+	return s.Loaded(w.model), nil
 }
 
 // part is a Spec with one path.
@@ -89,7 +118,7 @@ func parts(s measure.Spec) (out []part) {
 		add(func(p *measure.Spec) { p.Tools = []string{x} })
 	}
 	if s.Model != "" {
-		add(func(p *measure.Spec) { p.Model = s.Model })
+		add(func(p *measure.Spec) { p.Model, p.ModelHash = s.Model, s.ModelHash })
 	}
 	return out
 }
