@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -247,30 +248,48 @@ func TestTheUsersOwnRightsBindTheAgent(t *testing.T) {
 	var asked []string // guarded by mu
 	var mu sync.Mutex
 	fga := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) { // OpenFGA's check, over the same lists
+		type key struct {
+			User     string `json:"user"`
+			Relation string `json:"relation"`
+			Object   string `json:"object"`
+		}
 		var q struct {
-			Key struct {
-				User     string `json:"user"`
-				Relation string `json:"relation"`
-				Object   string `json:"object"`
-			} `json:"tuple_key"`
+			Key    key `json:"tuple_key"`
+			Checks []struct {
+				Key key    `json:"tuple_key"`
+				ID  string `json:"correlation_id"`
+			} `json:"checks"`
 			Model string `json:"authorization_model_id"`
 			How   string `json:"consistency"`
 		}
 		data, err := io.ReadAll(req.Body)
-		if err != nil || json.Unmarshal(data, &q) != nil || req.URL.Path != "/stores/S/check" || q.Model != "M" || q.How != "HIGHER_CONSISTENCY" {
+		if err != nil || json.Unmarshal(data, &q) != nil || q.Model != "M" || q.How != "HIGHER_CONSISTENCY" {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
-		mu.Lock()
-		asked = append(asked, q.Key.User+" "+q.Key.Relation+" "+q.Key.Object)
-		mu.Unlock()
-		switch q.Key.Object {
-		case "document:plan":
-			_, _ = io.WriteString(w, `{"allowed":`+map[bool]string{true: "true", false: "false"}[q.Key.User == "user:ann"]+`,"resolution":""}`)
-		case "document:menu":
-			_, _ = io.WriteString(w, `{"allowed":true}`)
+		answer := func(k key) string {
+			mu.Lock()
+			defer mu.Unlock()
+			asked = append(asked, k.User+" "+k.Relation+" "+k.Object)
+			switch {
+			case k.Object == "document:menu", k.Object == "document:plan" && k.User == "user:ann":
+				return `{"allowed":true}`
+			case k.Object == "document:plan":
+				return `{"allowed":false}`
+			}
+			return `{"error":{"message":"not found"}}`
+		}
+		switch req.URL.Path {
+		case "/stores/S/check":
+			_, _ = io.WriteString(w, answer(q.Key))
+		case "/stores/S/batch-check":
+			var all []string
+			for _, c := range q.Checks {
+				all = append(all, fmt.Sprintf("%q:%s", c.ID, answer(c.Key)))
+			}
+			_, _ = io.WriteString(w, `{"result":{`+strings.Join(all, ",")+`}}`)
 		default:
-			w.WriteHeader(http.StatusInternalServerError)
+			w.WriteHeader(http.StatusNotFound)
 		}
 	}))
 	t.Cleanup(fga.Close)

@@ -38,6 +38,11 @@ type RightsSource interface {
 	Rights(ctx context.Context, a Asked) (Answered, error)
 }
 
+// RightsBatch is a source that answers about several objects in one go, in their order.
+type RightsBatch interface {
+	All(ctx context.Context, a Asked, objects []string) ([]Answered, error)
+}
+
 // RightsRule says which right of the user a tool needs.
 type RightsRule struct {
 	Server   string // our name of the server
@@ -146,15 +151,15 @@ func (r *Rights) ask(ctx context.Context, q *action.Query, rule *RightsRule, t s
 	}
 	a := Asked{Tenant: q.Subject.Tenant, User: u.ID, Groups: u.Groups, Known: r.GroupsKnown != nil && r.GroupsKnown(&q.Subject), Relation: rule.Relation}
 	all, age := action.Yes, int64(0)
-	for _, a.Object = range objects {
-		got, err := r.Sources[rule.Source].Rights(ctx, a)
-		switch {
-		case err != nil || got.Permitted != action.Yes && got.Permitted != action.No:
+	for _, got := range answers(ctx, r.Sources[rule.Source], a, objects) {
+		switch got.Permitted {
+		case action.Yes:
+		case action.No:
+			all = action.No
+		default:
 			if all == action.Yes {
 				all = action.TriUnknown
 			}
-		case got.Permitted == action.No:
-			all = action.No
 		}
 		out.Version, age = got.Version, max(age, got.AgeS)
 	}
@@ -162,6 +167,27 @@ func (r *Rights) ask(ctx context.Context, q *action.Query, rule *RightsRule, t s
 		return out
 	}
 	out.Permitted, out.AgeS = all, age
+	return out
+}
+
+// answers asks a source about each object, at once where it can. What it cannot answer is unknown.
+func answers(ctx context.Context, src RightsSource, a Asked, objects []string) []Answered {
+	out := make([]Answered, len(objects))
+	if b, ok := src.(RightsBatch); ok && len(objects) > 1 {
+		got, err := b.All(ctx, a, objects)
+		if err == nil && len(got) == len(objects) {
+			return got
+		}
+		return out
+	}
+	for i := range objects {
+		a.Object = objects[i]
+		got, err := src.Rights(ctx, a)
+		if err != nil {
+			got.Permitted = action.TriUnknown
+		}
+		out[i] = got
+	}
 	return out
 }
 

@@ -12,6 +12,7 @@ import (
 	"net/url"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -52,44 +53,98 @@ type FGA struct {
 // a withdrawn right live on.
 func (f *FGA) Rights(ctx context.Context, a Asked) (Answered, error) {
 	out := Answered{Permitted: action.TriUnknown, Version: f.Model}
+	tuple, err := fgaTuple(&a)
+	if err != nil {
+		return out, err
+	}
+	var answer struct {
+		Allowed *bool `json:"allowed"`
+	}
+	if err := f.ask(ctx, "check", map[string]any{"tuple_key": tuple}, &answer); err != nil {
+		return out, err
+	}
+	if answer.Allowed == nil {
+		return out, errFGAForm
+	}
+	out.Permitted = action.TriOf(*answer.Allowed)
+	return out, nil
+}
+
+// All asks about several objects in one request. What the server does not answer is unknown.
+func (f *FGA) All(ctx context.Context, a Asked, objects []string) ([]Answered, error) {
+	var checks []map[string]any
+	for i, o := range objects {
+		a.Object = o
+		tuple, err := fgaTuple(&a)
+		if err != nil {
+			return nil, err
+		}
+		checks = append(checks, map[string]any{"tuple_key": tuple, "correlation_id": strconv.Itoa(i)})
+	}
+	var answer struct {
+		Result map[string]struct {
+			Allowed *bool `json:"allowed"`
+		} `json:"result"`
+	}
+	if err := f.ask(ctx, "batch-check", map[string]any{"checks": checks}, &answer); err != nil {
+		return nil, err
+	}
+	out := make([]Answered, len(objects))
+	for i := range out {
+		out[i] = Answered{Permitted: action.TriUnknown, Version: f.Model}
+		if r := answer.Result[strconv.Itoa(i)]; r.Allowed != nil {
+			out[i].Permitted = action.TriOf(*r.Allowed)
+		}
+	}
+	return out, nil
+}
+
+var errFGAForm = errors.New("openfga: an answer of another form")
+
+// fgaTuple is a question in OpenFGA's words.
+func fgaTuple(a *Asked) (map[string]string, error) {
 	if strings.ContainsAny(a.User, ":#* \t\n") || a.Object == "" {
-		return out, errors.New("openfga: a user or object that its names cannot hold")
+		return nil, errors.New("openfga: a user or object that its names cannot hold")
 	}
-	body, err := action.Canonical(map[string]any{"tuple_key": map[string]string{"user": "user:" + a.User, "relation": a.Relation, "object": a.Object},
-		"authorization_model_id": f.Model, "consistency": "HIGHER_CONSISTENCY"})
-	if err != nil {
-		return out, err
+	return map[string]string{"user": "user:" + a.User, "relation": a.Relation, "object": a.Object}, nil
+}
+
+// ask makes one request under the store.
+func (f *FGA) ask(ctx context.Context, what string, body map[string]any, answer any) error {
+	body["consistency"] = "HIGHER_CONSISTENCY"
+	if f.Model != "" {
+		body["authorization_model_id"] = f.Model
 	}
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(f.URL, "/")+"/stores/"+url.PathEscape(f.Store)+"/check", bytes.NewReader(body))
+	text, err := action.Canonical(body)
 	if err != nil {
-		return out, err
+		return err
+	}
+	r, err := http.NewRequestWithContext(ctx, http.MethodPost, strings.TrimSuffix(f.URL, "/")+"/stores/"+url.PathEscape(f.Store)+"/"+what, bytes.NewReader(text))
+	if err != nil {
+		return err
 	}
 	r.Header.Set("Content-Type", "application/json")
 	if f.TokenFile != "" {
 		secret, err := os.ReadFile(f.TokenFile)
 		if err != nil {
-			return out, errors.New("openfga: its token cannot be read")
+			return errors.New("openfga: its token cannot be read")
 		}
 		r.Header.Set("Authorization", "Bearer "+strings.TrimSpace(string(secret)))
 	}
 	c := http.Client{Transport: f.Transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	resp, err := c.Do(r)
 	if err != nil {
-		return out, fmt.Errorf("openfga: %w", err)
+		return fmt.Errorf("openfga: %w", err)
 	}
 	defer func() { _ = resp.Body.Close() }()
 	data, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 	if err != nil || resp.StatusCode != http.StatusOK {
-		return out, fmt.Errorf("openfga: status %d", resp.StatusCode)
+		return fmt.Errorf("openfga: status %d", resp.StatusCode)
 	}
-	var answer struct {
-		Allowed *bool `json:"allowed"`
+	if err := action.Check(data, action.Limits{}); err != nil || json.Unmarshal(data, answer) != nil {
+		return errFGAForm
 	}
-	if err := action.Check(data, action.Limits{}); err != nil || json.Unmarshal(data, &answer) != nil || answer.Allowed == nil {
-		return out, errors.New("openfga: an answer of another form")
-	}
-	out.Permitted = action.TriOf(*answer.Allowed)
-	return out, nil
+	return nil
 }
 
 // ACL answers from a snapshot of access lists in a file, which is read again when it changes.
