@@ -65,6 +65,9 @@ type Requester struct {
 	UID      int64             `json:"uid"`
 	Grade    action.Grade      `json:"grade"`
 	Walls    action.Separation `json:"separation"`
+
+	Assurance int `json:"assurance"` // what was proved of its runtime, 0..4
+	Model     int `json:"model"`     // and of its model, 0..3
 }
 
 // ShownRule is one rule that asks.
@@ -104,6 +107,7 @@ func show(a *row, r enforce.Request, nonce []byte) (*Shown, error) {
 			Agent: short(q.Subject.ID), Instance: short(q.Subject.Instance), User: short(q.Subject.User.ID),
 			Verified: q.Subject.User.Verified, Session: short(q.Context.Session.ID), Door: q.Subject.Channel.Door,
 			UID: q.Subject.Channel.UID, Grade: q.Context.Enforcement.Grade, Walls: q.Context.Enforcement.Separation,
+			Assurance: q.Subject.Attested.Assurance, Model: q.Subject.Attested.Model,
 		},
 		Facts: facts(q), Risk: risks(q), Bytes: len(r.Bytes), AskedMs: a.OpenedMs, ExpiresMs: a.ExpiresMs, GrantMs: a.GrantMs,
 	}

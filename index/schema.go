@@ -4,7 +4,7 @@ package index
 
 const (
 	application = 0x53504958 // "SPIX"
-	format      = 4
+	format      = 5
 )
 
 // schema makes an empty view. head.erased is the length of the log when the view was last empty: erasures
@@ -21,7 +21,7 @@ CREATE TABLE records (
 	phase TEXT NOT NULL, verdict TEXT NOT NULL, enforced INTEGER NOT NULL, status TEXT NOT NULL,
 	rules TEXT NOT NULL, codes TEXT NOT NULL, bundle TEXT NOT NULL, sequence INTEGER NOT NULL,
 	approval TEXT NOT NULL, channel TEXT NOT NULL, grade TEXT NOT NULL, separation TEXT NOT NULL,
-	observed TEXT NOT NULL, durability TEXT NOT NULL, subject TEXT NOT NULL, count INTEGER NOT NULL,
+	observed TEXT NOT NULL, durability TEXT NOT NULL, assurance INTEGER NOT NULL, model INTEGER NOT NULL, subject TEXT NOT NULL, count INTEGER NOT NULL,
 	reason TEXT NOT NULL, hint TEXT NOT NULL) STRICT;
 CREATE INDEX records_action ON records (action, idx) WHERE action <> '';
 CREATE INDEX records_session ON records (session, idx) WHERE session <> '';
@@ -56,4 +56,4 @@ var emptying = []string{
 // columns of records in the order of Step.scan.
 const columns = `idx, leaf, time_ms, kind, action, round, session, agent, user, actor, door, server, tool, effect,
 	phase, verdict, enforced, status, rules, codes, bundle, sequence, approval, channel, grade, separation, observed,
-	durability, subject, count, reason, hint`
+	durability, assurance, model, subject, count, reason, hint`

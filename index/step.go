@@ -41,6 +41,8 @@ type Step struct {
 	Separation action.Separation `json:"separation"`
 	Observed   action.Tri        `json:"observed"`
 	Durability action.Durability `json:"durability"`
+	Assurance  int               `json:"assurance"` // what was proved of the agent's runtime, 0..4
+	Model      int               `json:"model"`     // and of its model, 0..3
 	Subject    string            `json:"subject"`
 	Count      int64             `json:"count"`
 	Reason     string            `json:"reason"` // for people; "" if it could not be opened
@@ -69,7 +71,7 @@ func stepOf(e Entry, l *learner) Step {
 		Effect: word(r.Effect), Phase: word(r.Phase), Verdict: word(r.Verdict), Enforced: r.Enforced, Status: word(r.Status),
 		Rules: cleanAll(r.Rules), Codes: cleanAll(r.Codes), Bundle: clean(r.Bundle.Digest, maxNameBytes), Sequence: r.Bundle.Sequence,
 		Grant: clean(r.Grant, maxNameBytes), Channel: word(r.Channel), Grade: word(r.Grade), Separation: word(r.Separation),
-		Observed: word(r.Observed), Durability: word(r.Durability), Subject: clean(r.Subject, maxNameBytes), Count: r.Count,
+		Observed: word(r.Observed), Durability: word(r.Durability), Assurance: r.Assurance, Model: r.Model, Subject: clean(r.Subject, maxNameBytes), Count: r.Count,
 	}
 	if e.Sealed {
 		s.sealed, s.learned = true, l.learn(e)
@@ -189,7 +191,7 @@ func (s *Step) values() []any {
 	return []any{s.Index, s.Leaf, s.TimeMs, string(s.Kind), s.Action, s.Round, s.Session, s.Agent, s.User, s.Actor, string(s.Door),
 		s.Server, s.Tool, string(s.Effect), string(s.Phase), string(s.Verdict), s.Enforced, string(s.Status), join(s.Rules),
 		join(s.Codes), s.Bundle, s.Sequence, s.Grant, string(s.Channel), string(s.Grade), string(s.Separation), string(s.Observed),
-		string(s.Durability), s.Subject, s.Count, s.Reason, s.Hint}
+		string(s.Durability), s.Assurance, s.Model, s.Subject, s.Count, s.Reason, s.Hint}
 }
 
 // scan reads columns into s.
@@ -197,7 +199,7 @@ func (s *Step) scan(row interface{ Scan(...any) error }) error {
 	var rules, codes string
 	err := row.Scan(&s.Index, &s.Leaf, &s.TimeMs, &s.Kind, &s.Action, &s.Round, &s.Session, &s.Agent, &s.User, &s.Actor, &s.Door,
 		&s.Server, &s.Tool, &s.Effect, &s.Phase, &s.Verdict, &s.Enforced, &s.Status, &rules, &codes, &s.Bundle, &s.Sequence,
-		&s.Grant, &s.Channel, &s.Grade, &s.Separation, &s.Observed, &s.Durability, &s.Subject, &s.Count, &s.Reason, &s.Hint)
+		&s.Grant, &s.Channel, &s.Grade, &s.Separation, &s.Observed, &s.Durability, &s.Assurance, &s.Model, &s.Subject, &s.Count, &s.Reason, &s.Hint)
 	s.Rules, s.Codes = split(rules), split(codes)
 	return err
 }

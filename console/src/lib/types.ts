@@ -78,6 +78,8 @@ export interface ShownRequest {
     door: string;
     grade: string;
     separation: string;
+    assurance: number;
+    model: number;
   };
   rules: { id: string; code: string; reason: string; severity: string }[];
   facts: Fact[];
@@ -143,6 +145,8 @@ export interface Rec {
   separation: string;
   observed: string;
   durability: string;
+  assurance: number;
+  model: number;
   subject: string;
   count: number;
   reason: string;
@@ -192,6 +196,20 @@ export interface Agent {
   lease: boolean;
   by: string;
   created_ms: number;
+}
+
+export interface Lease {
+  id: string;
+  agent: string;
+  kind: string;
+  assurance: number;
+  model: number;
+  test: string;
+  status: string;
+  why: string[] | null;
+  ends_ms: number;
+  live: boolean;
+  ended: string;
 }
 
 export interface Activity {
