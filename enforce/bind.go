@@ -160,6 +160,42 @@ func (e *Enforcer) Held(ctx context.Context, s *action.Subject, id string) (Rele
 	return e.stored(ctx, x)
 }
 
+// WaitHeld is Held that waits, until ctx ends, for the answer of the person who has the result before him. What it
+// returns when ctx ends is the release that is still held.
+func (e *Enforcer) WaitHeld(ctx context.Context, s *action.Subject, id string) (Release, error) {
+	for {
+		x, err := e.find(ctx, s, id)
+		if err != nil {
+			return Release{}, err
+		}
+		x.mu.Lock()
+		var changed <-chan struct{}
+		if x.hold != nil {
+			changed = e.cfg.Approver.Changed(x.hold.Binding) // before looking: what changes in between is not missed
+		}
+		x.mu.Unlock()
+		rel, err := e.Held(ctx, s, id)
+		if err != nil || rel.Status != action.StatusHeld {
+			return rel, err
+		}
+		if changed == nil && x.holding() {
+			continue // restored from the log just now
+		}
+		select {
+		case <-ctx.Done():
+			return rel, nil
+		case <-changed:
+		}
+	}
+}
+
+// holding reports whether x's result has a question of its own.
+func (x *entry) holding() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return x.hold != nil
+}
+
 // stored returns the release of x with its content out of the sealed payload.
 func (e *Enforcer) stored(ctx context.Context, x *entry) (Release, error) {
 	rel := *x.release

@@ -135,6 +135,11 @@ func (d *door) wait(w http.ResponseWriter, r *http.Request, c *gateway.Caller) e
 	if err != nil {
 		return err
 	}
+	if wait > 0 && adm.Release != nil && adm.Release.Status == action.StatusHeld {
+		if _, err := d.cfg.Enforcer.WaitHeld(ctx, s, id); err != nil {
+			return err
+		}
+	}
 	return d.answer(w, r, s, adm, "")
 }
 

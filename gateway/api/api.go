@@ -38,6 +38,7 @@ type Enforcer interface {
 	Wait(ctx context.Context, s *action.Subject, id string) (enforce.Admission, error)
 	After(ctx context.Context, s *action.Subject, id string, o enforce.Outcome) (enforce.Release, error)
 	Held(ctx context.Context, s *action.Subject, id string) (enforce.Release, error)
+	WaitHeld(ctx context.Context, s *action.Subject, id string) (enforce.Release, error)
 	Heartbeat(s *action.Subject, id string) error
 }
 

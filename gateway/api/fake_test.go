@@ -188,6 +188,10 @@ func (c *call) released() enforce.Release {
 	return rel
 }
 
+func (p *path) WaitHeld(ctx context.Context, s *action.Subject, id string) (enforce.Release, error) {
+	return p.Held(ctx, s, id)
+}
+
 func (p *path) Held(_ context.Context, s *action.Subject, id string) (enforce.Release, error) {
 	c, err := p.find(s, id)
 	if err != nil {

@@ -157,6 +157,32 @@ func TestRealPathHoldsAndReleases(t *testing.T) {
 	}
 }
 
+func TestRealPathWaitsForTheReleaseOfAResult(t *testing.T) {
+	r := startReal(t, nil)
+	for i := range 8 {
+		_, body, _ := r.call(t, "agent", "POST", "/v1/actions", act(fmt.Sprintf("w%d", i), "read", `{}`))
+		id := decode[actionAnswer](t, body).ID
+		_, body, _ = r.call(t, "agent", "POST", "/v1/actions/"+id+"/outcome", fmt.Sprintf(`{"status":"done","result":"ask about this %d"}`, i))
+		rel := decode[releaseAnswer](t, body)
+		if code, body, _ := r.call(t, "agent", "GET", "/v1/actions/"+id+"?wait=20ms", ""); code != 202 {
+			t.Fatal(code, body)
+		}
+		answered := make(chan string, 1)
+		go func() {
+			code, body, _ := r.call(t, "agent", "GET", "/v1/actions/"+id+"?wait=60s", "")
+			answered <- fmt.Sprint(code, " ", body)
+		}()
+		r.desk.Decide(rel.Approval.ID, i%2 == 0, action.RankOperator, "")
+		want := `"status":"withheld"`
+		if i%2 == 0 {
+			want = fmt.Sprintf("ask about this %d", i)
+		}
+		if got := <-answered; !strings.HasPrefix(got, "200 ") || !strings.Contains(got, want) {
+			t.Errorf("%d: %s", i, got)
+		}
+	}
+}
+
 func TestRealPathKeepsCallersApart(t *testing.T) {
 	r := startReal(t, nil)
 	_, body, _ := r.call(t, "agent", "POST", "/v1/actions", act("c1", "read", `{}`))

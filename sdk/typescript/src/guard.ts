@@ -15,9 +15,7 @@ const NOT_RELEASED = "The call was executed, but its result is withheld because 
 const PAUSED = { sallyport: "paused" };
 const BEAT = 120_000; // ms between two signs of life of a long execution; the gateway gives up after ten minutes
 
-const LOOK = 500; // ms between two looks at a result that a person has before him: the gateway answers these at once
-
-const look = (): Promise<void> => new Promise((done) => setTimeout(done, LOOK));
+const LOOK = 500; // ms between two looks at a result that a person has before him, where the gateway does not wait with us
 
 /** What an execution came to. `restore` turns a changed value back into what the caller expects. */
 export class Outcome {
@@ -140,7 +138,7 @@ export class Guard {
       if (ran && !a.outcome) throw new Withheld(NOT_RELEASED, ran);
       if (a.outcome) {
         if (a.outcome.status === "released" && same(a.outcome.result, PAUSED)) n++; // going on with it is an action of its own
-        else if (a.outcome.status === "held" && performance.now() < until) await look();
+        else if (a.outcome.status === "held" && performance.now() < until) await this.#look(a.id, until);
         else return new Stored(released(a.id, a.outcome));
         continue;
       }
@@ -155,7 +153,7 @@ export class Guard {
       if (out.thrown?.paused) throw out.thrown.err;
       if (done.release.status === "held" && performance.now() < until) {
         ran = a.id;
-        await look();
+        await this.#look(a.id, until);
         continue;
       }
       const value = released(a.id, done.release);
@@ -200,6 +198,14 @@ export class Guard {
     const ms = Math.ceil(Math.max(50, Math.min(until - performance.now(), 50_000)));
     const reply = await this.gateway.send("GET", `/v1/actions/${id}?wait=${ms}ms`, undefined, ms);
     if (!reply || (reply.status !== 200 && reply.status !== 202)) throw new Unavailable(NOT_ASKED);
+  }
+
+  /** Waits for the person who has a result before him. What it comes to is asked for after it. */
+  async #look(id: string, until: number): Promise<void> {
+    const began = performance.now();
+    const ms = Math.ceil(Math.max(50, Math.min(until - began, 50_000)));
+    const reply = await this.gateway.send("GET", `/v1/actions/${id}?wait=${ms}ms`, undefined, ms);
+    if (reply?.status !== 200 && performance.now() - began < LOOK) await new Promise((done) => setTimeout(done, Math.min(LOOK, ms)));
   }
 
   async #execute(id: string, args: JsonObject, execute: (args: any) => unknown): Promise<{ outcome: Outcome; thrown?: Thrown }> {

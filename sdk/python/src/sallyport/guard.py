@@ -29,7 +29,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 NOT_ASKED = "Sallyport could not be asked, so the call was not run. Do not try to get around it."
 NOT_RELEASED = "The call was executed, but its result is withheld because it could not be recorded. Do not repeat it."
 PAUSED = {"sallyport": "paused"}
-LOOK = 0.5  # seconds between two looks at a result that a person has before him: the gateway answers these at once
+LOOK = 0.5  # seconds between two looks at a result that a person has before him, where the gateway does not wait with us
 BEAT = 120.0  # seconds between two signs of life of a long execution; the gateway gives up after ten minutes
 
 
@@ -114,6 +114,15 @@ def _wait(c: Call, a: _wire.Action, until: float) -> Generator[Step, Any, None]:
         raise Unavailable(NOT_ASKED)
 
 
+def _look(action: str, until: float) -> Generator[Step, Any, None]:
+    """Waits for the person who has a result before him. What it comes to is asked for after it."""
+    began = time.monotonic()
+    pause = max(0.05, min(until - began, 50.0))
+    answer = yield Request("GET", f"/v1/actions/{action}?wait={pause:.2f}s", wait=pause)
+    if time.monotonic() - began < LOOK and (answer is None or answer[0] != 200):
+        yield Pause(min(LOOK, pause))
+
+
 def shape(value: Any) -> tuple[Any, bool, Callable[[Any], Any]]:
     """The form in which a value is reported, whether something of it is out of sight, and the way back.
 
@@ -153,7 +162,7 @@ def flow(c: Call) -> Steps:
                 n += 1  # the tool itself paused; going on with it is an action of its own
                 continue
             if a.outcome.status == "held" and time.monotonic() < until:
-                yield Pause(LOOK)
+                yield from _look(a.id, until)
                 continue
             return _settle(a.id, a.outcome, None)
         if a.effect == "ask":
@@ -169,7 +178,7 @@ def flow(c: Call) -> Steps:
             raise out.error
         if release.status == "held" and time.monotonic() < until:
             ran = a.id
-            yield Pause(LOOK)
+            yield from _look(a.id, until)
             continue
         return _settle(a.id, release, out)
 
