@@ -67,6 +67,7 @@ func (a *app) hooksDoctor(ctx context.Context, f *hostFile, project string) erro
 	f.look(d, b, want)
 	f.lookAround(d, project)
 	if command := f.installed(b, preEvent(f.host)); command != "" {
+		f.trusted(ctx, d, command, project)
 		a.canaries(ctx, d, command, cfg.Data, project)
 	}
 	bad := slices.ContainsFunc(d.Findings, func(f hookFinding) bool { return !f.OK })
@@ -412,7 +413,7 @@ var notCovered = map[hook.Host][]string{
 		"prompts that an agent schedules for itself: they look like the user's",
 	},
 	hook.Codex: {
-		"hooks that nobody has trusted: Codex skips them without a word; check with /hooks",
+		"hooks that nobody has trusted, where no codex is found to ask: Codex skips them without a word; check with /hooks",
 		"tools that Codex runs at its provider, such as web search",
 		"[features] hooks = false in config.toml, and other profiles",
 		"questions to the user: Codex takes none from a hook, so a person answers with sallyport approvals",
