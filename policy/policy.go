@@ -203,6 +203,15 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	fail := func(err error) (*Compiled, error) {
 		return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, c.afterWaiver(err))
 	}
+	engines, err := enginesOf(b)
+	if err != nil {
+		return fail(err)
+	}
+	digest, err := b.Digest(action.Version, engines)
+	if err != nil {
+		return fail(err)
+	}
+	c.bundle = action.Bundle{Name: b.Manifest.Name, Digest: digest, Sequence: b.Manifest.Sequence}
 	if files := b.Policies(".rego"); len(files) > 0 {
 		cfg := rego.Config{Params: b.Params, Roots: b.Params.Roots, Limit: with.Limit, Shadow: with.Shadow, Alarm: with.Alarm}
 		for _, f := range files {
@@ -249,18 +258,9 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	if len(c.evaluators) == 0 {
 		return fail(errors.New("no rule in it, so it could only deny"))
 	}
-	engines, err := enginesOf(b)
-	if err != nil {
-		return fail(err)
-	}
 	if c.settled, err = settled(c.evaluators, b.Manifest.Settles); err != nil {
 		return fail(err)
 	}
-	digest, err := b.Digest(action.Version, engines)
-	if err != nil {
-		return fail(err)
-	}
-	c.bundle = action.Bundle{Name: b.Manifest.Name, Digest: digest, Sequence: b.Manifest.Sequence}
 	for _, name := range b.Doors() {
 		if err := c.openDoor(name); err != nil {
 			return fail(err)
@@ -270,28 +270,6 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		c.bundle.Expires = b.Manifest.Expires.UnixMilli()
 	}
 	return c, nil
-}
-
-func (c *Compiled) prove(e *rego.Evaluator) error {
-	if c.with.unproved {
-		return nil
-	}
-	return e.Prove(context.Background(), c.seeds(), proofDocuments, proofLimit)
-}
-
-// seeds are the queries of the bundle's cases. Cases that cannot be read are for Test to complain about.
-func (c *Compiled) seeds() []*action.Query {
-	suites, err := c.source.Suites()
-	if err != nil {
-		return nil
-	}
-	var out []*action.Query
-	for _, s := range suites {
-		for _, k := range s.Cases {
-			out = append(out, k.Query)
-		}
-	}
-	return out
 }
 
 // Coverage reports how much of the bundle's Rego is compiled, and why the rest is not. Without Rego it is
