@@ -93,6 +93,12 @@ func (r *Registry) Observe(ctx context.Context, up Upstream, defs []Definition) 
 		errs = append(errs, err)
 		out = append(out, s)
 	}
+	next.shadows(up.tenant())
+	for i := range out {
+		if e := next.tools[key{up.tenant(), up.Server, out[i].Pin.Name}]; e != nil {
+			out[i].Pin.Poisoned = e.pin.Poisoned
+		}
+	}
 	next.digests[up.tenant()] = next.digest(up.tenant())
 	r.snap.Store(next)
 	return out, errors.Join(errs...)
@@ -255,6 +261,7 @@ func (r *Registry) Approve(ctx context.Context, tenant, server, name, digest, ac
 	if pin.Receipt, err = r.record(ctx, tenant, &pin, actor); err != nil {
 		return Pin{}, err
 	}
+	pin.Poisoned = e.scanned
 	n := r.entry(pin, &d)
 	n.rev = e.rev
 	if err := r.save(ctx, k, n); err != nil {
@@ -262,6 +269,7 @@ func (r *Registry) Approve(ctx context.Context, tenant, server, name, digest, ac
 	}
 	next := &snapshot{tools: maps.Clone(old.tools), servers: maps.Clone(old.servers), digests: maps.Clone(old.digests)}
 	next.tools[k] = n
+	next.shadows(tenant)
 	next.digests[tenant] = next.digest(tenant)
 	r.snap.Store(next)
 	return n.pin, nil

@@ -121,6 +121,9 @@ type entry struct {
 	rev  uint64
 	plan *plan
 	at   action.Definition // without Registry
+
+	scanned  action.Tri      // what the text alone makes of at.Poisoned
+	mentions map[string]bool // names in the text that may be other tools'
 }
 
 // Open loads the pins of cfg.Tenants and reserves the names of host packs.
@@ -166,6 +169,7 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 			return nil, err
 		}
 		r.reserve(tenant, next)
+		next.shadows(tenant)
 		next.digests[tenant] = next.digest(tenant)
 	}
 	r.snap.Store(next)
