@@ -19,12 +19,14 @@ import (
 // JudgeConfig is one second system. Rules ask for it with the channel judge.
 type JudgeConfig struct {
 	Name         string        `yaml:"name" doc:"as records name it"`
-	Kind         string        `yaml:"kind" doc:"openai (and what speaks its chat completions), anthropic or webhook"`
+	Kind         string        `yaml:"kind" doc:"openai (and what speaks its chat completions), anthropic, webhook, or classifier for the built-in rules about final answers and messages"`
 	URL          string        `yaml:"url" doc:"of a model's API up to and without /chat/completions or /v1/messages; of a webhook the whole"`
 	Model        string        `yaml:"model" doc:"name of the model"`
 	Constitution string        `yaml:"constitution" doc:"file of numbered rules for the model; bundle:constitution/FILE is one of the bundle in force"`
 	SecretFile   string        `yaml:"secret_file" doc:"file with the API key, or with the key that a webhook shares with us"`
 	Timeout      time.Duration `yaml:"timeout" doc:"after which there is no opinion"`
+	RefuseMilli  int           `yaml:"refuse_milli" doc:"of a classifier: chance of a broken rule, of 1000, from which it refuses; default 800"`
+	ConfirmMilli int           `yaml:"confirm_milli" doc:"of a classifier: chance up to which it confirms; default 0, never"`
 }
 
 // maxJudged bounds the requests that wait for a second system; beyond it they are left to people.
@@ -75,6 +77,9 @@ func (s *Sallyport) openJudge(c JudgeConfig) (judge.Judge, error) {
 	secret := func() (string, error) {
 		b, err := os.ReadFile(c.SecretFile)
 		return strings.TrimSpace(string(b)), err
+	}
+	if c.Kind == "classifier" {
+		return judge.NewClassifier(judge.ClassifierConfig{Name: c.Name, RefuseMilli: c.RefuseMilli, ConfirmMilli: c.ConfirmMilli})
 	}
 	if c.Kind == "webhook" {
 		return judge.NewWebhook(judge.WebhookConfig{Name: c.Name, URL: c.URL, Timeout: c.Timeout, Secret: func() ([]byte, error) {
@@ -151,7 +156,7 @@ func (s *Sallyport) runJudges(ctx context.Context) error {
 
 // judgeOne asks about one request and answers it as the judge says. What goes wrong leaves it to people.
 func (s *Sallyport) judgeOne(ctx context.Context, t toJudge) {
-	c := judge.Case{ID: t.id, Expires: t.expires}
+	c := judge.Case{ID: t.id, Expires: t.expires, Text: judge.TextOf(t.query)}
 	s.judging.mu.Lock()
 	c.Request = s.judging.requests[t.query.Context.Session.ID]
 	s.judging.mu.Unlock()

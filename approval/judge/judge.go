@@ -98,6 +98,7 @@ type Case struct {
 	Request string         // the user's words as a host told them; "" when nobody did
 	Call    jsontext.Value // the bare call, see CallOf
 	Expires time.Time      // an opinion after it is of no use
+	Text    string         // see TextOf; no model and no webhook is shown it
 }
 
 // Opinion is an answer, with what the record needs to judge the judge.

@@ -26,7 +26,7 @@ here passes or fails: compare ratios of one run, not times of two machines.`,
 		Example: "  sallyport bench latency\n  sallyport bench ledger --rates 1000 --json\n  sallyport bench policy",
 	}
 	cmd.AddCommand(a.benchLatencyCommand(), a.benchLedgerCommand(), a.benchPolicyCommand(), a.benchReplayCommand(), a.benchPassCommand(), a.benchEgressCommand(), a.benchProxyCommand(),
-		a.benchDetectCommand(), a.benchMonitorCommand())
+		a.benchDetectCommand(), a.benchMonitorCommand(), a.benchConstitutionCommand())
 	return cmd
 }
 
