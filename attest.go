@@ -19,13 +19,10 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
-	"github.com/sallyport/sallyport/attest/dcap"
 	"github.com/sallyport/sallyport/attest/keyless"
 	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/attest/measure"
 	"github.com/sallyport/sallyport/attest/modelsig"
-	"github.com/sallyport/sallyport/attest/nitro"
-	"github.com/sallyport/sallyport/attest/snp"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/identity/svid"
@@ -202,17 +199,8 @@ func (s *Sallyport) openAttest(ctx context.Context, key []byte) error {
 	for _, i := range c.Keyless.Identities {
 		signers = append(signers, keyless.Identity{Issuer: i.Issuer, Subject: i.Subject}.String())
 	}
-	nitroV, err := nitro.New(nitro.Config{})
-	if err != nil {
+	if cfg.Enclaves, err = c.enclaves(); err != nil {
 		return err
-	}
-	cfg.Enclaves = map[string]attest.Verifier{"nitro": nitroV, "snp": snp.New(snp.Config{Revoked: snp.Folder(c.Collateral)})}
-	if c.Collateral != "" {
-		v, err := dcap.New(dcap.Config{Store: dcap.Folder{Path: c.Collateral}})
-		if err != nil {
-			return fmt.Errorf("attest: collateral: %w", err)
-		}
-		cfg.Enclaves["sgx"], cfg.Enclaves["tdx"] = v, v
 	}
 	profiles := c.profiles(signers)
 	cfg.Profile = func(_, agent string) (lease.Profile, bool) {

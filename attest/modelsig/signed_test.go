@@ -436,3 +436,22 @@ func BenchmarkVerify(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkMeasure hashes weights as they are loaded, on one core.
+func BenchmarkMeasure(b *testing.B) {
+	const size = 192 << 20
+	path := filepath.Join(b.TempDir(), "weights.safetensors")
+	if err := os.WriteFile(path, bytes.Repeat([]byte("weights!"), size/8), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	for _, hash := range []string{"sha256", "blake3"} {
+		b.Run("hash="+hash, func(b *testing.B) {
+			b.SetBytes(size)
+			for b.Loop() {
+				if _, err := Measure(b.Context(), Config{Path: path, Hash: hash, Workers: 1}); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

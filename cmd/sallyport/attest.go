@@ -302,6 +302,26 @@ func (a *app) facts(w io.Writer, out attestation) {
 			line(fmt.Sprintf("pcr%d", r), "%s", n.PCRs[r])
 		}
 	}
+	statements(f, line)
+	line("evidence", "%s", f.Evidence)
+	line("checked", "%s", f.Checked.UTC().Format(time.RFC3339))
+	if !f.Until.IsZero() {
+		line("holds until", "%s", f.Until.UTC().Format(time.RFC3339))
+	}
+}
+
+// shown is a name that a signer chose, without what a terminal would obey.
+func shown(s string) string {
+	return strings.Map(func(r rune) rune {
+		if !unicode.IsPrint(r) {
+			return unicode.ReplacementChar
+		}
+		return r
+	}, s)
+}
+
+// statements writes what a chip, a builder or a model's signer says.
+func statements(f *attest.Facts, line func(name, format string, args ...any)) {
 	if p := f.Platform; p != nil {
 		line("key", "%s, resident %s, endorsed %s", p.Key, p.Resident, p.Endorsed)
 		line("log", "%d events, replayed %s", len(p.Log), p.Replayed)
@@ -321,19 +341,4 @@ func (a *app) facts(w io.Writer, out attestation) {
 		line("signer", "%s %s", m.Signer, shown(m.Subject))
 		line("runs code", "%s", strings.Join(m.Pickle, " "))
 	}
-	line("evidence", "%s", f.Evidence)
-	line("checked", "%s", f.Checked.UTC().Format(time.RFC3339))
-	if !f.Until.IsZero() {
-		line("holds until", "%s", f.Until.UTC().Format(time.RFC3339))
-	}
-}
-
-// shown is a name that a signer chose, without what a terminal would obey.
-func shown(s string) string {
-	return strings.Map(func(r rune) rune {
-		if !unicode.IsPrint(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, s)
 }

@@ -120,15 +120,8 @@ func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *at
 			close()
 		}
 	}()
-	if f.signature != "" {
-		if c.Signature, err = readAtMost(f.signature, lease.MaxRequestSize/2); err != nil {
-			return nil, nil, err
-		}
-	}
-	if f.provenance != "" {
-		if c.Provenance, err = readAtMost(f.provenance, lease.MaxRequestSize/2); err != nil {
-			return nil, nil, err
-		}
+	if c.Signature, c.Provenance, err = f.bundles(); err != nil {
+		return nil, nil, err
 	}
 	if len(args) > 0 {
 		if f.spec, err = f.program(args); err != nil {
@@ -143,6 +136,19 @@ func (a *app) attester(ctx context.Context, f *agentFlags, args []string) (_ *at
 	}
 	at, err := attester.New(c)
 	return at, close, err
+}
+
+// bundles are the signatures that go with a claim; nil for those that are not named.
+func (f *agentFlags) bundles() (model, built []byte, err error) {
+	if f.signature != "" {
+		if model, err = readAtMost(f.signature, lease.MaxRequestSize/2); err != nil {
+			return nil, nil, err
+		}
+	}
+	if f.provenance != "" {
+		built, err = readAtMost(f.provenance, lease.MaxRequestSize/2)
+	}
+	return model, built, err
 }
 
 // withChip opens the chip and the log that explains its registers.

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"sync"
 
-	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/internal/attester"
 )
 
@@ -19,15 +18,8 @@ import (
 func (a *app) supervise(ctx context.Context, c *client, f *agentFlags, token string, args []string) (at *attester.Attester, stop func(), err error) {
 	cfg := attester.Config{URL: "http://localhost/agents", Named: "http://localhost", Transport: c.http.Transport, Token: token,
 		Kind: "supervisor", Log: attester.NewLog()}
-	if f.signature != "" {
-		if cfg.Signature, err = readAtMost(f.signature, lease.MaxRequestSize/2); err != nil {
-			return nil, nil, err
-		}
-	}
-	if f.provenance != "" {
-		if cfg.Provenance, err = readAtMost(f.provenance, lease.MaxRequestSize/2); err != nil {
-			return nil, nil, err
-		}
+	if cfg.Signature, cfg.Provenance, err = f.bundles(); err != nil {
+		return nil, nil, err
 	}
 	var w *attester.Watch
 	cfg.Refresh = func() error { return w.Look(ctx) }
