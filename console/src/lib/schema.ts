@@ -156,6 +156,22 @@ export type Destinations = {
   next: string;
 };
 
+export type Difference = {
+  changed: number;
+  decisions: number;
+  failed: number;
+  items: Array<{
+    example: number;
+    from: string;
+    n: number;
+    phase: string;
+    rules: string;
+    server: string;
+    to: string;
+    tool: string;
+  }>;
+};
+
 export type DiscloseRequest = {
   part: string;
   purpose: string;
@@ -167,6 +183,12 @@ export type Disclosed = {
   index: number;
   part: string;
   text: string;
+};
+
+export type Draft = {
+  params?: string;
+  rules?: string;
+  since_ms?: number;
 };
 
 export type Fact = {
@@ -363,6 +385,7 @@ export type Record = {
   action: string;
   actor: string;
   agent: string;
+  assurance: number;
   bundle: string;
   channel: string;
   codes: Array<string>;
@@ -377,6 +400,7 @@ export type Record = {
   index: number;
   kind: string;
   leaf: string;
+  model: number;
   observed: string;
   phase: string;
   reason: string;
@@ -503,9 +527,11 @@ export type Shown = {
   phase: "unknown" | "before" | "after";
   requester: {
     agent: string;
+    assurance: number;
     door: string;
     grade: string;
     instance: string;
+    model: number;
     separation: string;
     session: string;
     uid: number;
@@ -636,6 +662,7 @@ export type Trial = {
   arguments?: { [name: string]: unknown };
   facts?: { [name: string]: unknown };
   params?: string;
+  rules?: string;
   server?: string;
   tool?: string;
 };
