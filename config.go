@@ -76,7 +76,7 @@ type PolicyConfig struct {
 	Trust  string `yaml:"trust" doc:"file with the keys that must have signed the bundle in dir; default: signatures are not asked for"`
 
 	Source      string        `yaml:"source" doc:"where newer signed bundles are published: dir:/F, file:/F, git:/CHECKOUT//F, https://..., oci://HOST/REPOSITORY:TAG"`
-	SourceToken string        `yaml:"source_token" doc:"file with the bearer token for it"`
+	SourceToken string        `yaml:"source_token" doc:"file with the bearer token for it, or with NAME:SECRET for a registry"`
 	Poll        time.Duration `yaml:"poll" doc:"how often it is asked where it does not wait itself; default 30 s"`
 
 	Alone  bool         `yaml:"alone" doc:"only answer other processes that want a second decision; no doors for agents"`

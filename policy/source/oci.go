@@ -42,7 +42,7 @@ func (s *Source) registry(u *url.URL) error {
 	if local(u.Hostname()) {
 		scheme = "http"
 	}
-	s.at, s.within = scheme+"://"+u.Host+"/v2/"+name, tag
+	s.at, s.within, s.repository = scheme+"://"+u.Host+"/v2/"+name, tag, name
 	return nil
 }
 
@@ -90,6 +90,12 @@ func (s *Source) blob(ctx context.Context, at, accept string, most int64) ([]byt
 		header.Set("Accept", accept)
 	}
 	resp, err := s.request(ctx, at, header)
+	if err == nil && resp.StatusCode == http.StatusUnauthorized {
+		_ = resp.Body.Close()
+		if s.granted, err = s.answer(ctx, resp.Header.Get("WWW-Authenticate")); err == nil {
+			resp, err = s.request(ctx, at, header)
+		}
+	}
 	if err != nil {
 		return nil, err
 	}

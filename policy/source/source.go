@@ -35,7 +35,7 @@ type Config struct {
 	// Source is "dir:FOLDER", "file:ARCHIVE", "git:CHECKOUT" or "git:CHECKOUT//FOLDER", "https://..." of an archive, or
 	// "oci://HOST/REPOSITORY:TAG". http is for this machine only.
 	Source string
-	Token  string       // that an HTTP server or a registry knows us by; "" is none
+	Token  string       // that an HTTP server or a registry knows us by; "NAME:SECRET" for a registry's token service; "" is none
 	Client *http.Client // nil means one with a minute's limit
 }
 
@@ -45,6 +45,8 @@ type Source struct {
 	cfg              Config
 	client           *http.Client
 	etag             string
+	repository       string // of a registry
+	granted          string // what the registry's token service gave us to show, see answer
 }
 
 // Fetched is what a source has.
@@ -176,7 +178,11 @@ func (s *Source) request(ctx context.Context, at string, header http.Header) (*h
 		return nil, err
 	}
 	r.Header = header
-	if s.cfg.Token != "" {
+	switch {
+	case s.granted != "":
+		r.Header.Set("Authorization", s.granted)
+	case s.kind == "oci" && strings.Contains(s.cfg.Token, ":"): // shown only to whom the registry names
+	case s.cfg.Token != "":
 		r.Header.Set("Authorization", "Bearer "+s.cfg.Token)
 	}
 	return s.client.Do(r)
