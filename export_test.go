@@ -6,6 +6,7 @@ import (
 	"context"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
 )
 
 // Resumed is the number of records that the start of s did not replay.
@@ -35,3 +36,6 @@ func DecideForTest(s *Sallyport, q *action.Query) (action.Decision, error) {
 
 // DeclaredForTest are the labels that a server's results carry at worst.
 func DeclaredForTest(s *Sallyport, server string) action.Labels { return s.declared(server, "") }
+
+// DeciderForTest is what the path decides with.
+func DeciderForTest(s *Sallyport) (enforce.Decider, error) { return s.decider() }

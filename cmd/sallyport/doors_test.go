@@ -27,8 +27,8 @@ type doors struct {
 	admin          string // the bootstrap token
 }
 
-// listen starts an owner on ports of its own, which it tells.
-func (p *place) listen() *doors {
+// listen starts an owner on ports of its own, which it tells; more are further arguments.
+func (p *place) listen(more ...string) *doors {
 	p.t.Helper()
 	out := filepath.Join(p.home, "up.json")
 	f, err := os.Create(out)
@@ -36,7 +36,7 @@ func (p *place) listen() *doors {
 		p.t.Fatal(err)
 	}
 	defer func() { _ = f.Close() }()
-	cmd := p.command(p.t.Context(), "sallyport", "up", "--listen", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--json")
+	cmd := p.command(p.t.Context(), append([]string{"sallyport", "up", "--listen", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--json"}, more...)...)
 	cmd.Stdout, cmd.Stderr = f, f
 	if err := cmd.Start(); err != nil {
 		p.t.Fatal(err)
