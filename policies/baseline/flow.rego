@@ -122,11 +122,11 @@ needs := {
 	},
 	"recipient": {
 		"user": "not unasked", "own": "nothing", "linked": "not unasked", "matched": "not unasked", "queried": "not unasked", "set": "not unasked",
-		"named": "known", "chain": "known", "paid": "known", "listed": "known", "tenant": "known", "none": "known",
+		"named": "known", "chain": "known", "paid": "known", "listed": "known", "tenant": "known", "none": "known, untainted",
 	},
 	"payee": {
 		"user": "asked", "own": "asked", "linked": "asked", "matched": "asked", "queried": "asked", "set": "asked",
-		"paid": "known payee", "listed": "known payee", "tenant": "known payee", "named": "known payee", "chain": "known payee", "none": "known payee",
+		"paid": "known payee", "listed": "known payee", "tenant": "known payee", "named": "known payee", "chain": "known payee",
 	},
 	"bought": {
 		"user": "not unasked", "own": "not unasked", "linked": "not unasked", "matched": "not unasked",
@@ -153,16 +153,23 @@ met("delegated", _) if input.context.flow.delegates == "yes"
 
 met("untainted", _) if untainted
 
-met("known", v) if {
+met("known", v) if met_known(v)
+
+met_known(v) if {
 	v.known_destination == "yes"
 	asked_for
+}
+
+# That a value stands nowhere is no ground where strangers were read: what says so may not be whole.
+met("known, untainted", v) if {
+	met_known(v)
+	untainted
 }
 
 # Money asks, whoever it went to before, unless the organisation says otherwise; then for no more than before.
 met("known payee", v) if {
 	data.params.known_payees
-	v.known_destination == "yes"
-	asked_for
+	met_known(v)
 }
 
 met("asked, unmentioned", v) if {
