@@ -118,6 +118,9 @@ is possible, else unknown. Exit code 0 for allow, 3 for ask, 4 for deny.`,
 			}
 			c, err := sallyport.Check(cmd.Context(), in, policy.Config{Dir: dir})
 			if err != nil {
+				if _, broken := policy.Load(policy.Config{Dir: dir}); broken != nil {
+					return hinted{fmt.Errorf("check: %w", err), "sallyport policy lint " + dir}
+				}
 				return hinted{fmt.Errorf("check: %w", err), `the input is {"tool":{"server":"...","name":"..."},"arguments":{...}}`}
 			}
 			d := &c.Explanation.Decision

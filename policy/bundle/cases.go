@@ -147,8 +147,11 @@ func readSuite(file string, data []byte) (Suite, error) {
 	}
 	for i, c := range f.Cases {
 		at := fmt.Sprintf("%s:%d: case %q", file, c.Query.Line, action.Clip(c.Name, 100))
-		if c.Name == "" || !slices.Contains(c.Expect.Values(), string(c.Expect)) {
-			return Suite{}, fmt.Errorf("%s: case %d: a name and expect (%s) are wanted", file, i+1, strings.Join(c.Expect.Values(), ", "))
+		if c.Name == "" {
+			return Suite{}, fmt.Errorf("%s: case %d: it has no name", file, i+1)
+		}
+		if !slices.Contains(c.Expect.Values(), string(c.Expect)) {
+			return Suite{}, fmt.Errorf("%s: case %q: expect %q is not one of %s", file, action.Clip(c.Name, 100), action.Clip(string(c.Expect), 32), strings.Join(c.Expect.Values(), ", "))
 		}
 		part, err := toJSON(&c.Query)
 		if err != nil {
