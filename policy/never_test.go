@@ -119,6 +119,9 @@ func TestNeverIsWhatNoCallCanPass(t *testing.T) {
 
 // TestWhatIsNeverPassesNoDocument changes documents at random: what was foreseen to be denied is denied whatever they say.
 func TestWhatIsNeverPassesNoDocument(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	all := map[string]*Compiled{}
 	for _, pack := range policies.Names() {
 		c, err := Load(Config{Pack: pack})
