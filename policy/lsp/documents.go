@@ -74,10 +74,10 @@ func (s *server) put(d *document) {
 		size -= len(old.text)
 		d.root, d.name = old.root, old.name
 	}
-	full := old == nil && len(s.docs) >= MaxDocuments || size > MaxDocumentBytes
+	full := old == nil && len(s.docs) >= MaxDocuments || size > s.cfg.Bytes
 	s.mu.Unlock()
 	if full {
-		s.complain("more than %d documents or %d bytes are open; %s is not followed", MaxDocuments, MaxDocumentBytes, d.uri)
+		s.complain("more than %d documents or %d bytes are open; %s is not followed", MaxDocuments, s.cfg.Bytes, d.uri)
 		s.drop(d.uri)
 		return
 	}

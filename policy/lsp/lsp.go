@@ -42,6 +42,7 @@ const DefaultQuiet = 200 * time.Millisecond
 type Config struct {
 	Version string        // of the program, for the client's log
 	Quiet   time.Duration // 0 means DefaultQuiet, less than 0 none
+	Bytes   int           // of all open documents together; 0 means MaxDocumentBytes
 
 	// Lint says what is wrong with the bundle in dir, with the files of overlay in place of its own. Nil means
 	// policy.LintFiles.
@@ -57,6 +58,9 @@ var ErrNoShutdown = errors.New("lsp: the client ended without a shutdown")
 func Serve(ctx context.Context, cfg Config, r io.Reader, w io.Writer) error {
 	if cfg.Quiet == 0 {
 		cfg.Quiet = DefaultQuiet
+	}
+	if cfg.Bytes == 0 {
+		cfg.Bytes = MaxDocumentBytes
 	}
 	if cfg.Lint == nil {
 		cfg.Lint = policy.LintFiles

@@ -265,7 +265,8 @@ func TestServerEndsWithItsClient(t *testing.T) {
 }
 
 func TestServerBoundsWhatItKeeps(t *testing.T) {
-	c := connect(t, Config{Quiet: -1, Lint: func(context.Context, string, map[string][]byte) (policy.LintReport, error) {
+	const bound = 1 << 20
+	c := connect(t, Config{Quiet: -1, Bytes: bound, Lint: func(context.Context, string, map[string][]byte) (policy.LintReport, error) {
 		return policy.LintReport{}, nil
 	}})
 	c.call("initialize", object{})
@@ -278,7 +279,7 @@ func TestServerBoundsWhatItKeeps(t *testing.T) {
 	if r := c.call("textDocument/hover", object{"textDocument": object{"uri": "file:///nowhere/more.rego"}, "position": position{}}); r.Error == nil {
 		t.Error("one document too many is followed")
 	}
-	big := strings.Repeat("#", MaxDocumentBytes/3)
+	big := strings.Repeat("#", bound/3)
 	for i := range 3 {
 		c.change(fmt.Sprintf("file:///nowhere/%d.rego", i), big)
 	}
