@@ -14,8 +14,8 @@ func pairsOf(text string) map[string]string {
 	return m
 }
 
-// The other words are what other makers of such tools call the same thing, from a thesaurus; none was
-// chosen for what the product knows.
+// The other words are what other makers of such tools might call the same thing. The product's own lists grew after
+// these were written, and some words stand in both.
 var (
 	otherTools = pairsOf(`send:dispatch get:obtain read:open search:look_up create:compose update:amend delete:scrap cancel:void
 		reschedule:shift add:include remove:expel invite:onboard share:circulate reserve:secure append:extend post:put_up money:funds

@@ -187,15 +187,14 @@ sends_again if {
 	input.action.effect == "send"
 	input.action.effect_source in {"declared", "approved"}
 	input.resource.definition.state == "approved"
-	input.context.flow.state == "known"
 	input.context.flow.tainted == "no"
 	untroubled
 	typed
-	count(known_places) > 0
+	count(places_named) > 0
 	every v in input.context.flow.arguments { v.sink != "unknown" }
 	every v in input.context.flow.arguments { known_or_none(v) }
-	every r in input.action.recipients { r.pointer in known_places }
-	every u in input.action.urls { u.pointer in known_places }
+	every r in input.action.recipients { r.pointer in places_named }
+	every u in input.action.urls { u.pointer in places_named }
 	all_paths_inside
 	all_paths_read
 	scanned
@@ -207,10 +206,9 @@ untroubled if {
 	every v in input.context.flow.arguments { count(v.carries) == 0 }
 }
 
-known_places := [v.pointer |
+places_named := [v.pointer |
 	some v in input.context.flow.arguments
 	v.sink == "destination"
-	v.known_destination == "yes"
 ]
 
 known_or_none(v) if v.sink != "destination"
