@@ -149,17 +149,39 @@ func spread(ns []int64) (p50, p99, p999, mean int64) {
 	return at(500), at(990), at(999), sum / int64(len(ns))
 }
 
+// BenchSource is the Rego of a generated policy of n rules, and the queries that Bench decides, so that other engines can
+// be measured beside these. With scoped every rule names its tool.
+func BenchSource(n int, scoped bool) (source string, queries []*action.Query) {
+	shape := shapeMixed
+	if scoped {
+		shape = shapeScoped
+	}
+	_, source = generated("rego", shape, n)
+	return source, benchQueries()
+}
+
+// BenchLoad compiles what BenchSource returns.
+func BenchLoad(source string) (*Compiled, error) {
+	return loadOne("bench.rego", source, Config{})
+}
+
 // generate returns a policy of n rules on typed facts: one permit, denies and asks that look at the
 // tool, a host list, a path, scores and labels, as real packs do.
 func generate(engine, shape string, n int) (*Compiled, error) {
-	fsys := fstest.MapFS{"sallyport-bundle.yaml": {Data: []byte("version: 1\nname: bench\nsequence: 1\n")}}
 	name, source := generated(engine, shape, n)
-	fsys[name] = &fstest.MapFile{Data: []byte(source)}
-	b, err := bundle.Read(fsys, nil)
+	return loadOne(name, source, Config{unproved: engine == "topdown"})
+}
+
+// loadOne compiles a bundle of one file.
+func loadOne(name, source string, with Config) (*Compiled, error) {
+	b, err := bundle.Read(fstest.MapFS{
+		"sallyport-bundle.yaml": {Data: []byte("version: 1\nname: bench\nsequence: 1\n")},
+		name:                    {Data: []byte(source)},
+	}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return compile(b, Config{unproved: engine == "topdown"})
+	return compile(b, with)
 }
 
 // generated is the text of the policy.

@@ -32,6 +32,7 @@ type insideLatency struct {
 	Open    spread       `json:"intent_at_rate_us"`
 	Ended   spread       `json:"outcome_at_rate_us"` // from when the intent was there
 	Parts   []insidePart `json:"parts"`              // of the intent, in a session that has seen 1 MiB
+	SyncUs  int64        `json:"fdatasync_us"`       // the median of the log's own
 }
 
 // insidePart is one part of a gate, measured alone.
@@ -238,7 +239,7 @@ func (in *inside) parts(ctx context.Context, out *insideLatency, n int) error {
 		name string
 		do   func(i int) error
 	}
-	var jobs []job
+	jobs := []job{{"parse", func(int) error { return action.Check(in.args, action.Limits{}) }}}
 	for _, f := range []struct {
 		name string
 		enforce.Informer
@@ -263,6 +264,7 @@ func (in *inside) parts(ctx context.Context, out *insideLatency, n int) error {
 		}
 		out.Parts = append(out.Parts, insidePart{j.name, spreadOf(took)})
 	}
+	out.SyncUs = in.Ledger.Stats().FdatasyncUs
 	return nil
 }
 

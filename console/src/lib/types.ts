@@ -223,6 +223,7 @@ export interface Activity {
   asked: number;
   denied: number;
   alerts: number;
+  mode: "enforce" | "observe" | "partly";
 }
 
 export interface Destination {
