@@ -13,6 +13,7 @@ import (
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policy/bundle"
+	"github.com/sallyport/sallyport/policy/rego"
 )
 
 // Report is what the cases of a bundle showed.
@@ -22,7 +23,8 @@ type Report struct {
 	Allowing  int           `json:"allowing"` // cases that expect allow
 	Refusing  int           `json:"refusing"` // cases that expect anything else
 	Failures  []Failure     `json:"failures"`
-	Uncovered []string      `json:"uncovered"` // rules that fired in no case, sorted
+	Uncovered []string      `json:"uncovered"`  // rules that fired in no case, sorted
+	RegoTests int           `json:"rego_tests"` // of Rego's own (test_*) that were run; those that failed stand in failures
 
 	answers []shownAnswer
 	rules   int
@@ -90,7 +92,42 @@ func (c *Compiled) Test(ctx context.Context) (Report, error) {
 		return r, err
 	}
 	r.rules = c.allRules()
+	if err := c.regoTests(ctx, &r); err != nil {
+		return r, err
+	}
 	return r, c.testDoors(ctx, &r)
+}
+
+// regoTests runs the tests in files that end in _test.rego.
+func (c *Compiled) regoTests(ctx context.Context, r *Report) error {
+	cfg := rego.Config{Params: c.source.Params}
+	for _, f := range c.source.Policies(".rego") {
+		cfg.Files = append(cfg.Files, rego.File(f))
+	}
+	var tests []rego.File
+	for _, name := range c.source.Names() {
+		if data, ok := c.source.File(name); ok && strings.HasSuffix(name, "_test.rego") &&
+			!strings.HasPrefix(name, bundle.DoorsFolder+"/") && !strings.HasPrefix(name, bundle.OPAFolder+"/") {
+			tests = append(tests, rego.File{Name: name, Data: data})
+		}
+	}
+	if len(tests) == 0 {
+		return nil
+	}
+	results, err := rego.RunTests(ctx, cfg, tests)
+	if err != nil {
+		return fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
+	}
+	for _, t := range results {
+		r.RegoTests++
+		if t.Why != "" {
+			r.Failures = append(r.Failures, Failure{File: t.File, Line: t.Line, Case: t.Name, Want: "true", Got: "undefined", Text: t.Why})
+		}
+	}
+	if len(results) == 0 {
+		return fmt.Errorf("policy: bundle %q: no rule in %s begins with test_", c.bundle.Name, tests[0].Name)
+	}
+	return nil
 }
 
 func (c *Compiled) run(ctx context.Context, suites []bundle.Suite) (Report, error) {

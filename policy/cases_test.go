@@ -5,6 +5,7 @@ package policy
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 	"testing/fstest"
@@ -58,6 +59,53 @@ func TestTestRefusesOneSidedCases(t *testing.T) {
 				"tests/c.yaml": {Data: []byte(c.cases)}})
 			if !errors.Is(err, c.want) || err == nil && !r.Passed() {
 				t.Errorf("%+v, %v", r, err)
+			}
+		})
+	}
+}
+
+// TestRegoTestsOfABundleCount runs Rego's own tests beside the cases: they see the policy and its parameters.
+func TestRegoTestsOfABundleCount(t *testing.T) {
+	const head = "package sallyport.x_test\nimport rego.v2\n"
+	fsys := fstest.MapFS{
+		"sallyport-bundle.yaml": {Data: []byte("version: 1\nname: x\nsequence: 1\n")},
+		"params.yaml":           {Data: []byte("hosts: [a.example]\n")},
+		"x.rego":                {Data: []byte("package sallyport.x\nimport rego.v2\nallow contains {\"id\": \"a\"} if input.phase == \"before\"\n")},
+		"tests/c.yaml":          {Data: []byte("cases: [{name: a, expect: allow, query: {phase: before}}, {name: b, expect: deny, query: {phase: after}}]")},
+	}
+	for name, c := range map[string]struct {
+		test   string
+		ran    int
+		failed []string
+		refuse string
+	}{
+		"none":                     {"", 0, nil, ""},
+		"two that hold":            {head + "test_a if count(data.sallyport.x.allow) == 1 with input as {\"phase\": \"before\"}\ntest_b if data.params.hosts == [\"a.example\"]\n", 2, nil, ""},
+		"one that does not":        {head + "test_a if count(data.sallyport.x.allow) == 1 with input as {\"phase\": \"after\"}\ntest_b if true\n", 2, []string{"data.sallyport.x_test.test_a"}, ""},
+		"one that is put off":      {head + "todo_test_a if true\n", 1, []string{"data.sallyport.x_test.todo_test_a"}, ""},
+		"no test in it":            {head + "helper if true\n", 0, nil, "begins with test_"},
+		"one that is not Rego":     {head + "test_a if {\n", 0, nil, "x_test.rego"},
+		"a call of the network":    {head + "test_a if http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1\"})\n", 0, nil, "http.send"},
+		"a name that is not there": {head + "test_a if nothing(1)\n", 0, nil, "nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			delete(fsys, "x_test.rego")
+			if c.test != "" {
+				fsys["x_test.rego"] = &fstest.MapFile{Data: []byte(c.test)}
+			}
+			r, err := TestFS(t.Context(), fsys)
+			if c.refuse != "" {
+				if err == nil || !strings.Contains(err.Error(), c.refuse) {
+					t.Errorf("error %v does not say %s", err, c.refuse)
+				}
+				return
+			}
+			var failed []string
+			for _, f := range r.Failures {
+				failed = append(failed, f.Case)
+			}
+			if err != nil || r.RegoTests != c.ran || !slices.Equal(failed, c.failed) {
+				t.Errorf("%v %+v", err, r)
 			}
 		})
 	}

@@ -30,7 +30,8 @@ func (a *app) policyTestCommand() *cobra.Command {
 	var again bool
 	cmd := &cobra.Command{
 		Use: "test DIR [--watch]", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
-		Long: `Run the cases of the bundle in DIR and say which failed, and which rules no case fires. With --watch they run again
+		Long: `Run the cases of the bundle in DIR and say which failed, and which rules no case fires. Rego's own tests, rules whose
+names begin with test_ in files that end in _test.rego, run beside them. With --watch they run again
 whenever a file of the bundle changes, until it is interrupted.`,
 		Example: "  sallyport policy test policies/baseline\n  sallyport policy test --watch mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -61,8 +62,12 @@ func (a *app) policyTest(ctx context.Context, dir string) error {
 		for _, r := range rep.Uncovered {
 			fmt.Fprintf(w, "%s rule %s fires in no case\n", a.colour(w, yellow, "uncovered"), r)
 		}
-		fmt.Fprintf(w, "%s %s: %d cases (%d allow, %d do not), %d failed\n", rep.Bundle.Name, rep.Bundle.Digest, rep.Cases,
-			rep.Allowing, rep.Refusing, len(rep.Failures))
+		own := ""
+		if rep.RegoTests > 0 {
+			own = fmt.Sprintf(", %d of Rego's own tests", rep.RegoTests)
+		}
+		fmt.Fprintf(w, "%s %s: %d cases (%d allow, %d do not)%s, %d failed\n", rep.Bundle.Name, rep.Bundle.Digest, rep.Cases,
+			rep.Allowing, rep.Refusing, own, len(rep.Failures))
 	})
 	if err == nil && !rep.Passed() {
 		return &exitCode{exitError, errors.New("the bundle's cases do not pass")}
