@@ -11,6 +11,7 @@ import (
 	"encoding/asn1"
 	"encoding/base64"
 	"encoding/binary"
+	"math/bits"
 	"slices"
 	"strconv"
 	"strings"
@@ -18,6 +19,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+	"golang.org/x/mod/sumdb/tlog"
 
 	"github.com/sallyport/sallyport/attest"
 )
@@ -28,38 +30,25 @@ func (e *Entry) included(key *ecdsa.PublicKey, id, raw []byte) error {
 	index, err1 := strconv.ParseUint(p.Index, 10, 62)
 	size, err2 := strconv.ParseUint(p.Size, 10, 62)
 	root, err3 := base64.StdEncoding.Strict().DecodeString(p.Root)
-	if err1 != nil || err2 != nil || err3 != nil || len(root) != 32 || index >= size || len(p.Hashes) > 62 {
+	if err1 != nil || err2 != nil || err3 != nil || len(root) != 32 || index >= size {
 		return attest.Refuse(attest.Malformed, "bundle: proof of inclusion")
 	}
-	leaf := sha256.Sum256(append([]byte{0}, raw...))
-	hash, at, last := leaf[:], index, size-1
+	inner := bits.Len64(index ^ (size - 1)) // below where the paths to the entry and to the last one part
+	if len(p.Hashes) > inner+bits.OnesCount64(index>>inner) {
+		return attest.Refuse(attest.Malformed, "bundle: proof of inclusion")
+	}
+	var proof tlog.RecordProof
 	for _, text := range p.Hashes {
 		h, err := base64.StdEncoding.Strict().DecodeString(text)
-		if err != nil || len(h) != 32 || last == 0 {
+		if err != nil || len(h) != tlog.HashSize {
 			return attest.Refuse(attest.Malformed, "bundle: proof of inclusion")
 		}
-		if at&1 == 1 || at == last {
-			hash = node(h, hash)
-			for at&1 == 0 && at != 0 {
-				at, last = at>>1, last>>1
-			}
-		} else {
-			hash = node(hash, h)
-		}
-		at, last = at>>1, last>>1
+		proof = append(proof, tlog.Hash(h))
 	}
-	if last != 0 || !bytes.Equal(hash, root) {
+	if tlog.CheckRecord(proof, int64(size), tlog.Hash(root), int64(index), tlog.RecordHash(raw)) != nil {
 		return attest.Refuse(attest.Unproved, "bundle: the log does not prove that it holds the entry")
 	}
 	return checkpoint(p.Checkpoint.Envelope, key, id, size, root)
-}
-
-func node(left, right []byte) []byte {
-	h := sha256.New()
-	h.Write([]byte{1})
-	h.Write(left)
-	h.Write(right)
-	return h.Sum(nil)
 }
 
 // checkpoint verifies a signed note of a log over a tree.

@@ -192,3 +192,9 @@ func (w *world) verify(s *Signed, accepted ...Identity) (*Signer, error) {
 	w.must(err)
 	return (&Verifier{Root: root, Identities: accepted}).Verify(s)
 }
+
+// node is RFC 6962's hash of two, written out: the verifier takes a library's.
+func node(left, right []byte) []byte {
+	sum := sha256.Sum256(append(append([]byte{1}, left...), right...))
+	return sum[:]
+}
