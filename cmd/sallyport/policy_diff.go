@@ -3,6 +3,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"io"
 	"net/http"
@@ -129,11 +130,7 @@ kernel or an approver; and group those that no rule decided by tool and argument
 opens the recorded inputs, which is recorded as an access; of arguments it shows only the names.`,
 		Example: "  sallyport policy coverage --since 30d",
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, err := sinceMs(since, time.Now())
-			if err != nil {
-				return err
-			}
-			c, err := a.owner(cmd.Context(), false)
+			c, from, err := a.ownerSince(cmd.Context(), since)
 			if err != nil {
 				return err
 			}
@@ -180,6 +177,15 @@ func percent(n, of int) float64 {
 		return 0
 	}
 	return 100 * float64(n) / float64(of)
+}
+
+// ownerSince reaches the owner, with the time that a flag --since names.
+func (a *app) ownerSince(ctx context.Context, since string) (c *client, from int64, err error) {
+	if from, err = sinceMs(since, time.Now()); err != nil {
+		return nil, 0, err
+	}
+	c, err = a.owner(ctx, false)
+	return c, from, err
 }
 
 // sinceMs reads how long ago something was, such as "90m" or "30d", as milliseconds of the clock; nothing

@@ -32,11 +32,7 @@ differ in risk. Nothing is activated: with --out the bundle of --base with the r
 activated like any other. Without AGENT and TOOL the runs of approvals are listed.`,
 		Example: "  sallyport policy propose\n  sallyport policy propose clerk mail/send --out policies/next --base policies/mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := sinceMs(since, time.Now())
-			if err != nil {
-				return err
-			}
-			c, err := a.owner(cmd.Context(), false)
+			c, from, err := a.ownerSince(cmd.Context(), since)
 			if err != nil {
 				return err
 			}

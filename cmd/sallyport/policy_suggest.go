@@ -12,7 +12,6 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -32,11 +31,7 @@ admin) nothing is generalised. With --out a bundle is written: that of --base wi
 and its cases are run. Without, the rules are printed. Opening the recorded inputs is recorded as an access.`,
 		Example: "  sallyport policy suggest billing-bot --since 30d --out policies/billing",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			from, err := sinceMs(since, time.Now())
-			if err != nil {
-				return err
-			}
-			c, err := a.owner(cmd.Context(), false)
+			c, from, err := a.ownerSince(cmd.Context(), since)
 			if err != nil {
 				return err
 			}

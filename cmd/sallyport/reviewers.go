@@ -23,11 +23,7 @@ func (a *app) reviewersCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "reviewers", Short: "How people answer: think time, share of approvals, tests caught", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, err := sinceMs(since, time.Now())
-			if err != nil {
-				return err
-			}
-			c, err := a.owner(cmd.Context(), false)
+			c, from, err := a.ownerSince(cmd.Context(), since)
 			if err != nil {
 				return err
 			}

@@ -9,7 +9,6 @@ import (
 	"net/url"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -69,11 +68,7 @@ func (a *app) policyRulesCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "rules", Short: "How often each rule decided against an agent, and was called wrong", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			from, err := sinceMs(since, time.Now())
-			if err != nil {
-				return err
-			}
-			c, err := a.owner(cmd.Context(), false)
+			c, from, err := a.ownerSince(cmd.Context(), since)
 			if err != nil {
 				return err
 			}
