@@ -40,7 +40,7 @@ func (s *Sallyport) localRoutes() []gateway.Route {
 		{Pattern: "POST /v1/local/ledger/erase", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerErase},
 		{Pattern: "GET /v1/local/ledger/entries/{index}", Scopes: auditor, Serve: s.ledgerEntry},
 		{Pattern: "POST /v1/local/ledger/entries/{index}/disclose", Scopes: auditor, Serve: s.ledgerDisclose},
-		{Pattern: "POST /v1/local/ledger/anchor", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerAnchor},
+		{Pattern: "POST /v1/local/ledger/anchor", Scopes: []action.Scope{action.ScopeAdmin}, Wait: 4 * time.Minute, Serve: s.ledgerAnchor},
 		{Pattern: "POST /v1/local/ledger/backup", Scopes: []action.Scope{action.ScopeAdmin}, Wait: -1, Serve: s.ledgerBackup},
 		{Pattern: "GET /v1/local/egress/ca/{agent}", Scopes: viewer, Serve: s.egressCA},
 		{Pattern: "POST /v1/local/ledger/rebuild", Scopes: []action.Scope{action.ScopeAdmin}, Wait: time.Minute, Serve: s.ledgerRebuild},
