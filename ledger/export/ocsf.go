@@ -15,6 +15,8 @@ const (
 	ocsfFinding = 2004 // Detection Finding: alerts
 	ocsfEntity  = 3004 // Entity Management: what is done to policies, tools, keys, approvals, records
 	ocsfAPI     = 6003 // API Activity: an action of an agent
+
+	ocsfOther = 99 // of every enumeration: a value of our own, in words beside it
 )
 
 // ocsfEvent maps a record to OCSF. docs/siem.md has the table.
@@ -35,8 +37,13 @@ func ocsfEvent(r *record) []byte {
 	o.raw("type_uid", strconv.AppendInt(nil, int64(class)*100+activity, 10))
 	o.raw("time", strconv.AppendInt(nil, r.Leaf.LogMs, 10))
 	o.raw("severity_id", strconv.AppendInt(nil, ocsfSeverity(r), 10))
-	o.raw("status_id", strconv.AppendInt(nil, ocsfStatus(r.Leaf.Status), 10))
-	o.text("status", string(r.Leaf.Status))
+	if activity == ocsfOther {
+		o.text("activity_name", string(r.Leaf.Effect))
+	}
+	status, word := ocsfStatus(class, r.Leaf.Status)
+	o.raw("status_id", strconv.AppendInt(nil, status, 10))
+	o.text("status", word)
+	o.text("status_detail", string(r.Leaf.Status))
 	o.raw("metadata", r.ocsfMetadata())
 	switch class {
 	case ocsfFinding:
@@ -85,7 +92,7 @@ func ocsfActivity(class int, r *record) int64 {
 	case action.EffectUnknown, "":
 		return 0
 	}
-	return 99
+	return ocsfOther
 }
 
 // ocsfSeverity is 1 informational, 2 low, 3 medium, 4 high.
@@ -101,17 +108,21 @@ func ocsfSeverity(r *record) int64 {
 	return 1
 }
 
-// ocsfStatus is 0 unknown, 1 success, 2 failure, 99 other; "status" has our own word.
-func ocsfStatus(s action.Status) int64 {
+// ocsfStatus is status_id with its word: 0 unknown, 1 success, 2 failure, 99 other; of a finding 1 is new. Our own
+// word stands in "status_detail".
+func ocsfStatus(class int, s action.Status) (int64, string) {
+	if class == ocsfFinding {
+		return 1, "New"
+	}
 	switch s {
 	case action.StatusDone, action.StatusGranted, action.StatusReleased:
-		return 1
+		return 1, "Success"
 	case action.StatusFailed, action.StatusRefused, action.StatusWithheld:
-		return 2
+		return 2, "Failure"
 	case action.StatusNone, action.StatusUnknown, "":
-		return 0
+		return 0, "Unknown"
 	}
-	return 99
+	return ocsfOther, string(s)
 }
 
 func (r *record) ocsfMetadata() []byte {
