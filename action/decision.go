@@ -126,7 +126,7 @@ type ObligationType string
 const (
 	ObligeRewrite    ObligationType = "rewrite"    // pointer, value (JSON): replace an argument
 	ObligeRedact     ObligationType = "redact"     // pointer, or kind=secret: remove it
-	ObligeMask       ObligationType = "mask"       // pointer, keep=N: show only the last N characters
+	ObligeMask       ObligationType = "mask"       // pointer, or kind=KIND,... of personal data; keep=N: show only the last N characters
 	ObligeCap        ObligationType = "cap"        // pointer, max: lower a number
 	ObligeDurability ObligationType = "durability" // level=lazy|local|replicated|witnessed
 	ObligeLabel      ObligationType = "label"      // untrusted, secrecy: labels of the result

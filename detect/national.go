@@ -205,18 +205,24 @@ var fields = map[string]string{
 // field says what a text is by the name of the member that holds it. A plain "name" is a person's only if
 // it reads like one.
 func field(t, name string) (hit, bool) {
-	if len(t) < 2 || len(t) > 160 || name == "" || len(name) > 40 {
+	if len(t) < 2 || len(t) > 160 || name == "" || len(name) > 40 || strings.HasPrefix(t, masked) {
 		return hit{}, false
 	}
-	low := strings.NewReplacer("_", "", "-", "", " ", "").Replace(strings.ToLower(name))
-	kind, ok := fields[low]
+	var buf [40]byte
+	low := buf[:0]
+	for i := range len(name) {
+		if c := lower(name[i]); c != '_' && c != '-' && c != ' ' {
+			low = append(low, c)
+		}
+	}
+	kind, ok := fields[string(low)]
 	if !ok {
 		return hit{}, false
 	}
 	score := scoreContact
 	switch kind {
 	case "name":
-		ok = !strings.ContainsAny(t, "0123456789/\\@:;_<>{}") && (low != "name" || person(t))
+		ok = !strings.ContainsAny(t, "0123456789/\\@:;_<>{}") && (string(low) != "name" || person(t))
 	case "phone":
 		n := 0
 		for i := range len(t) {

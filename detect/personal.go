@@ -21,15 +21,16 @@ func personalHit(kind string, start, end, score int) hit {
 }
 
 // personal finds personal data by its form: addresses of mail and of hosts, telephone numbers, and numbers
-// of persons with their check digits. Cards and accounts are found elsewhere.
-func personal(t string) (hits []hit) {
+// of persons with their check digits; at most maxPersonal of them, if not unbounded. Cards and accounts are
+// found elsewhere.
+func personal(t string, unbounded bool) (hits []hit) {
 	add := func(h hit, ok bool) int {
 		if ok {
 			hits = append(hits, h)
 		}
 		return h.end
 	}
-	for i := 0; i < len(t) && len(hits) < maxPersonal; i++ {
+	for i := 0; i < len(t) && (unbounded || len(hits) < maxPersonal); i++ {
 		switch c := t[i]; {
 		case c == '@':
 			if h, ok := mailAt(t, i); ok {

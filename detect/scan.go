@@ -68,7 +68,8 @@ func roomFor(n int) int { return min(16*n+4<<10, 4*n+64<<10) }
 // scanner goes through the texts of one value. It is not safe for concurrent use.
 type scanner struct {
 	secrets     bool                 // look for secrets, and for the numbers of cards and accounts
-	personal    bool                 // look for other personal data
+	personal    bool                 // look for personal data
+	only        []string             // of these kinds, but without bound; nil for any, bounded
 	description bool                 // the text is a tool's description
 	formless    bool                 // of the secrets, without those that have an issuer's form
 	injection   bool                 // look for instructions by their structure
@@ -87,6 +88,10 @@ type scanner struct {
 // text returns what is found in t, in order of place. name is the member that holds it, or "".
 func (s *scanner) text(t, name string) []hit {
 	if len(t) < 4 {
+		if h, ok := field(t, name); ok && s.personal {
+			h.layer, h.value = "plain", t
+			return wanted([]hit{h}, s.only)
+		}
 		return nil
 	}
 	return s.layer(t, name, "plain", 0)
@@ -167,13 +172,14 @@ func (s *scanner) plain(t, name, layer string, depth, hidden int) []hit {
 		hits = append(hits, s.whole(t, name)...)
 	}
 	if s.personal {
-		hits = append(hits, personal(t)...)
+		hits = append(hits, personal(t, s.only != nil)...)
 		hits = append(hits, traces(t)...)
 		if h, ok := field(t, name); ok {
 			hits = append(hits, h)
 		}
 	}
 	hits = append(hits, s.runs(t, depth, layer)...)
+	hits = wanted(hits, s.only)
 	for i := range hits {
 		if hits[i].layer == "" {
 			hits[i].layer, hits[i].value = layer, t[hits[i].start:hits[i].end]
@@ -309,7 +315,7 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 			}
 			run = -1
 		}
-		if !s.secrets || c < '0' || c > '9' || i < cardEnd {
+		if !s.secrets && !s.personal || c < '0' || c > '9' || i < cardEnd {
 			continue
 		}
 		if i == 0 || !isWord(t[i-1]) && t[i-1] != '.' {
@@ -347,7 +353,7 @@ func (s *scanner) encoded(t string, start, end, depth int, layer string) []hit {
 		return nil
 	}
 	hits := s.layer(text, "", join(layer, by), depth+1)
-	if len(hits) > maxLayerHits {
+	if len(hits) > maxLayerHits && s.only == nil {
 		hits, s.truncated = hits[:maxLayerHits], true
 	}
 	for i := range hits {

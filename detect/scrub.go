@@ -19,18 +19,20 @@ import (
 type replacement struct {
 	secret     action.Secret
 	value      string
+	marker     string // what is put in its place
 	isName     bool
 	start, end int
 }
 
 // find returns the secrets in v by pointer. It errs if it could not look everywhere.
-func (d *Detector) find(v []byte) (map[string][]replacement, error) {
+func (d *Detector) find(v []byte, print bool) (map[string][]replacement, error) {
 	s := scanner{secrets: true, room: roomFor(len(v))}
 	out := map[string][]replacement{}
 	_, err := walk(v, func(sp spot) {
 		for _, h := range s.text(sp.text, sp.name) {
 			if h.class == classSecret {
-				out[sp.pointer] = append(out[sp.pointer], replacement{d.secret(sp.pointer, h), h.value, sp.isName, h.start, h.end})
+				secret := d.secret(sp.pointer, h)
+				out[sp.pointer] = append(out[sp.pointer], replacement{secret, h.value, marker(secret, print), sp.isName, h.start, h.end})
 			}
 		}
 	})
@@ -42,7 +44,7 @@ func (d *Detector) find(v []byte) (map[string][]replacement, error) {
 
 // replace writes v with each replacement's marker in its place. The result is compact JSON with the same
 // members in the same order.
-func replace(v []byte, by map[string][]replacement, print bool) (jsontext.Value, error) {
+func replace(v []byte, by map[string][]replacement) (jsontext.Value, error) {
 	var b bytes.Buffer
 	dec, enc := jsontext.NewDecoder(bytes.NewReader(v)), jsontext.NewEncoder(&b, jsontext.AllowDuplicateNames(true))
 	object := []bool{false}
@@ -63,7 +65,7 @@ func replace(v []byte, by map[string][]replacement, print bool) (jsontext.Value,
 			at := dec.StackPointer()
 			_, n := dec.StackIndex(depth)
 			isName := k == '"' && object[depth] && n%2 == 1
-			text, changed := splice(tok.String(), by[string(at)], isName, print)
+			text, changed := splice(tok.String(), by[string(at)], isName)
 			if !changed {
 				break
 			}
@@ -80,7 +82,7 @@ func replace(v []byte, by map[string][]replacement, print bool) (jsontext.Value,
 }
 
 // splice puts markers into text.
-func splice(text string, rs []replacement, isName, print bool) (string, bool) {
+func splice(text string, rs []replacement, isName bool) (string, bool) {
 	var b strings.Builder
 	at, changed := 0, false
 	for _, r := range rs {
@@ -88,7 +90,7 @@ func splice(text string, rs []replacement, isName, print bool) (string, bool) {
 			continue
 		}
 		b.WriteString(text[at:r.start])
-		b.WriteString(marker(r.secret, print))
+		b.WriteString(r.marker)
 		at, changed = r.end, true
 	}
 	if !changed {
@@ -105,16 +107,16 @@ const maxPasses = 4
 // clean returns v with every secret replaced, and the secrets that v itself held. v is returned as it is if
 // there are none.
 func (d *Detector) clean(v []byte, print bool) (jsontext.Value, map[string][]replacement, error) {
-	first, err := d.find(v)
+	first, err := d.find(v, print)
 	if err != nil || len(first) == 0 {
 		return v, nil, err
 	}
 	out, by := jsontext.Value(v), first
 	for range maxPasses {
-		if out, err = replace(out, by, print); err != nil {
+		if out, err = replace(out, by); err != nil {
 			return nil, nil, err
 		}
-		if by, err = d.find(out); err != nil || len(by) == 0 {
+		if by, err = d.find(out, print); err != nil || len(by) == 0 {
 			return out, first, err
 		}
 	}

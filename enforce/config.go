@@ -43,6 +43,9 @@ type Config struct {
 	Scrub func(q *action.Query) (*action.Query, error)
 	// Redact removes the given secrets from a JSON value and keeps it valid.
 	Redact func(content []byte, found []action.Secret) ([]byte, error)
+	// Mask hides the personal data of kinds (joined by commas) in a JSON value, all but the last keep characters,
+	// and keeps it valid. Without it a decision that demands it is denied.
+	Mask func(content []byte, kinds string, keep int) ([]byte, error)
 
 	Now        func() time.Time                                                                 // nil means time.Now
 	Quarantine func(ctx context.Context, s *action.Subject, session string, why []action.Match) // nil: nothing beyond the deny

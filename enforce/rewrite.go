@@ -33,9 +33,12 @@ func (e *Enforcer) rewrite(data []byte, obligations []action.Obligation, found [
 			if o.Type != t {
 				continue
 			}
-			if t == action.ObligeRedact && o.Params["kind"] == "secret" {
+			switch kind, ok := o.Params["kind"]; {
+			case t == action.ObligeRedact && kind == "secret":
 				changed, err = e.cfg.Redact(changed, found)
-			} else {
+			case t == action.ObligeMask && ok:
+				changed, err = e.mask(changed, kind, o.Params)
+			default:
 				changed, err = edit(changed, o)
 			}
 			if err != nil {
@@ -62,6 +65,24 @@ func (e *Enforcer) rewrite(data []byte, obligations []action.Obligation, found [
 		return data, nil
 	}
 	return b, nil
+}
+
+// mask hides the personal data of some kinds wherever it stands.
+func (e *Enforcer) mask(data []byte, kinds string, params map[string]string) ([]byte, error) {
+	keep := 0
+	if k, ok := params["keep"]; ok {
+		var err error
+		if keep, err = strconv.Atoi(k); err != nil || keep < 0 {
+			return nil, fmt.Errorf("keep %q is not a number", k)
+		}
+	}
+	if _, both := params["pointer"]; both {
+		return nil, errors.New("a pointer and a kind: one of them")
+	}
+	if e.cfg.Mask == nil {
+		return nil, errors.New("nobody here masks by kind")
+	}
+	return e.cfg.Mask(data, kinds, keep)
 }
 
 // redactedText stands where a value was.

@@ -4,6 +4,8 @@ package enforce_test
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -62,6 +64,50 @@ func TestRewritingIsDecidedOnceMore(t *testing.T) {
 			}
 			if got != "" && string(r.log.Of(action.KindIntent)[0].Part(action.PartArguments)) != got {
 				t.Error("the record holds other bytes than were executed")
+			}
+		})
+	}
+}
+
+func TestMaskingByKindIsDoneOrDenied(t *testing.T) {
+	mask := func(params ...string) enforcetest.Policy {
+		return func(q *action.Query) (action.Decision, error) {
+			d := enforcetest.Rule(action.Allow, "test.mask")
+			if q.Phase == action.Before {
+				o := action.Obligation{Type: action.ObligeMask, Rule: "test.mask", Params: map[string]string{}}
+				for i := 0; i < len(params); i += 2 {
+					o.Params[params[i]] = params[i+1]
+				}
+				d.Obligations = []action.Obligation{o}
+			}
+			return d, nil
+		}
+	}
+	hide := func(b []byte, kinds string, keep int) ([]byte, error) {
+		return fmt.Appendf(nil, `{"hidden":"%s %d"}`, kinds, keep), nil
+	}
+	for _, c := range []struct {
+		name   string
+		policy enforcetest.Policy
+		mask   func([]byte, string, int) ([]byte, error)
+		want   string // executed bytes; "" for none
+	}{
+		{"done", mask("kind", "email", "keep", "2"), hide, `{"hidden":"email 2"}`},
+		{"nothing is kept unless asked for", mask("kind", "email"), hide, `{"hidden":"email 0"}`},
+		{"nobody masks", mask("kind", "email"), nil, ""},
+		{"it fails", mask("kind", "email"), func([]byte, string, int) ([]byte, error) { return nil, errors.New("no") }, ""},
+		{"a number that is none", mask("kind", "email", "keep", "all"), hide, ""},
+		{"a kind and a pointer", mask("kind", "email", "pointer", "/to"), hide, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			r := newRig(t, c.policy, func(cfg *enforce.Config) { cfg.Mask = c.mask })
+			var got string
+			_, _, err := r.Do(t.Context(), r.attempt("read", "c", `{"to":"bob"}`), func(_ context.Context, a enforce.Admission) (enforce.Outcome, error) {
+				got = string(a.Arguments)
+				return enforce.Outcome{Status: action.ResultDone, Content: []byte(`{}`)}, nil
+			})
+			if err != nil || got != c.want {
+				t.Fatalf("executed %q, want %q (%v)", got, c.want, err)
 			}
 		})
 	}
