@@ -125,6 +125,14 @@ func (r *reader) endPackage(e event) {
 		r.failed++
 		fmt.Fprintf(r.out, "%s", strings.Join(r.output[e.Package+" "], ""))
 	}
+	if e.Action == "fail" { // of tests without an end one may hold the panic or the stacks of a time-out
+		for _, key := range sortedKeys(r.output) {
+			if test, ok := strings.CutPrefix(key, e.Package+" "); ok && test != "" {
+				fmt.Fprintf(r.out, "UNFINISHED %s %s\n%s", name, test, strings.Join(r.output[key], ""))
+				delete(r.output, key)
+			}
+		}
+	}
 	if e.Action != "skip" { // no test files
 		fmt.Fprintf(r.out, "%-4s %8.1f s  %s\n", map[string]string{"pass": "ok", "fail": "FAIL"}[e.Action], e.Elapsed, name)
 	}

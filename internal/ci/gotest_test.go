@@ -36,6 +36,8 @@ func TestTallyCountsWhatGoSays(t *testing.T) {
 			`{"Action":"fail",`+p+`,"Test":"TestA"}`, `{"Action":"fail",`+p+`}`), 0, 1, 0, "FAIL ledger TestA"},
 		"a package that panics outside of a test is one": {lines(
 			`{"Action":"output",`+p+`,"Output":"panic: no\n"}`, `{"Action":"fail",`+p+`}`), 0, 1, 0, "panic: no"},
+		"a test that never ended says what it said": {lines(
+			`{"Action":"output",`+p+`,"Test":"TestA","Output":"panic: test timed out after 15m0s\n"}`, `{"Action":"fail",`+p+`}`), 0, 1, 0, "UNFINISHED ledger TestA\npanic: test timed out"},
 		"a package without tests is nothing":     {lines(`{"Action":"skip",` + p + `}`), 0, 0, 0, ""},
 		"what is no event is passed on":          {"go: downloading\n", 0, 0, 0, "go: downloading"},
 		"a last line without a newline is heard": {`{"Action":"fail",` + p + `,"Test":"TestA"}`, 0, 1, 0, ""},
