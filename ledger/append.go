@@ -4,8 +4,11 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -25,7 +28,8 @@ type batch struct {
 
 // pending is one record on its way to the disk.
 type pending struct {
-	frames  [2][]byte // leaf frame, payload frames
+	frames  [2][]byte // leaf frame, payload frames; of paper
+	paper   *paper
 	hash    hash
 	index   uint64
 	key     uniqueKey
@@ -37,6 +41,31 @@ type pending struct {
 	shelf   string
 	cost    int64
 	lazy    bool
+}
+
+// paper is what a record is made on. It is used again once the record's batch is written: nothing that
+// outlives the batch points into it.
+type paper struct {
+	draft       Leaf
+	leaf, parts []byte // empty but for their capacity, between two records
+}
+
+var papers = sync.Pool{New: func() any { return &paper{leaf: make([]byte, 0, 1536), parts: make([]byte, 0, 4096)} }}
+
+// maxPaper is the capacity of buffers that are kept for a next record.
+const maxPaper = 64 << 10
+
+// release gives the paper of a record back. The caller is the only one who still knows of it.
+func (p *pending) release() {
+	if p.paper == nil || cap(p.paper.leaf) > maxPaper || cap(p.paper.parts) > maxPaper {
+		return
+	}
+	paper := p.paper
+	p.paper, p.frames = nil, [2][]byte{}
+	clear(paper.draft.Parts)
+	paper.draft = Leaf{Parts: paper.draft.Parts[:0]}
+	paper.leaf, paper.parts = paper.leaf[:0], paper.parts[:0]
+	papers.Put(paper)
 }
 
 func (p *pending) bytes() int64 { return int64(len(p.frames[0]) + len(p.frames[1])) }
@@ -77,11 +106,13 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 	}
 	leaf, err := l.draft(r, p)
 	if err != nil {
+		p.release()
 		l.giveBack(cost)
 		return action.Receipt{}, err
 	}
 	b, first, err := l.enter(p, leaf)
 	if err != nil {
+		p.release()
 		l.giveBack(cost)
 		if err == ErrDuplicate {
 			return l.duplicate(ctx, first, witnessed)
@@ -93,7 +124,9 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 		wake(l.kick)
 		return receipt, nil
 	}
-	if err := l.await(b); err != nil {
+	err = l.await(b)
+	p.release()
+	if err != nil {
 		return action.Receipt{}, err
 	}
 	receipt.Size = b.size
@@ -133,20 +166,19 @@ func (l *Log) cost(r *action.Record) (int64, error) {
 
 // draft seals the parts of r and returns its leaf without its place in the session's chain.
 func (l *Log) draft(r *action.Record, p *pending) (*Leaf, error) {
-	leaf := &Leaf{
+	p.paper = papers.Get().(*paper)
+	leaf := &p.paper.draft
+	*leaf = Leaf{
 		Format: formatLeaf, Kind: r.Kind, Tenant: l.cfg.Tenant, TimeMs: r.TimeMs,
 		Action: r.Action, Round: int64(r.Round), Session: r.Session,
-		Agent: l.keys.pseudonym("agent", r.Agent), User: l.keys.pseudonym("user", r.User),
-		Actor: l.keys.pseudonym("actor", r.Actor), Server: l.keys.pseudonym("server", r.Server),
 		Door: r.Door, Effect: r.Effect, Phase: r.Phase, Verdict: r.Verdict, Enforced: r.Enforced,
 		Status: r.Status, Rules: r.Rules, Codes: r.Codes, Bundle: r.Bundle, Engines: r.Engines,
 		Call: r.Call, Binding: r.Binding, Grant: r.Grant, Channel: r.Channel, Grade: r.Grade,
 		Separation: r.Separation, Observed: r.Observed, Assurance: int64(r.Assurance), Model: int64(r.Model),
 		Durability: r.Durability, Epoch: r.Epoch, Subject: r.Subject, Count: r.Count,
+		Parts: leaf.Parts[:0],
 	}
-	if r.Tool != "" {
-		leaf.Tool = l.keys.pseudonym("tool", action.ToolKey(r.Server, r.Tool))
-	}
+	l.keys.identities(leaf, r)
 	p.agent = leaf.Agent
 	if err := leaf.words(); err != nil {
 		return nil, err
@@ -154,14 +186,12 @@ func (l *Log) draft(r *action.Record, p *pending) (*Leaf, error) {
 	for i := range r.Parts {
 		var ref PartRef
 		var err error
-		if p.frames[1] == nil {
-			p.frames[1] = make([]byte, 0, p.cost)
-		}
-		if p.frames[1], ref, err = l.keys.seal(p.frames[1], &r.Parts[i]); err != nil {
+		if p.paper.parts, ref, err = l.keys.seal(p.paper.parts, &r.Parts[i]); err != nil {
 			return nil, err
 		}
 		leaf.Parts = append(leaf.Parts, ref)
 	}
+	p.frames[1] = p.paper.parts
 	return leaf, nil
 }
 
@@ -174,19 +204,20 @@ func (l *Log) enter(p *pending, leaf *Leaf) (*batch, uint64, error) {
 	leaf.Seq, leaf.Prev = s.seq+1, s.before()
 	p.session, p.seq, p.shelf = s, leaf.Seq, leaf.Shelf()
 	leaf.LogMs = l.advance()
-	dst, at := openFrame(make([]byte, 0, 1024), frameLeaf)
+	dst, at := openFrame(p.paper.leaf, frameLeaf)
 	dst, err := leaf.appendTo(dst)
 	if err != nil {
 		return nil, 0, err
 	}
+	// The last byte of the open frame's head is still the zero that stands before a leaf that is hashed.
+	p.hash = sha256.Sum256(dst[at+frameHeadBytes-1:])
 	closeFrame(dst, at)
-	p.frames[0] = dst
-	p.hash = leafHash(dst[frameHeadBytes:])
+	p.paper.leaf, p.frames[0] = dst, dst
 	b, first, err := l.enqueue(p)
 	if err != nil {
 		return nil, first, err
 	}
-	s.seq, s.prev = leaf.Seq, p.hash
+	s.seq, s.prev = p.seq, p.hash // the leaf may be on its way to the disk, and its paper another's
 	return b, 0, nil
 }
 
@@ -374,7 +405,10 @@ func (l *Log) durable(index uint64) (uint64, error) {
 	}
 }
 
-func digest(h hash) string { return fmt.Sprintf("sha256:%x", h) }
+func digest(h hash) string {
+	var text [len("sha256:") + 2*hashBytes]byte
+	return string(hex.AppendEncode(append(text[:0], "sha256:"...), h[:]))
+}
 
 // wake leaves a token in c, unless one is there.
 func wake(c chan struct{}) {

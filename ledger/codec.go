@@ -82,27 +82,53 @@ func (c *codec) key(name string, zero bool) bool {
 		return true
 	}
 	at := c.at
-	if (!c.comma || c.take(",")) && c.take(`"`) && c.take(name) && c.take(`":`) {
-		c.comma = true
-		return true
+	if c.comma {
+		if at >= len(c.in) || c.in[at] != ',' {
+			return false
+		}
+		at++
 	}
-	c.at = at
-	return false
+	// Most members of a leaf are not there: the quote behind the name tells that soonest.
+	end := at + 1 + len(name)
+	if end+2 > len(c.in) || c.in[end] != '"' || c.in[at] != '"' || c.in[end+1] != ':' || c.in[at+1:end] != name {
+		return false
+	}
+	c.at = end + 2
+	c.comma = true
+	return true
 }
 
 // plain reports whether b may stand in a leaf's string.
 func plain(b byte) bool { return b >= 0x20 && b < 0x7f && b != '"' && b != '\\' }
+
+// plainLength returns how many bytes at the beginning of s may stand in a leaf's string. It looks at eight at
+// a time: of the words below, those whose high bits are zero tell exactly whether one of their bytes is below
+// a bound or equal to a value.
+func plainLength(s string) int {
+	const ones, highs = 0x0101010101010101, 0x8080808080808080
+	n := 0
+	for ; n+8 <= len(s); n += 8 {
+		w := s[n : n+8]
+		x := uint64(w[0]) | uint64(w[1])<<8 | uint64(w[2])<<16 | uint64(w[3])<<24 |
+			uint64(w[4])<<32 | uint64(w[5])<<40 | uint64(w[6])<<48 | uint64(w[7])<<56
+		if (x|(x-' '*ones)|((x^'"'*ones)-ones)|((x^'\\'*ones)-ones)|((x^0x7f*ones)-ones))&highs != 0 {
+			break
+		}
+	}
+	for n < len(s) && plain(s[n]) {
+		n++
+	}
+	return n
+}
 
 func (c *codec) str(s string) string {
 	if c.err != nil {
 		return ""
 	}
 	if !c.dec {
-		for i := range len(s) {
-			if !plain(s[i]) {
-				c.fail("a string holds byte " + strconv.Itoa(int(s[i])))
-				return s
-			}
+		if n := plainLength(s); n < len(s) {
+			c.fail("a string holds byte " + strconv.Itoa(int(s[n])))
+			return s
 		}
 		c.buf = append(c.buf, '"')
 		c.buf = append(c.buf, s...)
@@ -110,10 +136,11 @@ func (c *codec) str(s string) string {
 		return s
 	}
 	c.expect(`"`)
-	from := c.at
-	for c.at < len(c.in) && plain(c.in[c.at]) {
-		c.at++
+	if c.err != nil {
+		return ""
 	}
+	from := c.at
+	c.at += plainLength(c.in[from:])
 	s = c.in[from:c.at]
 	c.expect(`"`)
 	return s

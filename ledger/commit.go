@@ -60,6 +60,11 @@ func (l *Log) lead(b *batch) error {
 			err = l.commit(front)
 		}
 		l.finish(front, err)
+		for _, e := range front.entries {
+			if e.lazy {
+				e.release() // the others are released by those who wait for them
+			}
+		}
 	}
 }
 

@@ -127,7 +127,7 @@ func (k *keyring) destroy(owner string, which func(name string) bool) (rest bool
 		class, _, _ := strings.Cut(name, "/")
 		file := sealName(owner, class)
 		k.mu.Lock()
-		delete(k.cache, file)
+		delete(k.cache, keyName{owner, class})
 		k.mu.Unlock()
 		for _, path := range []string{file, file + ".tmp"} {
 			if err := shred(k.disk, filepath.Join(k.dir, path)); err != nil && !errors.Is(err, fs.ErrNotExist) {

@@ -5,12 +5,9 @@ package ledger
 import (
 	"bytes"
 	"crypto/cipher"
-	"crypto/hmac"
 	"crypto/sha256"
-	"crypto/subtle"
 	stdbase32 "encoding/base32"
 	"encoding/base64"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -68,17 +65,27 @@ type keyring struct {
 	files sync.RWMutex // read-held while a seal key goes from file to cache or is made; write-held while keys are destroyed; before mu
 
 	mu    sync.RWMutex
-	known map[identity]string    // pseudonyms; guarded by mu
-	cache map[string]*sealKey    // by file name; guarded by mu
-	busy  map[string]*sync.Mutex // files being created; guarded by mu
+	known map[identity]string     // pseudonyms; guarded by mu
+	cache map[keyName]*sealKey    // guarded by mu
+	busy  map[keyName]*sync.Mutex // files being created; guarded by mu
 }
 
-type identity struct{ kind, id string }
+type identity struct {
+	kind, id string
+	split    bool   // the id is ToolKey(server, id): so nothing is joined for a name that is known
+	server   string // "" unless split
+}
+
+// keyName names the key of a pseudonym's parts of one class.
+type keyName struct{ owner, class string }
+
+func (n keyName) file() string { return sealName(n.owner, n.class) }
 
 // sealKey is the key of one (owner, class).
 type sealKey struct {
-	kid  string
-	aead cipher.AEAD
+	kid     string
+	aead    cipher.AEAD
+	context []byte // sealContext of the keyring's tenant and the one part that the class is for
 }
 
 // openKeyring reads the keys in dir, or makes them if fresh is set and there are none.
@@ -138,7 +145,7 @@ func readKeyring(dir string) *keyring {
 
 func newKeyring(d disk, dir, tenant string, random io.Reader) *keyring {
 	return &keyring{disk: d, dir: dir, random: random, tenant: tenant,
-		known: map[identity]string{}, cache: map[string]*sealKey{}, busy: map[string]*sync.Mutex{}}
+		known: map[identity]string{}, cache: map[keyName]*sealKey{}, busy: map[keyName]*sync.Mutex{}}
 }
 
 func (k *keyring) readVerifier() error {
@@ -213,36 +220,10 @@ func (k *keyring) read(name, head string) ([]string, error) {
 	return lines[1:], nil
 }
 
-// pseudonym replaces an identity: the same for the same (tenant, kind, id), meaningless without the
-// log's secret. The empty id stays empty.
-func (k *keyring) pseudonym(kind, id string) string {
-	if id == "" {
-		return ""
-	}
-	who := identity{kind, id}
-	k.mu.RLock()
-	known := k.known[who]
-	k.mu.RUnlock()
-	if known != "" {
-		return known
-	}
-	known = base32.EncodeToString(mac(k.pseudonyms, []byte(kind), []byte(id))[:16])
-	if len(id) > 512 {
-		return known
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if len(k.known) >= maxCachedNames {
-		clear(k.known)
-	}
-	k.known[who] = known
-	return known
-}
-
 // sealKey returns the key of (owner, class), making it on first use. Making takes two fsyncs of the key
 // file and its folder in the calling goroutine; nobody but callers for the same key waits for it.
 func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
-	name := sealName(owner, class)
+	name := keyName{owner, class}
 	k.mu.RLock()
 	key := k.cache[name]
 	k.mu.RUnlock()
@@ -266,14 +247,14 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 	if key != nil {
 		return key, nil
 	}
-	key, err := k.loadSealKey(name, owner+"/"+class)
+	key, err := k.loadSealKey(name.file(), owner+"/"+class)
 	if errors.Is(err, fs.ErrNotExist) {
 		var fresh [40]byte
 		if _, err = io.ReadFull(k.random, fresh[:]); err == nil {
-			err = k.writeSealKey(name, base32.EncodeToString(fresh[:8]), fresh[8:])
+			err = k.writeSealKey(name.file(), base32.EncodeToString(fresh[:8]), fresh[8:])
 		}
 		if err == nil {
-			key, err = k.loadSealKey(name, owner+"/"+class)
+			key, err = k.loadSealKey(name.file(), owner+"/"+class)
 		}
 	}
 	if errors.Is(err, syscall.ENOSPC) {
@@ -290,7 +271,7 @@ func (k *keyring) sealKey(owner, class string) (*sealKey, error) {
 }
 
 // keep caches a key. mu is held.
-func (k *keyring) keep(name string, key *sealKey) {
+func (k *keyring) keep(name keyName, key *sealKey) {
 	for other := range k.cache {
 		if len(k.cache) < maxCachedKeys {
 			break
@@ -309,7 +290,10 @@ func (k *keyring) loadSealKey(name, id string) (*sealKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sealKey{kid: id + "/" + generation, aead: aead}, nil
+	kid := id + "/" + generation
+	_, class, _ := strings.Cut(id, "/")
+	part, _, _ := keyClass(class)
+	return &sealKey{kid: kid, aead: aead, context: sealContext(k.tenant, part, kid)}, nil
 }
 
 // seal appends the payload frame of part to dst and returns its reference for the leaf.
@@ -326,26 +310,23 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 	if err != nil {
 		return dst, PartRef{}, err
 	}
-	var random [saltBytes + nonceBytes]byte
-	if _, err := io.ReadFull(k.random, random[:]); err != nil {
-		return dst, PartRef{}, fmt.Errorf("ledger: seal: %w", err)
-	}
-	salt, nonce := random[:saltBytes], random[saltBytes:]
 	dst, at := openFrame(dst, framePayload)
 	dst = appendPayload(dst, string(p.Name), key.kid)
-	dst = append(dst, nonce...)
-	// The plaintext is laid where the ciphertext will stand, so that sealing needs no second buffer.
-	from := len(dst)
-	dst = append(dst, salt...)
+	// Nonce and salt come where they stand, and the plaintext is laid where the ciphertext will, so that sealing
+	// needs no second buffer.
+	nonce := len(dst)
+	from := nonce + nonceBytes
+	dst = append(dst, make([]byte, nonceBytes+saltBytes)...)
+	if _, err := io.ReadFull(k.random, dst[nonce:]); err != nil {
+		return dst, PartRef{}, fmt.Errorf("ledger: seal: %w", err)
+	}
+	ref := PartRef{Name: p.Name, Kid: key.kid, Commit: commitment(dst[from:], p.Data)}
 	dst = append(dst, p.Data...)
-	dst = key.aead.Seal(dst[:from], nonce, dst[from:], sealContext(k.tenant, string(p.Name), key.kid))
+	dst = key.aead.Seal(dst[:from], dst[nonce:from], dst[from:], key.context)
 	closeFrame(dst, at)
 	sum := sha256.Sum256(dst[at+frameHeadBytes:])
-	return dst, PartRef{
-		Name: p.Name, Kid: key.kid,
-		Commit: commitment(salt, p.Data),
-		Sealed: base64url.EncodeToString(sum[:]),
-	}, nil
+	ref.Sealed = base64url.EncodeToString(sum[:])
+	return dst, ref, nil
 }
 
 // unseal returns salt and plaintext of a payload frame, or ErrErased if its key is gone.
@@ -374,7 +355,7 @@ func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err 
 
 // oldKey returns the key of (owner, class) that there is, or ErrErased.
 func (k *keyring) oldKey(owner, class string) (*sealKey, error) {
-	name := sealName(owner, class)
+	name := keyName{owner, class}
 	k.mu.RLock()
 	key := k.cache[name]
 	k.mu.RUnlock()
@@ -383,7 +364,7 @@ func (k *keyring) oldKey(owner, class string) (*sealKey, error) {
 	}
 	k.files.RLock()
 	defer k.files.RUnlock()
-	key, err := k.loadSealKey(name, owner+"/"+class)
+	key, err := k.loadSealKey(name.file(), owner+"/"+class)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, ErrErased
 	}
@@ -401,29 +382,6 @@ func sealName(owner, class string) string { return "seal-" + owner + "-" + class
 // sealContext is what a sealed part is bound to besides its key.
 func sealContext(tenant, part, kid string) []byte {
 	return []byte("sallyport payload 1\n" + tenant + "\n" + part + "\n" + kid)
-}
-
-// commitment binds a leaf to a part without revealing anything about it to who lacks the salt.
-func commitment(salt, data []byte) string {
-	m := hmac.New(sha256.New, salt)
-	m.Write(data)
-	return base64url.EncodeToString(m.Sum(nil))
-}
-
-func commits(ref *PartRef, salt, data []byte) bool {
-	return subtle.ConstantTimeCompare([]byte(commitment(salt, data)), []byte(ref.Commit)) == 1
-}
-
-// mac is HMAC-SHA256 over parts, each with its length before it, so that no two lists give one input.
-func mac(key []byte, parts ...[]byte) []byte {
-	m := hmac.New(sha256.New, key)
-	var n [8]byte
-	for _, p := range parts {
-		binary.BigEndian.PutUint64(n[:], uint64(len(p)))
-		m.Write(n[:])
-		m.Write(p)
-	}
-	return m.Sum(nil)
 }
 
 // readVkey parses a public key file.

@@ -3,9 +3,11 @@
 package ledger
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -189,40 +191,38 @@ func (l *Leaf) part(name action.PartName) *PartRef {
 // words refuses a leaf with a word that is not on its list: what the author of a record got wrong must
 // not enter a log that no later version can then explain.
 func (l *Leaf) words() error {
-	for _, w := range []struct {
-		name, value string
-		known       map[string]bool
-	}{
-		{"kind", string(l.Kind), kinds}, {"door", string(l.Door), doors}, {"effect", string(l.Effect), effects},
-		{"phase", string(l.Phase), phases}, {"verdict", string(l.Verdict), verdicts},
-		{"status", string(l.Status), statuses}, {"channel", string(l.Channel), ranks},
-		{"grade", string(l.Grade), grades}, {"separation", string(l.Separation), separations},
-		{"observed", string(l.Observed), tris}, {"durability", string(l.Durability), durabilities},
-	} {
-		if w.value != "" && !w.known[w.value] {
-			return fmt.Errorf("ledger: leaf: %s %q is not on its list", w.name, action.Clip(w.value, 32))
-		}
+	err := word("kind", l.Kind, kinds)
+	err = cmp.Or(err, word("door", l.Door, doors), word("effect", l.Effect, effects), word("phase", l.Phase, phases))
+	err = cmp.Or(err, word("verdict", l.Verdict, verdicts), word("status", l.Status, statuses), word("channel", l.Channel, ranks))
+	err = cmp.Or(err, word("grade", l.Grade, grades), word("separation", l.Separation, separations))
+	err = cmp.Or(err, word("observed", l.Observed, tris), word("durability", l.Durability, durabilities))
+	if err == nil && l.Kind == "" {
+		err = errors.New("ledger: leaf: a record needs a kind")
 	}
-	if l.Kind == "" {
-		return errors.New("ledger: leaf: a record needs a kind")
+	if err != nil {
+		return err
 	}
-	ids := append([]string{l.Action, l.Session, l.Call, l.Binding, l.Grant, l.Subject, l.Bundle.Name, l.Bundle.Digest}, l.Rules...)
-	for _, id := range append(ids, l.Codes...) {
-		if !identifier(id) {
-			return fmt.Errorf("ledger: leaf: %q is not an identifier", action.Clip(id, 32))
+	ids := [...]string{l.Action, l.Session, l.Call, l.Binding, l.Grant, l.Subject, l.Bundle.Name, l.Bundle.Digest}
+	for _, list := range [...][]string{ids[:], l.Rules, l.Codes} {
+		for _, id := range list {
+			if !identifier(id) {
+				return fmt.Errorf("ledger: leaf: %q is not an identifier", action.Clip(id, 32))
+			}
 		}
 	}
 	return nil
 }
 
+func word[T ~string](name string, value T, known map[string]bool) error {
+	if value == "" || known[string(value)] {
+		return nil
+	}
+	return fmt.Errorf("ledger: leaf: %s %q is not on its list", name, action.Clip(string(value), 32))
+}
+
 // identifier reports whether s is short and holds no space: nothing that anybody could write prose in.
 func identifier(s string) bool {
-	for i := range len(s) {
-		if s[i] == ' ' || !plain(s[i]) {
-			return false
-		}
-	}
-	return len(s) <= maxIdentifier
+	return len(s) <= maxIdentifier && plainLength(s) == len(s) && strings.IndexByte(s, ' ') < 0
 }
 
 const maxIdentifier = 256
