@@ -167,8 +167,8 @@ func (i *signIn) Vouches(c *gateway.Caller) bool {
 }
 
 // Begin implements admin.SignIn.
-func (i *signIn) Begin(ctx context.Context, redirect string, quiet bool) (string, string, error) {
-	st, err := i.provider.Begin(ctx, redirect, quiet)
+func (i *signIn) Begin(ctx context.Context, redirect string, how admin.SignInHow) (string, string, error) {
+	st, err := i.provider.Begin(ctx, redirect, oidc.How{Quiet: how.Quiet, ACR: how.ACR, MaxAge: how.MaxAge})
 	if err != nil {
 		return "", "", i.worded(err)
 	}
@@ -222,7 +222,7 @@ func (i *signIn) Finish(ctx context.Context, redirect, carry string, query url.V
 	sub := action.NewQuery(action.Before).Subject
 	sub.Type, sub.Tenant = "operator", "default"
 	sub.Channel.Credential, sub.Channel.CredID = action.CredentialToken, v.id
-	c := &gateway.Caller{Subject: sub, Name: p.Name}
+	c := &gateway.Caller{Subject: sub, Name: p.Name, SignIn: gateway.SignIn{ACR: p.ACR, AMR: p.AMR, At: p.Authn}}
 	if !i.current(c) {
 		return nil, admin.SignInAgain
 	}
@@ -272,6 +272,7 @@ func (i *signIn) current(c *gateway.Caller) bool {
 // configuration gives to groups of the provider.
 func (i *signIn) actor(c *gateway.Caller, a approval.Actor) approval.Actor {
 	a.Channel, a.Groups = action.RankOperator, nil
+	a.SignIn = approval.SignIn{ACR: c.SignIn.ACR, AMR: c.SignIn.AMR, At: c.SignIn.At}
 	for _, g := range i.groups {
 		if slices.ContainsFunc(g.Claims, func(theirs string) bool { return slices.Contains(c.Subject.User.Groups, theirs) }) {
 			a.Groups = append(a.Groups, g.Name)

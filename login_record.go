@@ -35,12 +35,15 @@ type loginDetail struct {
 	Name    string       `json:"name"`
 	Roles   []admin.Role `json:"roles"`
 	AuthnMs int64        `json:"authn_ms"` // when the provider says that he proved who he is; 0 when it does not say
+	ACR     string       `json:"acr"`      // the level of the sign-in, "" when it does not say
+	AMR     []string     `json:"amr"`      // its methods
 	Why     string       `json:"why"`
 }
 
 // recordLogin puts what happened to a login on record.
 func (s *Sallyport) recordLogin(ctx context.Context, code string, v *vouched, why string) error {
-	d := loginDetail{Issuer: v.person.Issuer, Subject: v.person.Subject, Name: v.person.Name, Roles: append([]admin.Role{}, v.roles...), Why: why}
+	d := loginDetail{Issuer: v.person.Issuer, Subject: v.person.Subject, Name: v.person.Name, Roles: append([]admin.Role{}, v.roles...), Why: why,
+		ACR: v.person.ACR, AMR: append([]string{}, v.person.AMR...)}
 	if !v.person.Authn.IsZero() {
 		d.AuthnMs = v.person.Authn.UnixMilli()
 	}

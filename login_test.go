@@ -178,6 +178,9 @@ type who struct {
 	Scopes  []action.Scope `json:"scopes"`
 	Rank    action.Rank    `json:"rank"`
 	Through string         `json:"through"`
+	ACR     string         `json:"acr"`
+	AMR     []string       `json:"amr"`
+	AuthnMs int64          `json:"authn_ms"`
 	Key     string         `json:"key"`
 }
 
@@ -222,6 +225,7 @@ func TestSignIn(t *testing.T) {
 		{"the code is for the browser that began", theCodeOfASignInIsForItsBrowser},
 		{"a quiet sign-in asks nobody", quietSignInAsksNobody},
 		{"a group that is taken away ends what it opened", aGroupThatIsTakenAwayEndsWhatItOpened},
+		{"a sign-in lends its level to no other browser", aSignInLendsItsLevelToNoOtherBrowser},
 		{"a stream ends with its login", aStreamEndsWithItsLogin},
 		{"groups approve together only where the configuration says so", groupsOfTheProviderAreApprovalGroupsOnlyWhereTheConfigurationSaysSo},
 		{"what waits is told in chats, which can refuse it", chatsTellAndRefuse},
@@ -503,9 +507,4 @@ func groupsOfTheProviderAreApprovalGroupsOnlyWhereTheConfigurationSaysSo(t *test
 			t.Errorf("%+v", a)
 		}
 	}
-}
-
-func readToken(file string) (string, error) {
-	b, err := os.ReadFile(file)
-	return strings.TrimSpace(string(b)), err
 }

@@ -74,6 +74,11 @@ type Approver struct {
 	Apart         bool   `json:"apart"`       // nobody counts who is the user for whom the agent acts
 	EscalateAfter int    `json:"escalate_s"`  // seconds after which EscalateTo counts beside Group; 0 means never
 	EscalateTo    string `json:"escalate_to"` // group
+
+	// What the sign-in behind an answer must have been, as the identity provider says; each adds to Channel.
+	ACR    string `json:"acr,omitzero"`       // one of these levels, separated by spaces; "" means any
+	AMR    string `json:"amr,omitzero"`       // all of these methods, separated by spaces; "" means any
+	MaxAge int    `json:"max_age_s,omitzero"` // seconds since the person proved himself; 0 means any; a passkey's signature is new
 }
 
 // Need returns the weakest channel that satisfies the ask.

@@ -4,12 +4,14 @@ package admin
 
 import (
 	"bytes"
+	"compress/gzip"
 	"crypto/sha256"
 	"embed"
 	"encoding/hex"
 	"io/fs"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -67,9 +69,9 @@ func serveConsole(w http.ResponseWriter, r *http.Request, root fs.FS, name strin
 	if name == "" {
 		name = "index.html"
 	}
-	b, err := fs.ReadFile(root, name)
 	kind := consoleTypes[name[max(strings.LastIndexByte(name, '.'), 0):]]
-	if err != nil || kind == "" {
+	f := packed(root, name)
+	if f == nil || kind == "" {
 		next.ServeHTTP(w, r) // its refusal is the same as everywhere
 		return
 	}
@@ -77,8 +79,13 @@ func serveConsole(w http.ResponseWriter, r *http.Request, root fs.FS, name strin
 	for k, v := range consoleHeaders {
 		h.Set(k, v)
 	}
-	sum := sha256.Sum256(b)
-	h.Set("ETag", `"`+hex.EncodeToString(sum[:12])+`"`)
+	b, tag := f.plain, f.tag
+	h.Set("Vary", "Accept-Encoding")
+	if f.gzip != nil && takesGzip(r) {
+		b, tag = f.gzip, tag+"-gzip"
+		h.Set("Content-Encoding", "gzip")
+	}
+	h.Set("ETag", `"`+tag+`"`)
 	h.Set("Content-Type", kind)
 	h.Set("Cache-Control", "no-cache")
 	if strings.HasPrefix(name, "assets/") { // their names change with what they hold
@@ -86,4 +93,45 @@ func serveConsole(w http.ResponseWriter, r *http.Request, root fs.FS, name strin
 	}
 	_ = http.NewResponseController(w).SetWriteDeadline(time.Now().Add(publicWrite))
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(b))
+}
+
+// file is one file of the console as it is served. gzip is nil where that is not smaller.
+type file struct {
+	plain, gzip []byte
+	tag         string
+}
+
+// files are those that were asked for, by name: each is packed once. What is served there is the same for everybody and
+// holds no secret, so that its length under compression tells nothing.
+var files sync.Map
+
+func packed(root fs.FS, name string) *file {
+	if f, ok := files.Load(name); ok {
+		return f.(*file)
+	}
+	b, err := fs.ReadFile(root, name)
+	if err != nil {
+		return nil
+	}
+	sum := sha256.Sum256(b)
+	f := &file{plain: b, tag: hex.EncodeToString(sum[:12])}
+	var z bytes.Buffer
+	g := gzip.NewWriter(&z)
+	if _, err := g.Write(b); err == nil && g.Close() == nil && z.Len() < len(b) {
+		f.gzip = z.Bytes()
+	}
+	files.Store(name, f)
+	return f
+}
+
+// takesGzip reports whether a browser said that it takes gzip; one that sets a weight gets the plain file.
+func takesGzip(r *http.Request) bool {
+	for _, v := range r.Header["Accept-Encoding"] {
+		for e := range strings.SplitSeq(v, ",") {
+			if strings.TrimSpace(e) == "gzip" {
+				return true
+			}
+		}
+	}
+	return false
 }

@@ -301,15 +301,21 @@ type me struct {
 	Roles   []Role         `json:"roles"`   // whose scopes he has
 	Through string         `json:"through"` // the provider that vouches for him; "" without one
 	Rank    action.Rank    `json:"rank"`    // as what an approval by him counts
+	ACR     string         `json:"acr"`     // level of the sign-in through it; "" when it did not say
+	AMR     []string       `json:"amr"`     // methods
+	AuthnMs int64          `json:"authn_ms"`
 	UntilMs int64          `json:"until_ms"`
 	Key     string         `json:"key"` // told at the login only
 }
 
 func (d *desk) me(c *gateway.Caller, until time.Time, key string) me {
-	m := me{Name: nameOf(c), Tenant: c.Subject.Tenant, Scopes: []action.Scope{}, Rank: d.cfg.Actor(c).Channel, Key: key,
+	m := me{Name: nameOf(c), Tenant: c.Subject.Tenant, Scopes: []action.Scope{}, AMR: []string{}, Rank: d.cfg.Actor(c).Channel, Key: key,
 		Roles: RolesOf(c)}
 	if d.cfg.SignIn != nil && d.cfg.SignIn.Vouches(c) {
-		m.Through = d.cfg.SignIn.Name()
+		m.Through, m.ACR, m.AMR = d.cfg.SignIn.Name(), c.SignIn.ACR, append(m.AMR, c.SignIn.AMR...)
+		if !c.SignIn.At.IsZero() {
+			m.AuthnMs = c.SignIn.At.UnixMilli()
+		}
 	}
 	for _, s := range peopleScopes {
 		if c.Has(s) {

@@ -3,6 +3,8 @@
 package admin
 
 import (
+	"bytes"
+	"compress/gzip"
 	"io"
 	"net/http"
 	"strings"
@@ -242,4 +244,43 @@ func TestCodeLogsInOnceAsAnOperator(t *testing.T) {
 		}
 	}
 	t.Error("codes are not bounded")
+}
+
+func TestConsoleIsPackedForThoseWhoTakeIt(t *testing.T) {
+	b := start(t)
+	get := func(accept string) (*http.Response, []byte) {
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, b.URL+"/console/", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Accept-Encoding", accept)
+		res, err := b.Client().Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer res.Body.Close()
+		body, err := io.ReadAll(res.Body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return res, body
+	}
+	plain, want := get("identity")
+	for _, accept := range []string{"gzip", "deflate, gzip, br", "br,gzip"} {
+		res, body := get(accept)
+		z, err := gzip.NewReader(bytes.NewReader(body))
+		if err != nil {
+			t.Fatalf("%q: %v", accept, err)
+		}
+		got, err := io.ReadAll(z)
+		if err != nil || !bytes.Equal(got, want) || res.Header.Get("Content-Encoding") != "gzip" || res.Header.Get("ETag") == plain.Header.Get("ETag") ||
+			res.Header.Get("Vary") != "Accept-Encoding" || res.Header.Get("Content-Security-Policy") == "" {
+			t.Errorf("%q: %v, %v", accept, err, res.Header)
+		}
+	}
+	for _, accept := range []string{"br", "gzip;q=0", "xgzip"} {
+		if res, body := get(accept); res.Header.Get("Content-Encoding") != "" || !bytes.Equal(body, want) {
+			t.Errorf("%q: %v", accept, res.Header)
+		}
+	}
 }

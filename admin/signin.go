@@ -7,7 +7,9 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
@@ -18,11 +20,34 @@ type SignIn interface {
 	// Name is how people know the provider.
 	Name() string
 	// Begin returns where the browser goes, and what it keeps until it comes back to redirect.
-	Begin(ctx context.Context, redirect string, quiet bool) (where, carry string, err error)
+	Begin(ctx context.Context, redirect string, how SignInHow) (where, carry string, err error)
 	// Finish returns who came back. Its errors are SignInError where the person can do something.
 	Finish(ctx context.Context, redirect, carry string, query url.Values) (*gateway.Caller, error)
 	// Vouches reports whether the caller signed in here.
 	Vouches(c *gateway.Caller) bool
+}
+
+// SignInHow is what a sign-in asks of the provider: nothing in its zero value.
+type SignInHow struct {
+	Quiet  bool          // no question to the person
+	ACR    string        // levels, separated by spaces
+	MaxAge time.Duration // since the person proved himself; 0 for any
+}
+
+// howOf reads how a browser wishes to sign in. It is a wish: what the provider says afterwards counts.
+func howOf(q url.Values) (SignInHow, error) {
+	h := SignInHow{Quiet: q.Has("quiet"), ACR: q.Get("acr")}
+	if len(h.ACR) > 500 || strings.ContainsFunc(h.ACR, func(r rune) bool { return r < ' ' || r > '~' }) {
+		return h, gateway.Refuse(gateway.CodeInvalid, "acr is no list of levels")
+	}
+	if s := q.Get("max_age"); s != "" {
+		n, err := strconv.ParseUint(s, 10, 31)
+		if err != nil {
+			return h, gateway.Refuse(gateway.CodeInvalid, "max_age is no number of seconds")
+		}
+		h.MaxAge = max(time.Duration(n)*time.Second, time.Millisecond)
+	}
+	return h, nil
 }
 
 // SignInError is why nobody was signed in, in a word that the console has a sentence for.
@@ -117,7 +142,11 @@ func (d *desk) signInOrigin(r *http.Request) (string, error) {
 }
 
 func (d *desk) beginSignIn(w http.ResponseWriter, r *http.Request, _ *gateway.Caller) error {
-	q, err := queryOnly(r, "quiet", "moved")
+	q, err := queryOnly(r, "quiet", "moved", "acr", "max_age")
+	if err != nil {
+		return err
+	}
+	how, err := howOf(q)
 	if err != nil {
 		return err
 	}
@@ -126,9 +155,10 @@ func (d *desk) beginSignIn(w http.ResponseWriter, r *http.Request, _ *gateway.Ca
 		return err
 	}
 	if d.origin(r) == "" && !q.Has("moved") { // the browser keeps things by address, so it has to begin where it will come back
-		return seeOther(w, origin+signInPath+"?moved=1")
+		q.Set("moved", "1")
+		return seeOther(w, origin+signInPath+"?"+q.Encode())
 	}
-	where, carry, err := d.cfg.SignIn.Begin(r.Context(), origin+SignedInPath, q.Has("quiet"))
+	where, carry, err := d.cfg.SignIn.Begin(r.Context(), origin+SignedInPath, how)
 	if err != nil {
 		return d.notSignedIn(w, err)
 	}

@@ -346,7 +346,8 @@ func needsOf(dec action.Decision) []Need {
 	out := []Need{}
 	for _, m := range asking(dec) {
 		n := Need{Rule: m.ID, Channel: m.Approver.Need(), Quorum: max(m.Approver.Quorum, 1), Group: m.Approver.Group,
-			Apart: m.Approver.Apart, AfterS: max(m.Approver.EscalateAfter, 0), To: m.Approver.EscalateTo}
+			Apart: m.Approver.Apart, AfterS: max(m.Approver.EscalateAfter, 0), To: m.Approver.EscalateTo,
+			ACR: m.Approver.ACR, AMR: m.Approver.AMR, MaxAgeS: max(m.Approver.MaxAge, 0)}
 		if !slices.Contains(n.Channel.Values(), string(n.Channel)) {
 			n.Channel = action.RankUnknown
 		}
@@ -357,7 +358,8 @@ func needsOf(dec action.Decision) []Need {
 	}
 	slices.SortFunc(out, func(a, b Need) int {
 		key := func(n *Need) string {
-			return fmt.Sprintf("%s\x00%s\x00%s\x00%09d\x00%t\x00%09d\x00%s", n.Rule, n.Channel, n.Group, n.Quorum, n.Apart, n.AfterS, n.To)
+			return fmt.Sprintf("%s\x00%s\x00%s\x00%09d\x00%t\x00%09d\x00%s\x00%s\x00%s\x00%d", n.Rule, n.Channel, n.Group, n.Quorum, n.Apart, n.AfterS, n.To,
+				n.ACR, n.AMR, n.MaxAgeS)
 		}
 		return strings.Compare(key(&a), key(&b))
 	})

@@ -23,7 +23,7 @@ const (
 // The codes of approval records.
 const (
 	CodeOpened   = "opened"
-	codeApproved = "approved"      // the grant
+	CodeApproved = "approved"      // the grant
 	codeMore     = "approved.more" // counted, more people are needed
 	codeWeak     = "approved.weak" // satisfies no asking rule
 	CodeOwn      = "approved.own"  // refused: the asking agent's own credential
@@ -146,7 +146,7 @@ func (d *Desk) approve(ctx context.Context, a *ask, g Given, edit string) error 
 	ranks := action.Rank("").Values()
 	for _, old := range a.Answers {
 		if fold(old.Approver) == fold(g.Approver) && old.Edited == g.Edited &&
-			slices.Index(ranks, string(old.Channel)) >= slices.Index(ranks, string(g.Channel)) {
+			slices.Index(ranks, string(old.Channel)) >= slices.Index(ranks, string(g.Channel)) && !addsTo(a.Needs, &old, &g, a.OpenedMs) {
 			return fmt.Errorf("%w: %q has already approved it", ErrOwn, action.Clip(g.Approver, 64))
 		}
 	}
@@ -156,7 +156,7 @@ func (d *Desk) approve(ctx context.Context, a *ask, g Given, edit string) error 
 		next.Edit = edit
 	}
 	_, granted := enough(a.Needs, next.Answers, a.OpenedMs)
-	status, code := action.StatusGranted, codeApproved
+	status, code := action.StatusGranted, CodeApproved
 	if !granted {
 		status, code = action.StatusAsked, codeMore
 		if !countsFor(a.Needs, g, a.OpenedMs) {
@@ -181,6 +181,11 @@ func (d *Desk) approve(ctx context.Context, a *ask, g Given, edit string) error 
 		return fmt.Errorf("%w: %s", ErrMore, a.Reason)
 	}
 	return nil
+}
+
+// addsTo reports whether g is what some need demands and old was not: the same person, who has signed in anew.
+func addsTo(needs []Need, old, g *Given, opened int64) bool {
+	return slices.ContainsFunc(needs, func(n Need) bool { return n.counts(g, opened) && !n.counts(old, opened) })
 }
 
 // refuse records a denial or revocation and ends a. chill is whether it counts as one more denial.
@@ -293,6 +298,7 @@ func given(r *row, who Actor) (Given, error) {
 	g := Given{Approver: action.Clip(who.ID, 256), Channel: who.Channel, UID: -1, SameUID: action.TriUnknown,
 		Credential: action.Clip(who.Credential, 128), Groups: slices.Clone(who.Groups), For: who.standsFor(r.User),
 		Own: own(r, who.ID), Evidence: who.Evidence, SeenMs: -1, Among: who.among}
+	g.signIn(who.SignIn)
 	g.Groups = append(g.Groups, who.lent(r.User)...)
 	mine := who.Agent != "" && who.Agent == r.Agent
 	switch {
@@ -321,6 +327,28 @@ func given(r *row, who Actor) (Given, error) {
 	return g, nil
 }
 
+// The bounds of what is recorded of a sign-in. A value beyond them is none: it can match no rule.
+const (
+	maxLevelBytes = 256
+	maxMethods    = 16
+)
+
+// signIn notes how the person proved himself.
+func (g *Given) signIn(s SignIn) {
+	plain := func(v string) bool { return v != "" && len(v) <= maxLevelBytes && v == Visible(v) }
+	if plain(s.ACR) {
+		g.ACR = s.ACR
+	}
+	for _, m := range s.AMR {
+		if plain(m) && len(g.AMR) < maxMethods {
+			g.AMR = append(g.AMR, m)
+		}
+	}
+	if !s.At.IsZero() {
+		g.AuthnMs = max(s.At.UnixMilli(), 0)
+	}
+}
+
 // own reports whether an approver is the user for whom r's agent acts. Who that user is may not be known.
 func own(r *row, id string) action.Tri {
 	if r.User == "" {
@@ -345,6 +373,8 @@ func lacking(needs []Need, answers []Given, last Given, opened int64) string {
 			return "somebody else than the user for whom the agent acts has to approve"
 		case !n.member(&last, opened):
 			return fmt.Sprintf("somebody of group %q has to approve", n.Group)
+		case !n.proves(&last):
+			return n.wants()
 		}
 		return fmt.Sprintf("%d people have to approve", n.Quorum)
 	}

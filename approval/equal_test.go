@@ -45,7 +45,7 @@ func TestEqualRequestsAreShownAndAnsweredAsOne(t *testing.T) {
 		if ans.Ticket != ticket {
 			t.Errorf("action %s has the grant of another", id)
 		}
-		if got := b.book.codes(ticket); len(got) != 2 || got[1] != codeApproved {
+		if got := b.book.codes(ticket); len(got) != 2 || got[1] != CodeApproved {
 			t.Errorf("recorded of %s: %q", ticket, got)
 		}
 		if err := b.Consume(t.Context(), ticket, id); err != nil {
@@ -217,10 +217,10 @@ func TestSignatureOverEqualRequestsHoldsForEachOfThem(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, c, err := Signed(w.ID, codeApproved, w.Digest, detail); err != nil || g.Evidence != fmt.Sprintf("signed by olga %x", c) {
+		if _, c, err := Signed(w.ID, CodeApproved, w.Digest, detail); err != nil || g.Evidence != fmt.Sprintf("signed by olga %x", c) {
 			t.Errorf("a stranger cannot check the answer to %s: %v", w.ID, err)
 		}
-		if _, _, err := Signed(w.ID, codeApproved, "sha256:another", detail); err == nil {
+		if _, _, err := Signed(w.ID, CodeApproved, "sha256:another", detail); err == nil {
 			t.Error("the answer passes for one to another document")
 		}
 	}

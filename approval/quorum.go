@@ -3,7 +3,9 @@
 package approval
 
 import (
+	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -68,7 +70,42 @@ func satisfied(needs []Need, use []Given, opened int64) bool {
 
 // counts reports whether one approval is of the channel, group and person that n demands.
 func (n *Need) counts(g *Given, opened int64) bool {
-	return g.Channel.AtLeast(n.Channel) && n.member(g, opened) && (!n.Apart || g.Own == action.No)
+	return g.Channel.AtLeast(n.Channel) && n.member(g, opened) && (!n.Apart || g.Own == action.No) && n.proves(g)
+}
+
+// proves reports whether the sign-in behind g is what n demands of it. Whoever signed with his passkey just now needs no
+// recent one.
+func (n *Need) proves(g *Given) bool {
+	if n.ACR != "" && (g.ACR == "" || !slices.Contains(strings.Fields(n.ACR), g.ACR)) {
+		return false
+	}
+	methods := strings.Fields(n.AMR)
+	if n.AMR != "" && len(methods) == 0 || slices.ContainsFunc(methods, func(m string) bool { return !slices.Contains(g.AMR, m) }) {
+		return false
+	}
+	if n.MaxAgeS == 0 || g.Channel == action.RankPasskey {
+		return true
+	}
+	age := g.TimeMs - g.AuthnMs
+	return g.AuthnMs > 0 && age >= -authnSkewMs && age <= int64(n.MaxAgeS)*1000
+}
+
+// authnSkewMs is how far ahead of ours a provider's clock may be.
+const authnSkewMs = 60_000
+
+// wants says what proves misses.
+func (n *Need) wants() string {
+	var out []string
+	if n.ACR != "" {
+		out = append(out, "of level "+strings.Join(strings.Fields(n.ACR), " or "))
+	}
+	if n.AMR != "" {
+		out = append(out, "with "+strings.Join(strings.Fields(n.AMR), " and "))
+	}
+	if n.MaxAgeS > 0 {
+		out = append(out, fmt.Sprintf("at most %d s old", n.MaxAgeS))
+	}
+	return "a sign-in " + strings.Join(out, ", ") + " is needed; sign in again"
 }
 
 func (n *Need) member(g *Given, opened int64) bool {

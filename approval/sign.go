@@ -82,7 +82,7 @@ func ToSign(id, digest, verb, comment, edited string) ([]byte, error) {
 }
 
 // verbs are the answers that each code of a record stands for.
-var verbs = map[string]string{codeApproved: "approve", codeMore: "approve", codeWeak: "approve", codeDenied: "deny", codeRevoked: "revoke"}
+var verbs = map[string]string{CodeApproved: "approve", codeMore: "approve", codeWeak: "approve", codeDenied: "deny", codeRevoked: "revoke"}
 
 // Answered reports whether records with code hold an answer.
 func Answered(code string) bool { return verbs[code] != "" }
@@ -119,6 +119,17 @@ func Terms(detail, shown []byte) (string, error) {
 		return "", fmt.Errorf("approval: shown: %w", err)
 	}
 	return digest(t)
+}
+
+// Suffices reports whether answers are what the rules of the request demanded of those who approve: their number,
+// channels, groups and sign-ins. detail is the opening's, see Terms. What it cannot read does not suffice.
+func Suffices(detail []byte, answers []Given) bool {
+	var t terms
+	if action.Read(detail, &t, action.Limits{}) != nil {
+		return false
+	}
+	_, ok := enough(t.Needs, answers, t.OpenedMs)
+	return ok
 }
 
 // prove raises who to what his signature proves. A channel that only a signature proves is worth no more

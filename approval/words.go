@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"slices"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -38,6 +39,9 @@ type Actor struct {
 	Groups     []string // for rules that name a group
 	Seen       uint64   // revision of the View that is answered; 0 skips the check
 
+	// SignIn is what the identity provider says of how he proved himself; zero without one.
+	SignIn SignIn
+
 	// Evidence is the person's own signature over what Desk.Challenge gave for this very answer, as
 	// Config.Prove reads it; "" where he signed nothing.
 	Evidence string
@@ -52,6 +56,13 @@ type Actor struct {
 	absent []Absence // people whom he stands in for now
 }
 
+// SignIn is how somebody proved himself to an identity provider.
+type SignIn struct {
+	ACR string    // level (acr)
+	AMR []string  // methods (amr)
+	At  time.Time // auth_time; zero when it was not said
+}
+
 // Need is what one asking rule demands.
 type Need struct {
 	Rule    string      `json:"rule"`
@@ -61,6 +72,11 @@ type Need struct {
 	Apart   bool        `json:"apart"`       // the user for whom the agent acts does not count
 	AfterS  int         `json:"escalate_s"`  // after so many seconds EscalateTo counts too; 0 means never
 	To      string      `json:"escalate_to"` // group that takes over
+
+	// See action.Approver.
+	ACR     string `json:"acr,omitzero"`
+	AMR     string `json:"amr,omitzero"`
+	MaxAgeS int    `json:"max_age_s,omitzero"`
 }
 
 // Given is one recorded answer.
@@ -79,6 +95,11 @@ type Given struct {
 	Edited     string      `json:"edited"`   // salted digest of the arguments that he approves in place of those shown; "" for none
 	Evidence   string      `json:"evidence"` // his signature over the challenge; "" if there is none
 	SeenMs     int64       `json:"seen_ms"`  // since the approver first opened the request; -1 when not known
+
+	// The sign-in behind it, as the identity provider says; zero without one.
+	ACR     string   `json:"acr,omitzero"`      // its level
+	AMR     []string `json:"amr,omitzero"`      // its methods
+	AuthnMs int64    `json:"authn_ms,omitzero"` // when the person proved himself
 
 	Among []string `json:"among,omitzero"` // digests of all requests that got this answer together, sorted; nil for this one only
 }

@@ -19,10 +19,11 @@ import (
 // is of a key that was registered then to that person. Use Inspect as ledger.Options.Inspect. The zero
 // ApprovalProofs is ready. It is not safe for concurrent use.
 type ApprovalProofs struct {
-	Requests int `json:"requests"` // whose document could be opened, and is the one that is bound
-	Answers  int `json:"answers"`  // that could be opened
-	Signed   int `json:"signed"`   // of them, with a signature that holds
-	Closed   int `json:"closed"`   // records about requests whose content is sealed, erased or left out
+	Requests int `json:"requests"`  // whose document could be opened, and is the one that is bound
+	Answers  int `json:"answers"`   // that could be opened
+	Signed   int `json:"signed"`    // of them, with a signature that holds
+	SignedIn int `json:"signed_in"` // of them, behind a sign-in of which the identity provider told level, methods or time
+	Closed   int `json:"closed"`    // records about requests whose content is sealed, erased or left out
 
 	keys    map[string][]registered // by id
 	gone    map[string][]uint64     // where keys were withdrawn
@@ -36,7 +37,8 @@ func (e *ApprovalProofs) Text() string {
 	if e.Requests+e.Answers+e.Closed == 0 {
 		return ""
 	}
-	return fmt.Sprintf("  approvals: %d requests as they were shown, %d answers, %d of them signed; %d records sealed\n", e.Requests, e.Answers, e.Signed, e.Closed)
+	return fmt.Sprintf("  approvals: %d requests as they were shown, %d answers, %d of them signed, %d through a sign-in that is described; %d records sealed\n",
+		e.Requests, e.Answers, e.Signed, e.SignedIn, e.Closed)
 }
 
 // registered is a key from its record on.
@@ -49,8 +51,9 @@ type registered struct {
 type evidenceOf struct {
 	digest  string
 	answers []approval.Given
-	known   int  // answers by their leaves
-	chained bool // the opening holds, and no answer so far is sealed
+	known   int    // answers by their leaves
+	terms   []byte // what a grant holds for; nil when it is sealed
+	chained bool   // the opening holds, and no answer so far is sealed
 }
 
 // opening collects the parts of one record.
@@ -151,7 +154,7 @@ func (e *ApprovalProofs) opened(l *ledger.Leaf) string {
 	}
 	e.Closed--
 	e.Requests++
-	e.asks[l.Grant].chained = true
+	e.asks[l.Grant].chained, e.asks[l.Grant].terms = true, w.detail
 	return ""
 }
 
@@ -175,6 +178,12 @@ func (e *ApprovalProofs) answer(index uint64, l *ledger.Leaf, code string, data 
 	if sum, err := approval.Proof(l.Binding, ask.answers); ask.chained && (err != nil || sum != l.Subject) {
 		ask.chained = false
 		return "an answer before this one is missing or is another one"
+	}
+	if g.ACR != "" || len(g.AMR) > 0 || g.AuthnMs > 0 {
+		e.SignedIn++
+	}
+	if code == approval.CodeApproved && ask.chained && !approval.Suffices(ask.terms, ask.answers) {
+		return "the answers are not what the rules demanded of those who approve"
 	}
 	if g.Channel != l.Channel {
 		return "the answer was given through another channel than the record says"

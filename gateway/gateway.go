@@ -20,7 +20,17 @@ type Caller struct {
 	Peer    *Peer  // for a login that began on this machine: whom the kernel proved then; nil for others
 	Walls   *Walls // what holds the program that calls; nil: nothing that the owner knows of
 
+	SignIn SignIn // for people whom an identity provider signed in; zero for others
+
 	Until time.Time // when a login of this caller ends at the latest; zero sets no bound
+}
+
+// SignIn is what an identity provider says of how somebody proved himself. It is of this login, not of the person: a
+// stronger sign-in in one browser lends nothing to another.
+type SignIn struct {
+	ACR string    // level of the sign-in; "" when it was not said
+	AMR []string  // methods
+	At  time.Time // when he proved himself; zero when it was not said
 }
 
 // Anonymous proves nobody: its callers have no scope, and share a quota with whoever comes from the same place. It is

@@ -12,9 +12,12 @@ import (
 	"net/http"
 	"net/url"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/identity"
@@ -37,9 +40,18 @@ type carried struct {
 	UntilMs  int64  `json:"until_ms"`
 }
 
-// Begin starts a sign-in that the provider answers at redirect. With quiet it asks the person nothing: it is for
-// one who signed in a moment ago.
-func (p *Provider) Begin(ctx context.Context, redirect string, quiet bool) (Start, error) {
+// How is what a sign-in asks of the provider. What came of it stands in Person: a provider may do less.
+type How struct {
+	Quiet  bool          // asks the person nothing: for one who signed in a moment ago
+	ACR    string        // levels of which one is wished, the best first, separated by spaces; "" for any
+	MaxAge time.Duration // how long ago the person may have proved himself; 0 for any, less than a second for now
+}
+
+// wishes asks a provider to say how it proved the person (OpenID Connect Core, section 5.5): many say so only when asked.
+const wishes = `{"id_token":{"acr":null,"amr":null,"auth_time":null}}`
+
+// Begin starts a sign-in that the provider answers at redirect.
+func (p *Provider) Begin(ctx context.Context, redirect string, how How) (Start, error) {
 	doc, _, err := p.document(ctx)
 	if err != nil {
 		return Start{}, err
@@ -65,8 +77,17 @@ func (p *Provider) Begin(ctx context.Context, redirect string, quiet bool) (Star
 		"code_challenge": jose.Encode(challenge[:]), "code_challenge_method": "S256"} {
 		q.Set(k, v)
 	}
-	if quiet {
+	if doc.ByClaims {
+		q.Set("claims", wishes)
+	}
+	if how.Quiet {
 		q.Set("prompt", "none")
+	}
+	if how.ACR != "" {
+		q.Set("acr_values", how.ACR)
+	}
+	if how.MaxAge > 0 {
+		q.Set("max_age", strconv.FormatInt(int64(how.MaxAge/time.Second), 10))
 	}
 	u.RawQuery = q.Encode()
 	return Start{URL: u.String(), Carry: carry}, nil
@@ -265,6 +286,31 @@ func (p *Provider) verify(ctx context.Context, is *identity.Issuers, text, nonce
 	case p.cfg.UserClaim == "email" && (c.Verified == nil || !*c.Verified):
 		return Person{}, fmt.Errorf("%w: the address is not verified", ErrAnswer)
 	}
-	return Person{Issuer: who.Issuer, Subject: c.Subject, Name: who.ID, Groups: who.Groups, Known: who.GroupsKnow == action.Yes,
+	level, methods := strength(t.Payload)
+	return Person{Issuer: who.Issuer, ACR: level, AMR: methods, Subject: c.Subject, Name: who.ID, Groups: who.Groups, Known: who.GroupsKnow == action.Yes,
 		Authn: who.Authn}, nil
+}
+
+// maxMethods bounds the methods of one sign-in.
+const maxMethods = 16
+
+// strength reads acr and amr. What is not of the form that OpenID Connect gives them is not there: it proves nothing.
+func strength(payload []byte) (level string, methods []string) {
+	var c struct {
+		ACR jsontext.Value `json:"acr"`
+		AMR jsontext.Value `json:"amr"`
+	}
+	if jose.Object(payload, &c) != nil {
+		return "", nil
+	}
+	plain := func(s string) bool {
+		return s != "" && len(s) <= 256 && !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
+	}
+	if json.Unmarshal(c.ACR, &level) != nil || !plain(level) {
+		level = ""
+	}
+	if json.Unmarshal(c.AMR, &methods) != nil || len(methods) > maxMethods || slices.ContainsFunc(methods, func(m string) bool { return !plain(m) }) {
+		methods = nil
+	}
+	return level, methods
 }

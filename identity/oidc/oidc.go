@@ -63,6 +63,8 @@ type Person struct {
 	Groups  []string
 	Known   bool      // the groups are whole; if not, Groups is nil
 	Authn   time.Time // when he proved who he is; zero when unknown
+	ACR     string    // level of the sign-in (acr); "" when unknown
+	AMR     []string  // its methods (amr); nil when unknown
 	Refresh string    // a secret with which Refresh asks again; "" if the provider gave none
 }
 
@@ -103,6 +105,7 @@ type document struct {
 	Keys        string   `json:"jwks_uri"`
 	SaysIssuer  bool     `json:"authorization_response_iss_parameter_supported"`
 	Challenges  []string `json:"code_challenge_methods_supported"`
+	ByClaims    bool     `json:"claims_parameter_supported"`
 	AuthMethods []string `json:"token_endpoint_auth_methods_supported"`
 }
 

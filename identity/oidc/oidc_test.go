@@ -76,7 +76,7 @@ func (b *bench) visit(where string) url.Values {
 
 func (b *bench) signIn() (oidc.Person, error) {
 	b.t.Helper()
-	s, err := b.rp.Begin(b.t.Context(), redirect, false)
+	s, err := b.rp.Begin(b.t.Context(), redirect, oidc.How{})
 	if err != nil {
 		return oidc.Person{}, err
 	}
@@ -191,11 +191,11 @@ func TestSignInRefusesWhatWasNotMeantForIt(t *testing.T) {
 
 func TestSignInHoldsForOneBrowserOnce(t *testing.T) {
 	b := start(t, nil)
-	one, err := b.rp.Begin(t.Context(), redirect, false)
+	one, err := b.rp.Begin(t.Context(), redirect, oidc.How{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	two, err := b.rp.Begin(t.Context(), redirect, false)
+	two, err := b.rp.Begin(t.Context(), redirect, oidc.How{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -315,4 +315,60 @@ func FuzzFinish(f *testing.F) {
 			t.Fatalf("%v", err)
 		}
 	})
+}
+
+func TestSignInTellsItsLevelAndMethodsOnlyAsTheStandardDoes(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		claims  map[string]any
+		level   string
+		methods []string
+	}{
+		{"both", map[string]any{"acr": "urn:example:phr", "amr": []string{"hwk", "pin"}}, "urn:example:phr", []string{"hwk", "pin"}},
+		{"neither", nil, "", nil},
+		{"a number for a level", map[string]any{"acr": 2}, "", nil},
+		{"two levels in one", map[string]any{"acr": "phr phrh"}, "", nil},
+		{"a text in place of a list", map[string]any{"acr": "1", "amr": "hwk"}, "1", nil},
+		{"a list with something else in it", map[string]any{"amr": []any{"hwk", 1}}, "", nil},
+		{"two methods in one", map[string]any{"amr": []string{"hwk pin"}}, "", nil},
+		{"very many methods", map[string]any{"amr": slices.Repeat([]string{"x"}, 17)}, "", nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := start(t, nil)
+			b.op.With(func(p *idp.Provider) { p.Claims = c.claims })
+			who, err := b.signIn()
+			if err != nil || who.ACR != c.level || !slices.Equal(who.AMR, c.methods) {
+				t.Errorf("%q %q %v", who.ACR, who.AMR, err)
+			}
+		})
+	}
+}
+
+func TestSignInAsksForWhatIsWished(t *testing.T) {
+	b := start(t, nil)
+	b.op.With(func(p *idp.Provider) {
+		p.Document = func(doc map[string]any) { doc["claims_parameter_supported"] = true }
+	})
+	for _, c := range []struct {
+		name             string
+		how              oidc.How
+		acr, age, prompt string
+	}{
+		{"nothing", oidc.How{}, "", "", ""},
+		{"quietly", oidc.How{Quiet: true}, "", "", "none"},
+		{"a level", oidc.How{ACR: "phr phrh"}, "phr phrh", "", ""},
+		{"lately", oidc.How{MaxAge: 5 * time.Minute}, "", "300", ""},
+		{"now", oidc.How{MaxAge: time.Millisecond}, "", "0", ""},
+	} {
+		s, err := b.rp.Begin(t.Context(), redirect, c.how)
+		u, err2 := url.Parse(s.URL)
+		if err != nil || err2 != nil {
+			t.Fatal(err, err2)
+		}
+		q := u.Query()
+		if q.Get("acr_values") != c.acr || q.Get("max_age") != c.age || q.Get("prompt") != c.prompt || q.Has("max_age") != (c.age != "") ||
+			!strings.Contains(q.Get("claims"), `"amr":null`) {
+			t.Errorf("%s: %v", c.name, q)
+		}
+	}
 }

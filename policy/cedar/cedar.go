@@ -257,8 +257,9 @@ func readRule(pack string, p *cedar.Policy) (*rule, error) {
 		return nil, fmt.Errorf("%s: a forbid needs @code and @reason", id)
 	}
 	a := &r.match.Approver
-	if r.match.Verdict != action.Ask && (a.Quorum != 0 || a.TTL != 0 || a.Group != "" || a.Apart || a.EscalateAfter != 0 || a.EscalateTo != "") {
-		return nil, fmt.Errorf("%s: @quorum, @ttl_s, @group, @apart, @escalate_s and @escalate_to need @ask", id)
+	if r.match.Verdict != action.Ask && (a.Quorum != 0 || a.TTL != 0 || a.Group != "" || a.Apart || a.EscalateAfter != 0 || a.EscalateTo != "" ||
+		a.ACR != "" || a.AMR != "" || a.MaxAge != 0) {
+		return nil, fmt.Errorf("%s: @quorum, @ttl_s, @group, @apart, @escalate_s, @escalate_to, @acr, @amr and @max_age_s need @ask", id)
 	}
 	if (a.EscalateAfter > 0) != (a.EscalateTo != "") {
 		return nil, fmt.Errorf("%s: @escalate_s and @escalate_to go together", id)
@@ -300,6 +301,12 @@ func (r *rule) note(key, value string, forbid bool) (err error) {
 		m.Approver.EscalateAfter, err = positive(value)
 	case key == "escalate_to" && forbid:
 		m.Approver.EscalateTo = value
+	case key == "acr" && forbid && wordly(value):
+		m.Approver.ACR = value
+	case key == "amr" && forbid && wordly(value):
+		m.Approver.AMR = value
+	case key == "max_age_s" && forbid:
+		m.Approver.MaxAge, err = positive(value)
 	case key == "obligation":
 		r.obligations, err = obligations(m.ID, value)
 	default:
@@ -307,6 +314,9 @@ func (r *rule) note(key, value string, forbid bool) (err error) {
 	}
 	return err
 }
+
+// wordly reports whether s is words that stand apart by single spaces.
+func wordly(s string) bool { return s != "" && s == strings.Join(strings.Fields(s), " ") }
 
 func positive(s string) (int, error) {
 	n, err := strconv.ParseInt(s, 10, 32)

@@ -221,14 +221,15 @@ func TestPlanLeavesOutOnlyWhatNoPolicySees(t *testing.T) {
 }
 
 func TestDecideCarriesWhatTheAnnotationsSay(t *testing.T) {
-	e := load(t, permit+`@id("who") @ask("passkey") @quorum("2") @ttl_s("60") @group("finance") @code("c1") @reason("r1") @hint("h1")
+	e := load(t, permit+`@id("who") @ask("passkey") @quorum("2") @ttl_s("60") @group("finance") @acr("phr phrh") @amr("hwk") @max_age_s("300") @code("c1") @reason("r1") @hint("h1")
 @severity("high") @always("true") @obligation("redact kind=secret; durability level=witnessed") forbid (principal, action, resource);`)
 	d, err := e.Decide(context.Background(), action.NewQuery(action.Before))
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := []action.Match{{ID: "p.who", Verdict: action.Ask, Code: "c1", Reason: "r1", Hint: "h1", Severity: "high", Always: true,
-		Approver: action.Approver{Channel: action.RankPasskey, Quorum: 2, TTL: 60, Group: "finance"}}}
+		Approver: action.Approver{Channel: action.RankPasskey, Quorum: 2, TTL: 60, Group: "finance",
+			ACR: "phr phrh", AMR: "hwk", MaxAge: 300}}}
 	if !reflect.DeepEqual(d.Deciding(), want) {
 		t.Errorf("matches %+v", d.Deciding())
 	}
@@ -248,6 +249,9 @@ func TestNewRefusesAnnotationsThatMeanNothing(t *testing.T) {
 		"an unknown channel":        {`@id("a") @code("c") @reason("r") @ask("anyone")` + rest, "@ask"},
 		"always false":              {`@id("a") @code("c") @reason("r") @always("false")` + rest, "@always"},
 		"a quorum of zero":          {`@id("a") @code("c") @reason("r") @ask("operator") @quorum("0")` + rest, "@quorum"},
+		"a level without ask":       {`@id("a") @code("c") @reason("r") @acr("phr")` + rest, "need @ask"},
+		"a level of nothing":        {`@id("a") @code("c") @reason("r") @ask("operator") @acr(" ")` + rest, "@acr"},
+		"an age of zero":            {`@id("a") @code("c") @reason("r") @ask("operator") @max_age_s("0")` + rest, "@max_age_s"},
 		"a quorum without ask":      {`@id("a") @code("c") @reason("r") @quorum("2")` + rest, "need @ask"},
 		"ask and quarantine":        {`@id("a") @code("c") @reason("r") @ask("operator") @quarantine("true")` + rest, "exclude"},
 		"ask on a permit":           {`@id("a") @ask("operator") permit (principal, action, resource);`, "@ask"},

@@ -279,6 +279,12 @@ func approver(v *ast.Term) (a action.Approver, err error) {
 			a.EscalateAfter, err = number(v)
 		case "escalate_to":
 			a.EscalateTo, err = text(v)
+		case "acr":
+			a.ACR, err = words(v)
+		case "amr":
+			a.AMR, err = words(v)
+		case "max_age_s":
+			a.MaxAge, err = number(v)
 		default:
 			err = fmt.Errorf("there is no %q", string(key))
 		}
@@ -295,6 +301,15 @@ func text(v *ast.Term) (string, error) {
 		return "", fmt.Errorf("%s is no text of 1 to 500 bytes", v)
 	}
 	return string(s), nil
+}
+
+// words is a text of words that stand apart by single spaces.
+func words(v *ast.Term) (string, error) {
+	s, err := text(v)
+	if err == nil && s != strings.Join(strings.Fields(s), " ") {
+		err = fmt.Errorf("%s are no words with a space between each two", v)
+	}
+	return s, err
 }
 
 func texts(v *ast.Term) (map[string]string, error) {

@@ -63,6 +63,10 @@ func TestNewRefusesWhatIsOutsideTheProfile(t *testing.T) {
 		"an unknown severity":           {deny(`{"id": "a", "code": "c", "reason": "r", "severity": "urgent"}`), "urgent"},
 		"an approver of a deny":         {deny(`{"id": "a", "code": "c", "reason": "r", "approver": {"channel": "operator"}}`), `deny has no "approver"`},
 		"an unknown channel":            {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"channel": "unknown"}}`, "channel"},
+		"a level of nothing":            {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"acr": " "}}`, "approver: "},
+		"two spaces between levels":     {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"acr": "a  b"}}`, "approver: "},
+		"methods in a list":             {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"amr": ["hwk"]}}`, "approver: "},
+		"an age of zero":                {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"max_age_s": 0}}`, "approver: 0"},
 		"a quorum of zero":              {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"quorum": 0}}`, "approver: 0"},
 		"an unknown obligation":         {head + `oblige contains {"id": "a", "type": "pray"}`, "pray"},
 		"text that may fail to be made": {deny(`{"id": "a", "code": "c", "reason": sprintf("%s", [input.id])}`), "constants"},
@@ -203,7 +207,7 @@ func TestDecideReadsAWordOffItsListAsUnknown(t *testing.T) {
 func TestDecideCarriesWhatTheRuleSays(t *testing.T) {
 	e := load(t, head+`ask contains {
 	"id": "who", "code": "c1", "reason": "{tool} of {server}", "hint": "inside {root}", "severity": "high", "always": true,
-	"approver": {"channel": "passkey", "quorum": 2, "ttl_s": 60, "group": "finance"},
+	"approver": {"channel": "passkey", "quorum": 2, "ttl_s": 60, "group": "finance", "acr": "phr phrh", "amr": "hwk", "max_age_s": 300},
 } if input.phase == "before"
 
 oblige contains {"id": "o", "type": "redact", "params": {"kind": "secret"}} if input.phase == "before"
@@ -215,7 +219,8 @@ oblige contains {"id": "o", "type": "redact", "params": {"kind": "secret"}} if i
 		t.Fatal(err)
 	}
 	want := []action.Match{{ID: "p.who", Verdict: action.Ask, Code: "c1", Reason: "s/[2Jt of s", Hint: "inside /r", Severity: "high", Always: true,
-		Approver: action.Approver{Channel: action.RankPasskey, Quorum: 2, TTL: 60, Group: "finance"}}}
+		Approver: action.Approver{Channel: action.RankPasskey, Quorum: 2, TTL: 60, Group: "finance",
+			ACR: "phr phrh", AMR: "hwk", MaxAge: 300}}}
 	if !reflect.DeepEqual(d.Matches, want) {
 		t.Errorf("matches %+v", d.Matches)
 	}

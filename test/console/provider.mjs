@@ -10,9 +10,10 @@ export async function provider(port, redirect, people) {
   const issuer = `http://localhost:${port}`;
   const op = new Provider(issuer, {
     clients: [{ client_id: "sallyport", client_secret: "a secret of the test", redirect_uris: [redirect], grant_types: ["authorization_code", "refresh_token"], response_types: ["code"], application_type: "web" }],
-    claims: { openid: ["sub", "groups", "email", "email_verified"] },
+    acrValues: ["pwd", "phr"],
+    claims: { acr: null, amr: null, auth_time: null, openid: ["sub", "groups", "email", "email_verified"] },
     conformIdTokenClaims: false,
-    features: { devInteractions: { enabled: false } },
+    features: { devInteractions: { enabled: false }, claimsParameter: { enabled: true } },
     issueRefreshToken: async () => true,
     cookies: { keys: ["of the test"] },
     ttl: { AccessToken: 600, IdToken: 600, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
@@ -33,7 +34,11 @@ export async function provider(port, redirect, people) {
     if (at.pathname === "/favicon.ico") return res.writeHead(204).end();
     if (!at.pathname.startsWith("/login/")) return answer(req, res);
     const who = at.searchParams.get("who");
-    if (who) return op.interactionFinished(req, res, { login: { accountId: who } });
+    if (who) {
+      const { params } = await op.interactionDetails(req, res);
+      const [acr] = params.acr_values?.split(" ") ?? ["pwd"];
+      return op.interactionFinished(req, res, { login: { accountId: who, acr, amr: acr === "pwd" ? ["pwd"] : ["hwk", "user"] } });
+    }
     res.setHeader("Content-Type", "text/html");
     res.end(`<!doctype html><title>Provider</title><h1>Who are you?</h1>${Object.keys(people).map((p) => `<p><a href="?who=${p}">${p}</a></p>`).join("")}`);
   });

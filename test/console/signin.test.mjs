@@ -29,7 +29,7 @@ before(async () => {
   writeFileSync(url, `http://127.0.0.1:${chat.address().port}/`);
   process.env.OF_THE_TEST = "a secret of the test";
   owner = await Owner.start(
-    "operator",
+    'operator", "acr": "phr phrh", "amr": "hwk', // a sign-in alone is not enough: it takes one with a key
     `admin:\n  login:\n    name: Example ID\n    issuer: ${idp.issuer}\n    client_id: sallyport\n    secret_env: OF_THE_TEST\n    roles:\n` +
       ["viewer: staff", "approver: payments", "admin: ops"].map((r) => r.split(": ")).map(([role, group]) => `      - role: ${role}\n        groups: [${group}]\n`).join(""),
     console_,
@@ -101,14 +101,29 @@ test("An approver who signed in counts as an operator, and a viewer's controls s
   const w = await signedIn("anton");
   await w.page.locator(".frame").waitFor();
   await w.go(`request/${a.approval.id}`);
-  await w.page.getByRole("button", { name: "Approve" }).click();
-  await w.page.getByRole("dialog").getByRole("button", { name: /Approve/ }).click();
+  // His password made him an operator, and is not what the rule asks for: his yes is recorded, and does not grant.
+  await w.page.getByText("signed in at level phr or phrh").waitFor();
+  const approve = async () => {
+    await w.page.getByRole("button", { name: "Approve" }).click();
+    await w.page.getByRole("dialog").getByRole("button", { name: /Approve/ }).click();
+  };
+  await approve();
+  await w.page.getByText("a sign-in of level phr or phrh, with hwk is needed").waitFor();
+  await w.shot("step-up-light");
+  assert.deepEqual(await w.axe("step up"), []);
+  await w.page.getByRole("button", { name: "Sign in anew…" }).click();
+  await w.page.getByRole("link", { name: "anton", exact: true }).click(); // the provider asks again
+  await w.page.locator("h1", { hasText: "delete_customer" }).waitFor(); // back where he was
+  assert.equal(await w.page.getByRole("button", { name: "Sign in anew…" }).count(), 0);
+  await approve();
+  await w.page.getByText("Nothing waits").waitFor();
   const done = await owner.agent(bot, "GET", `/v1/actions/${a.id}?wait=10s`);
   assert.equal(done.decision.effect, "allow");
   const { answers } = await owner.person("GET", `/v1/approvals/${a.approval.id}`);
-  assert.equal(answers[0].approver, "anton");
-  assert.equal(answers[0].channel, "operator");
-  assert.match(answers[0].credential, /^oidc:/);
+  assert.deepEqual(answers.map((g) => [g.approver, g.channel, g.acr, g.amr?.join()]), [["anton", "operator", "pwd", "pwd"], ["anton", "operator", "phr", "hwk,user"]]);
+  assert.match(answers[1].credential, /^oidc:/);
+  const said = execFileSync(process.env.SALLYPORT_BIN, ["--config", owner.config, "ledger", "verify"], { env: { ...process.env, HOME: owner.dir }, stdio: ["ignore", "pipe", "pipe"] });
+  assert.match(String(said), /2 answers, 0 of them signed, 2 through a sign-in that is described/);
   assert.deepEqual(w.complaints, []);
   await w.close();
 });

@@ -92,6 +92,9 @@ export async function login(token: string): Promise<T.Me> {
 
 /** signInAt is where the identity provider's sign-in begins; quiet asks the person nothing. */
 export const signInAt = (quiet = false) => `/console/sign-in${quiet ? "?quiet=1" : ""}`;
+
+/** signInAnewAt asks for a sign-in of one of the levels, and no older than so many seconds. */
+export const signInAnewAt = (acr: string, maxAge?: number) => query("/console/sign-in", { acr, max_age: maxAge });
 export const loginOptions = () => get<{ sign_in: string }>("/v1/login/options");
 
 export async function logout(): Promise<void> {

@@ -3,7 +3,7 @@
 // What every page shares: who is logged in, where we are, what has just happened, and which keys do what.
 
 import * as api from "./api";
-import type { Approval, Me, Page, Rec } from "./types";
+import type { Approval, Me, Need, Page, Rec } from "./types";
 
 export interface Place {
   page: string; // first element of the path
@@ -120,6 +120,25 @@ class App {
   }
 
   leaving = false;
+
+  /** proves reports whether this login is what a need demands of the sign-in. The owner decides; this is for what is shown. */
+  proves(n: Need): boolean {
+    const m = this.me;
+    if (!m) return false;
+    if (n.acr && !(m.acr && n.acr.split(" ").includes(m.acr))) return false;
+    if (n.amr && !n.amr.split(" ").every((w) => m.amr.includes(w))) return false;
+    return !n.max_age_s || (m.authn_ms > 0 && this.now - m.authn_ms <= n.max_age_s * 1000);
+  }
+
+  /** signInAnew sends the person to the provider for what needs demand, and back to this page. */
+  signInAnew(needs: Need[]): void {
+    sessionStorage.setItem(back, location.hash.slice(1));
+    const acr = new Set(needs.flatMap((n) => n.acr?.split(" ") ?? []));
+    // What is missing is more than age: the person has to prove himself anew.
+    const anew = needs.some((n) => n.acr || n.amr);
+    const ages = needs.flatMap((n) => n.max_age_s ?? []);
+    location.assign(api.signInAnewAt([...acr].join(" "), anew ? 0 : ages.length ? Math.min(...ages) : undefined));
+  }
 
   /** logOut is a wish, not an end that came by itself: nobody is signed in again. */
   async logOut(): Promise<void> {

@@ -199,9 +199,12 @@ export type Fact = {
 };
 
 export type Given = {
+  acr?: string;
   among?: Array<string>;
+  amr?: Array<string>;
   approve: boolean;
   approver: string;
+  authn_ms?: number;
   channel: Channel;
   comment: string;
   credential: string;
@@ -279,6 +282,9 @@ export type LedgerHead = {
 };
 
 export type Me = {
+  acr: string;
+  amr: Array<string>;
+  authn_ms: number;
   key: string;
   name: string;
   rank: string;
@@ -290,11 +296,14 @@ export type Me = {
 };
 
 export type Need = {
+  acr?: string;
+  amr?: string;
   apart: boolean;
   channel: Channel;
   escalate_s: number;
   escalate_to: string;
   group: string;
+  max_age_s?: number;
   quorum: number;
   rule: string;
 };

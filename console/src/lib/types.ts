@@ -22,6 +22,9 @@ export interface Me {
   roles: string[];
   through: string;
   rank: string;
+  acr: string;
+  amr: string[];
+  authn_ms: number;
   until_ms: number;
   key: string;
 }
@@ -46,6 +49,9 @@ export interface Need {
   quorum: number;
   group: string;
   rule?: string;
+  acr?: string;
+  amr?: string;
+  max_age_s?: number;
 }
 
 export interface Given {
@@ -54,6 +60,8 @@ export interface Given {
   channel: string;
   comment: string;
   time_ms: number;
+  acr?: string;
+  amr?: string[];
 }
 
 export interface ShownRequest {
