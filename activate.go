@@ -76,16 +76,21 @@ func (s *Sallyport) ActivatePolicy(ctx context.Context, b *bundle.Bundle, from, 
 		}
 		return out, &Refused{why, err}
 	}
-	var doors []nextDoor
-	if err == nil && !dry {
-		doors, err = s.nextDoors(c)
+	if dry {
+		return out, nil
 	}
-	if err != nil || dry {
+	doors, err := s.nextDoors(c)
+	if err != nil {
 		return out, err
 	}
+	rest, err := readBeside(c)
+	if err != nil {
+		return out, err
+	}
+	chains := s.Profiles.Replacing(rest.chains)
 	// From here on nothing may end half way because somebody hung up.
 	ctx = context.WithoutCancel(ctx)
-	report := policyReport{Settings: s.bundles.settings, From: from, Replaced: out.Replaced, Findings: &f, Difference: &out.Difference}
+	report := policyReport{Settings: s.bundles.settings, From: from, Replaced: out.Replaced, Findings: &f, Difference: &out.Difference, Chains: &chains}
 	if out.Record, err = s.recordPolicy(ctx, c, codeActivated, actor, report); err != nil {
 		return out, fmt.Errorf("policy: bundle %q: not put in force: %w", f.Bundle.Name, err)
 	}
@@ -106,7 +111,12 @@ func (s *Sallyport) ActivatePolicy(ctx context.Context, b *bundle.Bundle, from, 
 		}
 	}
 	out.Active = true
+	err = s.useBeside(ctx, rest, actor)
+	_ = s.snapshot() // else a start before the next one forgets what sessions did before the chains were replaced
 	s.MCP.Relist()
+	if err != nil {
+		return out, fmt.Errorf("policy: bundle %q: in force, but for tools that wait for their record: %w", f.Bundle.Name, err)
+	}
 	return out, nil
 }
 

@@ -244,8 +244,15 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(c.Flow.checkOutputs(), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), checkChannels(c.Approval.Channels), c.Ledger.check(),
+	return errors.Join(inConfig(c.Flow.checkOutputs()), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), checkChannels(c.Approval.Channels), c.Ledger.check(),
 		c.Federation.check(), c.checkListen())
+}
+
+func inConfig(err error) error {
+	if err != nil {
+		return fmt.Errorf("config: %w", err)
+	}
+	return nil
 }
 
 // EnvName is the variable that overrides a setting: SALLYPORT_GATEWAY_LISTEN for gateway.listen.

@@ -39,3 +39,6 @@ func DeclaredForTest(s *Sallyport, server string) action.Labels { return s.decla
 
 // DeciderForTest is what the path decides with.
 func DeciderForTest(s *Sallyport) (enforce.Decider, error) { return s.decider() }
+
+// UndecidedForTest are the settings that change no decision, with the reason.
+func UndecidedForTest() map[string]string { return undecided }

@@ -80,19 +80,13 @@ func (s *Sallyport) openMonitor() (err error) {
 	if s.Monitor, err = monitor.NewCounters(monitor.Config{Counters: counters, Key: key[:16]}); err != nil {
 		return err
 	}
-	rules, err := monitor.DefaultRules()
+	rules, err := chainsOf(s.Policy.Active().Source())
 	if c.Rules != "" {
 		b, rerr := os.ReadFile(c.Rules)
 		if rerr != nil {
 			return fmt.Errorf("monitor: rules: %w", rerr)
 		}
 		rules, err = monitor.ReadRules(c.Rules, b)
-	}
-	if err == nil && c.Rules == "" {
-		chains, cerr := readChains(s.Policy.Active().Source())
-		if err = cerr; chains != nil {
-			rules = chains
-		}
 	}
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
+	"github.com/sallyport/sallyport/monitor"
 	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/policy/bundle"
 	"github.com/sallyport/sallyport/policy/source"
@@ -333,6 +334,8 @@ type policyReport struct {
 	Findings   *policy.Findings `json:"findings"`
 	Difference *PolicyDiff      `json:"difference"` // what it changes about recorded decisions
 	Problem    string           `json:"problem"`    // why it was refused
+
+	Chains *monitor.Replaced `json:"chains"` // what becomes of chains of actions under way
 }
 
 // recordPolicy keeps a bundle for replay and records that it is in force.

@@ -34,6 +34,9 @@ func signer(name string) ed25519.PrivateKey {
 }
 
 func trustText(author, approver, extra string) string {
+	if !strings.Contains(extra, "settings:") {
+		extra += "settings: any\n" // most tests are not about the owner's settings
+	}
 	public := func(name string) string { return policybundle.FormatKey(signer(name).Public().(ed25519.PublicKey)) }
 	return fmt.Sprintf("version: 1\nbundle: swap\nauthors: {need: 1, keys: [%q]}\napprovers: {need: 1, keys: [%q]}\nreplay: 20\n%s", public(author), public(approver), extra)
 }

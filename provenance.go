@@ -28,12 +28,12 @@ func (c *FlowConfig) checkOutputs() error {
 	seen := map[string]bool{}
 	for _, o := range c.Outputs {
 		if o.Server == "" || o.Tool == "" || len(o.Fields) == 0 {
-			return fmt.Errorf("config: flow.outputs: server %q, tool %q: a server, a tool and fields are required", o.Server, o.Tool)
+			return fmt.Errorf("flow.outputs: server %q, tool %q: a server, a tool and fields are required", o.Server, o.Tool)
 		}
 		for _, f := range o.Fields {
 			at := action.ToolKey(o.Server, o.Tool) + " " + f.Pointer
 			if seen[at] || f.Pointer != "" && !strings.HasPrefix(f.Pointer, "/") || !flow.Class(f.Class).Valid() {
-				return fmt.Errorf("config: flow.outputs: %s/%s: field %q of class %q is named twice, no pointer, or no class", o.Server, o.Tool, f.Pointer, f.Class)
+				return fmt.Errorf("flow.outputs: %s/%s: field %q of class %q is named twice, no pointer, or no class", o.Server, o.Tool, f.Pointer, f.Class)
 			}
 			seen[at] = true
 		}
@@ -42,10 +42,14 @@ func (c *FlowConfig) checkOutputs() error {
 }
 
 // flowTool is what the tools column and the operator know of a tool, in flow's words. The operator's word on
-// output goes before a pack's; a definition that changed after its approval has neither.
+// output, in the bundle in force or without one in the configuration, goes before a pack's; a definition that changed
+// after its approval has neither.
 func (s *Sallyport) flowTool(q *action.Query) flow.Tool {
 	o := s.Tools.Outline(q)
 	declared := s.Config.Flow.outputOf(q)
+	if known, err := s.bundleLabels(); err == nil && declared == nil {
+		declared = known.flow.outputOf(q)
+	}
 	return flow.Tool{Class: o.Class, Words: o.Words, About: o.About, Role: o.Role, Field: func(pointer string) flow.Class {
 		for _, f := range declared {
 			if f.Pointer == pointer {

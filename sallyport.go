@@ -149,10 +149,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 			s.Detect, err = s.detector()
 			return err
 		},
-		func() (err error) {
-			s.Tools, err = tools.Open(ctx, s.toolsConfig())
-			return err
-		},
+		func() error { return s.openTools(ctx) },
 		func() (err error) {
 			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: s.declared, Tool: s.flowTool})
 			return err

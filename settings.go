@@ -4,24 +4,60 @@ package sallyport
 
 import (
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policy/bundle"
 )
 
-// undecided are the settings that change no decision: where things are kept, sent and listened for. Every
-// other one counts, also one that is added and forgotten here.
-var undecided = []string{"version", "data", "ledger.", "export.", "gateway.listen", "admin.listen", "postgres.listen", "postgres.max_connections",
-	"egress.listen", "monitor.outlets", "approval.channels", "monitor.alarms_per_day", "policy.dir", "policy.source", "policy.source_token", "policy.poll"}
+// undecided are the settings that change no decision, with the reason. Every other one counts, also one that is added and
+// forgotten here.
+var undecided = map[string]string{
+	"version":              "there is one",
+	"data":                 "where things are kept",
+	"listen.tls.cert":      "who we are to callers",
+	"listen.tls.key":       "who we are to callers",
+	"gateway.listen":       "where agents call; what they may is not asked of the address",
+	"admin.listen":         "where people call",
+	"postgres.listen":      "where agents call",
+	"postgres.tls_cert":    "who we are to callers",
+	"postgres.tls_key":     "who we are to callers",
+	"egress.listen":        "where agents call",
+	"policy.dir":           "what is there must be signed",
+	"policy.source":        "what comes from there must be signed",
+	"policy.source_token":  "a credential for it",
+	"policy.poll":          "when it is asked",
+	"approval.channels":    "who is told; there a person can only refuse, which any person may",
+	"ledger.segment_bytes": "how the log is kept",
+	"ledger.reserve_bytes": "how the log is kept",
+	"ledger.public":        "who may read the log, in which no content stands",
+	"ledger.head":          "how the log is kept",
+	"ledger.origin":        "name of a new log",
+	"ledger.retention":     "how long contents are kept",
+	"ledger.legal_holds":   "how long contents are kept",
+	"monitor.group":        "how often people are told",
+	"monitor.outlets":      "who is told",
+	"export":               "who is told",
 
-// settingFiles are the settings that name a file whose content decides.
-var settingFiles = map[string]bool{"policy.params": true, "policy.trust": true, "detect.signatures": true, "monitor.rules": true}
+	"postgres.max_connections":     "how many agents wait",
+	"ledger.tenant_key.kind":       "how the log is kept",
+	"ledger.tenant_key.path":       "how the log is kept",
+	"ledger.tenant_key.url":        "how the log is kept",
+	"ledger.tenant_key.key":        "how the log is kept",
+	"ledger.tenant_key.token_file": "a credential for it",
+}
+
+// settingFiles are the settings that name files, or a folder, whose content decides: it stands in the digest in place of the
+// name. What a credential's file holds does not decide; access lists and collateral are facts, whose age and signer are facts too.
+var settingFiles = map[string]bool{"policy.params": true, "policy.trust": true, "detect.signatures": true, "monitor.rules": true,
+	"listen.tls.client_ca": true, "egress.ca_file": true, "attest.policy": true, "attest.roots": true, "attest.signers": true, "attest.keyless.trusted_root": true}
 
 // SettingsDigest names all settings that can change a decision outside of the bundle: "sha256:..." over the
-// RFC 8785 form of their names and values, with the digests of the files that they name. It stands in each record of a
-// policy in force, and a bundle's manifest may ask for one.
+// RFC 8785 form of the names and values of those that differ from their default, with the digests of the files that they
+// name. It stands in each record of a policy in force, and a bundle's manifest asks for one where the trust does.
 func (c *Config) SettingsDigest() (string, error) {
 	type setting struct {
 		Key   string `json:"key"`
@@ -29,20 +65,22 @@ func (c *Config) SettingsDigest() (string, error) {
 		File  string `json:"file"`
 	}
 	list := []setting{}
-next:
+	plain := map[string]string{}
+	def := DefaultConfig()
+	for _, x := range def.Settings(nil) {
+		plain[x.Key] = x.Value
+	}
 	for _, x := range c.Settings(nil) {
-		for _, u := range undecided {
-			if x.Key == u || strings.HasSuffix(u, ".") && strings.HasPrefix(x.Key, u) {
-				continue next
-			}
+		if undecided[x.Key] != "" || x.Value == plain[x.Key] {
+			continue
 		}
 		e := setting{Key: x.Key, Value: x.Value}
-		if settingFiles[x.Key] && x.Value != "" {
-			data, err := os.ReadFile(x.Value)
+		if settingFiles[x.Key] {
+			sum, err := contents(c.named(x))
 			if err != nil {
 				return "", fmt.Errorf("%s: %w", x.Key, err)
 			}
-			e.Value, e.File = "", bundle.Sum(data)
+			e.Value, e.File = "", sum
 		}
 		list = append(list, e)
 	}
@@ -61,4 +99,44 @@ next:
 		return "", err
 	}
 	return bundle.Sum(data), nil
+}
+
+// named are the files that a setting names.
+func (c *Config) named(x Setting) []string {
+	if x.Key == "attest.signers" {
+		return c.Attest.Signers
+	}
+	return []string{x.Value}
+}
+
+// contents is the digest of files, those in folders included, by their names within a folder.
+func contents(names []string) (string, error) {
+	type file struct {
+		Name string `json:"name"`
+		Sum  string `json:"sum"`
+	}
+	list := []file{}
+	for _, named := range names {
+		root, err := filepath.EvalSymlinks(named)
+		if err != nil {
+			return "", err
+		}
+		err = filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+			if err != nil || d.IsDir() {
+				return err
+			}
+			data, err := os.ReadFile(name)
+			if err != nil {
+				return err
+			}
+			inner, err := filepath.Rel(root, name)
+			list = append(list, file{filepath.ToSlash(inner), bundle.Sum(data)})
+			return err
+		})
+		if err != nil {
+			return "", err
+		}
+	}
+	data, err := action.Canonical(list)
+	return bundle.Sum(data), err
 }

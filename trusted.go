@@ -18,8 +18,8 @@ import (
 )
 
 // What decides beside the policies stands in the bundle, too, or may: policies of doors, chains of actions, what servers' results
-// carry, constitutions. With policy.trust it may stand nowhere else. Flow's labels, the policies of doors and constitutions change with
-// an activation; chains are read at the start.
+// carry and may vouch for, what tools are, constitutions. With policy.trust it may stand nowhere else. All of it changes with an
+// activation.
 
 // The doors that a bundle may have a policy for.
 const (
@@ -41,6 +41,7 @@ func (c *Config) loose() error {
 		"postgres.policy": {c.Postgres.Policy != "", "the folder doors/databases"},
 		"monitor.rules":   {c.Monitor.Rules != "", "the folder monitor"},
 		"flow.servers":    {len(c.Flow.Servers) > 0, "the folder flow"},
+		"flow.outputs":    {len(c.Flow.Outputs) > 0, "the folder flow"},
 		"approval.judges": {slices.ContainsFunc(c.Approval.Judges, func(j JudgeConfig) bool {
 			return j.Constitution != "" && !strings.HasPrefix(j.Constitution, inBundle)
 		}), "the folder constitution, and name it bundle:constitution/FILE here"},
@@ -53,8 +54,8 @@ func (c *Config) loose() error {
 	return errors.Join(errs...)
 }
 
-// readable refuses a bundle of which some part could not be used.
-func (s *Sallyport) readable(b *bundle.Bundle) error {
+// ReadableBundle refuses a bundle of which a part beside its policies could not be used by any owner.
+func ReadableBundle(b *bundle.Bundle) error {
 	for _, door := range b.Doors() {
 		if door != doorEgress && door != doorDatabases {
 			return fmt.Errorf("doors/%s: there are policies of %s and %s", action.Clip(door, 64), doorEgress, doorDatabases)
@@ -66,10 +67,21 @@ func (s *Sallyport) readable(b *bundle.Bundle) error {
 	if _, err := readChains(b); err != nil {
 		return err
 	}
+	if _, err := readDeclared(b); err != nil {
+		return err
+	}
 	for _, f := range slices.Concat(b.Files(bundle.ConstitutionFolder, ".yaml"), b.Files(bundle.ConstitutionFolder, ".md")) {
 		if _, err := judge.ReadConstitution(f.Name, f.Data); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+// readable refuses a bundle of which some part could not be used here.
+func (s *Sallyport) readable(b *bundle.Bundle) error {
+	if err := ReadableBundle(b); err != nil {
+		return err
 	}
 	for _, j := range s.Config.Approval.Judges {
 		if name, in := strings.CutPrefix(j.Constitution, inBundle); in {
@@ -98,17 +110,20 @@ func (s *Sallyport) readFile(name string) ([]byte, error) {
 type labels struct {
 	of      string // digest of the bundle
 	servers map[string]action.Labels
+	flow    FlowConfig // the same, and what fields of results may vouch for
 }
 
 // labelsFile is flow/*.yaml.
 type labelsFile struct {
 	Version int          `yaml:"version"`
 	Servers []FlowServer `yaml:"servers"`
+	Outputs []FlowOutput `yaml:"outputs"`
 }
 
-// readLabels reads flow/*.yaml. No server may stand twice.
-func readLabels(b *bundle.Bundle) (map[string]action.Labels, error) {
-	out := map[string]action.Labels{}
+// readLabels reads flow/*.yaml. No server may stand twice, and no field of a tool's results.
+func readLabels(b *bundle.Bundle) (*labels, error) {
+	all := &labels{servers: map[string]action.Labels{}}
+	out := all.servers
 	for _, f := range b.Files(bundle.FlowFolder, ".yaml") {
 		var in labelsFile
 		if err := strictyaml.Decode(f.Name, f.Data, &in); err != nil {
@@ -129,8 +144,12 @@ func readLabels(b *bundle.Bundle) (map[string]action.Labels, error) {
 			}
 			out[x.Server] = x.labels()
 		}
+		all.flow.Outputs = append(all.flow.Outputs, in.Outputs...)
 	}
-	return out, nil
+	if err := all.flow.checkOutputs(); err != nil {
+		return nil, fmt.Errorf("%s/: %w", bundle.FlowFolder, err)
+	}
+	return all, nil
 }
 
 func (f *FlowServer) labels() action.Labels {
@@ -144,17 +163,35 @@ func (s *Sallyport) declared(server, _ string) action.Labels {
 			return f.labels()
 		}
 	}
+	known, err := s.bundleLabels()
+	if err != nil { // it was readable when it was put in force
+		return action.Labels{Untrusted: action.Yes, Secrecy: action.SecrecySecret}
+	}
+	return known.servers[server]
+}
+
+// bundleLabels is what flow/*.yaml of the bundle in force says.
+func (s *Sallyport) bundleLabels() (*labels, error) {
 	active := s.Policy.Active()
 	known := s.labels.Load()
 	if known == nil || known.of != active.Bundle().Digest {
-		servers, err := readLabels(active.Source())
-		if err != nil { // it was readable when it was put in force
-			return action.Labels{Untrusted: action.Yes, Secrecy: action.SecrecySecret}
+		read, err := readLabels(active.Source())
+		if err != nil {
+			return nil, err
 		}
-		known = &labels{active.Bundle().Digest, servers}
+		read.of, known = active.Bundle().Digest, read
 		s.labels.Store(known)
 	}
-	return known.servers[server]
+	return known, nil
+}
+
+// chainsOf are the chains of actions that a bundle brings, or the embedded ones.
+func chainsOf(b *bundle.Bundle) (*monitor.Rules, error) {
+	r, err := readChains(b)
+	if err == nil && r == nil {
+		return monitor.DefaultRules()
+	}
+	return r, err
 }
 
 // readChains reads the one file of monitor/*.yaml; nil without one.

@@ -76,6 +76,11 @@ func TestOtherPartsOfTheBundleAreActivatedWithIt(t *testing.T) {
 		"a door with the bundle's own name":  {map[string]string{"doors/egress/" + policybundle.ManifestFile: "version: 1\nname: swap\nsequence: 1\n"}, "has the name"},
 		"a door with an end of its own":      {map[string]string{"doors/egress/" + policybundle.ManifestFile: "version: 1\nname: proxy\nsequence: 1\nexpires: 2090-01-01T00:00:00Z\n"}, "stand in the bundle"},
 		"labels that cannot be read":         {map[string]string{"flow/servers.yaml": "version: 1\nserver: []\n"}, "flow/servers.yaml"},
+		"outputs with a mistyped class":      {map[string]string{"flow/out.yaml": "version: 1\noutputs: [{server: crm, tool: get, fields: [{pointer: /a, class: mine}]}]\n"}, "or no class"},
+		"a tool pack that cannot be read":    {map[string]string{"tools/crm.yaml": "name: crm\n"}, "tools/crm.yaml"},
+		"a pack for a host that is none":     {map[string]string{"tools/crm.yaml": "name: crm\ntransport: host\ntools: {a: {effect: read}}\n"}, "has the host's"},
+		"a tool that stands twice":           {map[string]string{policybundle.ManifestFile: "version: 1\nname: swap\nsequence: 6\nexpires: 2090-01-01T00:00:00Z\ntools: [{tool: a/b, effect: read}, {tool: a/b, effect: write}]\n"}, "stands twice"},
+		"tools of a door":                    {map[string]string{"doors/egress/" + policybundle.ManifestFile: "version: 1\nname: proxy\nsequence: 1\ntools: [{tool: a/b, effect: read}]\n"}, "stand in the bundle"},
 		"labels with a mistyped class":       {map[string]string{"flow/servers.yaml": "version: 1\nservers: [{server: crm, secrecy: scret}]\n"}, "is no class"},
 		"chains that cannot be read":         {map[string]string{"monitor/chains.yaml": "version: 2\n"}, "version 2"},
 		"a constitution that cannot be read": {map[string]string{"constitution/house.yaml": "version: 1\n"}, "a name and 1 to"},
@@ -100,7 +105,10 @@ func TestTrustRefusesWhatDecidesUnsigned(t *testing.T) {
 		"egress.policy":   func(c *sallyport.Config) { c.Egress.Policy = "/x" },
 		"postgres.policy": func(c *sallyport.Config) { c.Postgres.Policy = "/x" },
 		"monitor.rules":   func(c *sallyport.Config) { c.Monitor.Rules = "trust.yaml" },
-		"flow.servers":    func(c *sallyport.Config) { c.Flow.Servers = []sallyport.FlowServer{{Server: "crm"}} },
+		"flow.outputs": func(c *sallyport.Config) {
+			c.Flow.Outputs = []sallyport.FlowOutput{{Server: "crm", Tool: "t", Fields: []sallyport.FlowField{{Class: "label"}}}}
+		},
+		"flow.servers": func(c *sallyport.Config) { c.Flow.Servers = []sallyport.FlowServer{{Server: "crm"}} },
 		"approval.judges": func(c *sallyport.Config) {
 			c.Approval.Judges = []sallyport.JudgeConfig{{Name: "j", Constitution: "trust.yaml"}}
 		},
@@ -122,7 +130,7 @@ func TestTrustRefusesWhatDecidesUnsigned(t *testing.T) {
 func TestChangedSettingsDoNotStartUnderABundleThatNamesOthers(t *testing.T) {
 	dir := t.TempDir()
 	trust := filepath.Join(dir, "trust.yaml")
-	if err := os.WriteFile(trust, []byte(trustText("anna", "ben", "settings: required\n")), 0o600); err != nil {
+	if err := os.WriteFile(trust, []byte(strings.Replace(trustText("anna", "ben", ""), "settings: any\n", "", 1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	cfg := sallyport.DefaultConfig()

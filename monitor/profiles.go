@@ -8,6 +8,7 @@ import (
 	"errors"
 	"math"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
@@ -48,6 +49,8 @@ const (
 type Profiles struct {
 	cfg ProfilesConfig
 	key hashKey
+
+	rules atomic.Pointer[Rules] // set with mu held
 
 	mu       sync.Mutex // guards below
 	ready    bool
@@ -100,6 +103,7 @@ func NewProfiles(c ProfilesConfig) (*Profiles, error) {
 		c.Alarm = func(*action.Query) {}
 	}
 	m := &Profiles{cfg: c, key: keyFrom(c.Key), ready: c.Fresh}
+	m.rules.Store(c.Rules)
 	m.reset()
 	return m, nil
 }
@@ -129,7 +133,8 @@ type verdict struct {
 	peers   int64 // other agents of the group
 	using   int64 // of them, using the tool
 	reached int
-	chains  uint64 // rules that a completes, by number
+	rules   *Rules
+	chains  uint64 // of rules, those that a completes, by number
 	drift   float64
 	refMs   int64
 }
@@ -147,14 +152,14 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 		t = e.Value.(*trail)
 	}
 	v.usual = m.key.score(p, peers, a, t.Prev)
-	if gate {
+	if v.rules = m.rules.Load(); gate {
 		if v.first != action.Yes {
-			a.Matches &^= m.cfg.Rules.tool
+			a.Matches &^= v.rules.tool
 		}
 		if v.dest != action.Yes {
-			a.Matches &^= m.cfg.Rules.dest
+			a.Matches &^= v.rules.dest
 		}
-		v.chains = m.cfg.Rules.completed(t, a)
+		v.chains = v.rules.completed(t, a)
 	}
 	for s, off := range m.cfg.WithoutSignal {
 		if off {
@@ -258,9 +263,9 @@ func days(now, then int64) int64 { return max(now-then, 0) / (24 * 3600 * 1000) 
 
 // Inform states how unusual q is. At gate two it judges the action as it was at gate one.
 func (m *Profiles) Inform(_ context.Context, q *action.Query) (action.Part, error) {
-	a := m.key.look(q)
-	a.Matches = m.cfg.Rules.matches(q, false, false)
+	a, under := m.look(q, false, false)
 	m.mu.Lock()
+	m.stillUnder(under, &a, q, false, false)
 	if was, ok := m.open[q.ID]; ok {
 		a = was
 	}
@@ -289,7 +294,7 @@ func (m *Profiles) part(q *action.Query, v *verdict, ms int64) action.Monitor {
 	if v.peers > 0 {
 		p.PeerShare = int(v.using * action.MaxMilli / v.peers)
 	}
-	p.Alerts = m.cfg.Rules.names(v.chains)
+	p.Alerts = v.rules.names(v.chains)
 	if v.drift > maxDrift {
 		p.Alerts = append(p.Alerts, Drift)
 	}
@@ -317,10 +322,10 @@ func (m *Profiles) Reserve(ctx context.Context, q *action.Query) error {
 
 // Restore notes an intent of an earlier process.
 func (m *Profiles) Restore(_ context.Context, q *action.Query) error {
-	a := m.key.look(q)
-	a.Matches = m.cfg.Rules.matches(q, false, true)
+	a, under := m.look(q, false, true)
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.stillUnder(under, &a, q, false, true)
 	if _, again := m.open[q.ID]; again {
 		return nil // from a snapshot
 	}
@@ -395,9 +400,9 @@ func (m *Profiles) worry(a *act, extra float64) verdict {
 
 // Denied counts a refused action: as risk and among the refusals, never as usual.
 func (m *Profiles) Denied(q *action.Query) {
-	a := m.key.look(q)
-	a.Matches = m.cfg.Rules.matches(q, true, true)
+	a, under := m.look(q, true, true)
 	m.mu.Lock()
+	m.stillUnder(under, &a, q, true, true)
 	m.worry(&a, 0.5)
 	m.profile(&a).refuse(true)
 	m.trail(a.Session).note(&a)

@@ -27,7 +27,7 @@ func (m *Profiles) Snapshot(size func() uint64, seal func(body []byte) string) [
 	var b bytes.Buffer
 	put := func(v any) { _ = binary.Write(&b, binary.LittleEndian, v) } // a buffer takes everything of fixed size
 	m.mu.Lock()
-	put([]uint64{size(), m.cfg.Rules.digest, uint64(len(m.agents)), uint64(len(m.latest)), uint64(len(m.groups)), uint64(len(m.sessions)), uint64(len(m.open))})
+	put([]uint64{size(), m.rules.Load().digest, uint64(len(m.agents)), uint64(len(m.latest)), uint64(len(m.groups)), uint64(len(m.sessions)), uint64(len(m.open))})
 	for e := m.order.Back(); e != nil; e = e.Prev() {
 		put(e.Value.(*profile))
 	}
@@ -91,7 +91,7 @@ func (m *Profiles) Load(data []byte, most uint64, seal func(body []byte) string)
 	for range r.upTo(h[5]) {
 		t := &trail{}
 		r.get(t)
-		if h[1] != m.cfg.Rules.digest {
+		if h[1] != m.rules.Load().digest {
 			t.Events, t.Next = [trailEvents]event{}, 0
 		}
 		n.sessions[t.Key] = n.trails.PushFront(t)

@@ -18,8 +18,8 @@ const notable = 4.0
 func (m *Profiles) reasons(q *action.Query, v *verdict) (out []string) {
 	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	tool := visible(q.Resource.ID, 128)
-	for _, id := range m.cfg.Rules.names(v.chains) {
-		say("%s: %s", id, m.cfg.Rules.Title(id))
+	for _, id := range v.rules.names(v.chains) {
+		say("%s: %s", id, v.rules.Title(id))
 	}
 	if v.drift > maxDrift {
 		say("drift: %.0f %% of its calls of late differ from its reference of %s", 100*v.drift, time.UnixMilli(v.refMs).UTC().Format(time.DateOnly))

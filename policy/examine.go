@@ -115,8 +115,8 @@ func (g *Gate) follows(b *bundle.Bundle, want bundle.Statement) error {
 		return fmt.Errorf("sequence %d was in force with other content (%s): %w", want.Sequence, g.Mark.Digest, ErrRollback)
 	case want.Sequence == g.Mark.Sequence && g.Active != nil:
 		return fmt.Errorf("sequence %d is in force already: %w", want.Sequence, ErrRollback)
-	case m.Settings == "" && g.Trust.Settings != "":
-		return fmt.Errorf("%w: the trust asks each bundle to name them, and this one does not: settings: %s", ErrSettings, g.Settings)
+	case m.Settings == "" && g.Trust.Settings != bundle.SettingsAny:
+		return fmt.Errorf("%w: the trust asks each bundle to name them, and this one does not; its manifest would say \"settings: %s\" here", ErrSettings, g.Settings)
 	case m.Settings != "" && m.Settings != g.Settings:
 		return fmt.Errorf("%w: %s, and here they are %s", ErrSettings, m.Settings, g.Settings)
 	case g.Active != nil && g.Active.source.Next != nil && b.Next == nil:

@@ -119,7 +119,7 @@ func (t *packTool) check() error {
 }
 
 func (r *Registry) pack(name string) *pack {
-	for _, p := range r.packs {
+	for _, p := range r.knownPacks() {
 		if p.Name == name {
 			return p
 		}
@@ -149,7 +149,7 @@ func (r *Registry) speaker(pin *Pin, d *Definition) *pack {
 	if pin.Transport != Stdio {
 		return nil
 	}
-	for _, p := range r.packs {
+	for _, p := range r.knownPacks() {
 		if p.Transport == Stdio && slices.Contains(p.Tools[d.Name].Pins, d.Shape()) {
 			return p
 		}
@@ -175,7 +175,7 @@ func (p *pack) approves(pin *Pin, d *Definition) bool {
 
 // reserve registers the built-in tools of hosts, which no server lists, under their reserved names.
 func (r *Registry) reserve(tenant string, next *snapshot) {
-	for _, p := range r.packs {
+	for _, p := range r.knownPacks() {
 		if p.Transport != Host {
 			continue
 		}

@@ -40,6 +40,9 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 	case pin.State == action.DefinitionApproved:
 		pl.source = action.EffectApproved
 	}
+	if said := r.declared.Load().of(&pin); said != nil && pin.State != action.DefinitionChanged {
+		pl = said.restate(pl)
+	}
 	pl.named = words(d.Name)
 	_, pl.about = done(d.Description)
 	pin.Effect, pin.Source, pin.Pack = pl.effect, pl.source, pl.pack

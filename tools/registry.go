@@ -200,7 +200,7 @@ func (r *Registry) owed(pin *Pin, d *Definition) bool {
 		return r.cfg.Record != nil && pin.Receipt == (action.Receipt{})
 	case action.DefinitionPending:
 		p := r.speaker(pin, d)
-		return p != nil && p.approves(pin, d)
+		return p != nil && p.approves(pin, d) || r.declared.Load().of(pin).approves(pin)
 	}
 	return false
 }
@@ -208,8 +208,10 @@ func (r *Registry) owed(pin *Pin, d *Definition) bool {
 // judge sets State from the definition that pin now holds.
 func (r *Registry) judge(pin *Pin, d *Definition) {
 	p := r.speaker(pin, d)
-	byPack := p != nil && (pin.Approved == "" || strings.HasPrefix(pin.ApprovedBy, "pack:")) && p.approves(pin, d)
+	byPack := p != nil && (pin.Approved == "" || derived(pin.ApprovedBy)) && p.approves(pin, d)
 	switch {
+	case r.declared.Load().of(pin).approves(pin):
+		pin.State, pin.Approved, pin.Trusted, pin.ApprovedBy = action.DefinitionApproved, pin.Digest, pin.Upstream, byBundle
 	case pin.State == action.DefinitionChanged:
 	case pin.Approved != "" && pin.Approved == pin.Digest && pin.Trusted == pin.Upstream:
 		pin.State = action.DefinitionApproved
@@ -426,7 +428,7 @@ func (r *Registry) reload(ctx context.Context, row store.Entry) (*entry, error) 
 	pin.Poisoned = r.poisoned(&d)
 	switch {
 	case pin.State == action.DefinitionChanged:
-	case strings.HasPrefix(pin.ApprovedBy, "pack:"):
+	case derived(pin.ApprovedBy):
 		was := pin
 		pin.Approved, pin.ApprovedBy, pin.State = "", "", action.DefinitionPending
 		r.judge(&pin, &d)

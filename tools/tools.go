@@ -58,6 +58,9 @@ type Config struct {
 	// part of a service it is, "" where hosts say it themselves. nil knows nothing of any.
 	Host func(tenant, host, account string) HostStanding
 
+	// Declared is what the bundle in force says of tools; nil says nothing.
+	Declared *Declared
+
 	// Lstat and Readlink resolve links; nil means the operating system's.
 	Lstat    func(path string) (fs.FileMode, error)
 	Readlink func(path string) (string, error)
@@ -90,8 +93,10 @@ var (
 
 // Registry keeps the pins. Its methods are safe for concurrent use; Inform and Lookup take no lock.
 type Registry struct {
-	cfg   Config
-	packs []*pack
+	cfg      Config
+	packs    atomic.Pointer[[]*pack]  // that speak now
+	declared atomic.Pointer[Declared] // by the bundle in force
+
 	fsys  fileSystem
 	own   []string // cleaned places that are ours, resolved and as configured
 	creds []string // credential stores
@@ -157,11 +162,10 @@ func Open(ctx context.Context, cfg Config) (*Registry, error) {
 	if cfg.Links == nil {
 		cfg.Links = holdsLink
 	}
-	packs, err := embeddedPacks()
-	if err != nil {
+	r := &Registry{cfg: cfg, fsys: fileSystem{lstat: cfg.Lstat, readlink: cfg.Readlink, links: cfg.Links}}
+	if err := r.take(cfg.Declared); err != nil {
 		return nil, err
 	}
-	r := &Registry{cfg: cfg, packs: packs, fsys: fileSystem{lstat: cfg.Lstat, readlink: cfg.Readlink, links: cfg.Links}}
 	r.own, r.creds = r.privatePlaces()
 	next := &snapshot{tools: map[key]*entry{}, servers: map[key]served{}, digests: map[string]string{}}
 	for _, tenant := range cfg.Tenants {

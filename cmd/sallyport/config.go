@@ -81,7 +81,21 @@ func (a *app) configCommand() *cobra.Command {
 			return nil
 		},
 	}
-	cmd.AddCommand(initial, check, show)
+	digest := &cobra.Command{
+		Use: "digest", Short: "The digest of the settings that decide, as a bundle's manifest names it", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			cfg, _, err := a.load()
+			if err != nil {
+				return err
+			}
+			sum, err := cfg.SettingsDigest()
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]any{"settings": sum}, func(w io.Writer) { fmt.Fprintln(w, sum) })
+		},
+	}
+	cmd.AddCommand(initial, check, show, digest)
 	return cmd
 }
 

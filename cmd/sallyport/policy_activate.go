@@ -116,8 +116,7 @@ in each decision and in "ledger search policy".`,
 			if err != nil {
 				return err
 			}
-			trust, _ := active.File(bundle.TrustFile) // keys that were given up stay given up
-			back, err := old.Rollback(args[0], now.Digest, now.Sequence+1, until, trust)
+			back, err := old.Rollback(args[0], active, now.Digest, until)
 			if err != nil {
 				return err
 			}

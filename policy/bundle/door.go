@@ -36,8 +36,8 @@ func (b *Bundle) Door(name string) (*Bundle, error) {
 	switch m := &d.Manifest; {
 	case m.Name == b.Manifest.Name:
 		return nil, fmt.Errorf("%w: %s/%s has the name of the bundle that it is in", ErrRefused, DoorsFolder, name)
-	case !m.Expires.IsZero() || !m.NotBefore.IsZero() || m.Parent != "" || m.Rollback != "" || m.Settings != "":
-		return nil, fmt.Errorf("%w: %s/%s: expires, not_before, parent, rollback and settings stand in the bundle that it is in", ErrRefused, DoorsFolder, name)
+	case !m.Expires.IsZero() || !m.NotBefore.IsZero() || m.Parent != "" || m.Rollback != "" || m.Settings != "" || len(m.Tools) > 0:
+		return nil, fmt.Errorf("%w: %s/%s: expires, not_before, parent, rollback, settings and tools stand in the bundle that it is in", ErrRefused, DoorsFolder, name)
 	}
 	d.Manifest.Expires = b.Manifest.Expires
 	return d, nil

@@ -60,9 +60,11 @@ func SameDeclarations(x, y Manifest) bool {
 
 var topKey = regexp.MustCompile(`^([a-z_]+):`)
 
-// Rollback returns the files of b as a new bundle of the given sequence after parent, that ends at expires
-// and brings digest back, which is b's own. trust, if not nil, takes the place of its TrustFile. Nothing is signed.
-func (b *Bundle) Rollback(digest, parent string, sequence int64, expires time.Time, trust []byte) (*Bundle, error) {
+// Rollback returns the files of b as the next bundle after the one in force, of digest parent, that ends at expires
+// and brings digest back, which is b's own. Whom to trust and which settings it is for are those of the one in force. Nothing
+// is signed.
+func (b *Bundle) Rollback(digest string, after *Bundle, parent string, expires time.Time) (*Bundle, error) {
+	sequence := after.Manifest.Sequence + 1
 	var lines []string
 	for line := range strings.Lines(string(b.files[ManifestFile])) {
 		m := topKey.FindStringSubmatch(line)
@@ -76,10 +78,13 @@ func (b *Bundle) Rollback(digest, parent string, sequence int64, expires time.Ti
 	}
 	lines = append(lines, fmt.Sprintf("sequence: %d", sequence), "parent: "+parent, "rollback: "+digest,
 		"expires: "+expires.UTC().Format(time.RFC3339))
+	if now := after.Manifest.Settings; now != "" {
+		lines = append(lines, "settings: "+now)
+	}
 	g := newGatherer()
 	g.files = maps.Clone(b.files)
 	g.files[ManifestFile] = []byte(strings.Join(lines, "\n") + "\n")
-	if trust != nil {
+	if trust, ok := after.files[TrustFile]; ok { // keys that were given up stay given up
 		g.files[TrustFile] = trust
 	}
 	out, err := g.bundle()

@@ -31,6 +31,12 @@ const (
 	MaxReplay       = 50_000
 )
 
+// What a trust asks of a bundle about its owner's settings.
+const (
+	SettingsRequired = "required"
+	SettingsAny      = "any"
+)
+
 // Trust says whose signatures a bundle needs, and what its tests must show.
 type Trust struct {
 	Version   int     `yaml:"version"` // 1
@@ -40,8 +46,8 @@ type Trust struct {
 	Coverage  int     `yaml:"coverage"` // per cent of the rules that must fire in a case; 0 means DefaultCoverage
 	Replay    int     `yaml:"replay"`   // recorded decisions, the latest, to decide again before activation; 0 means DefaultReplay
 
-	// Settings is "required" where each bundle must name the settings of its owner, which makes all of them a matter of those
-	// who sign; "" leaves that to the bundle.
+	// Settings says whether each bundle must name the settings of its owner, which makes all of them a matter of those
+	// who sign: SettingsRequired, which "" means too, or SettingsAny, which leaves it to the bundle.
 	Settings string `yaml:"settings"`
 
 	keys map[string]trusted // by key id
@@ -77,8 +83,11 @@ func ReadTrust(file string, data []byte) (*Trust, error) {
 	case !word(t.Bundle):
 		return nil, fmt.Errorf("%s: bundle %q: the name of a bundle is wanted", file, action.Clip(t.Bundle, 64))
 	}
-	if t.Settings != "" && t.Settings != "required" {
-		return nil, fmt.Errorf("%s: settings %q is not \"required\"", file, action.Clip(t.Settings, 32))
+	if t.Settings == "" {
+		t.Settings = SettingsRequired
+	}
+	if t.Settings != SettingsRequired && t.Settings != SettingsAny {
+		return nil, fmt.Errorf("%s: settings %q is neither %q nor %q", file, action.Clip(t.Settings, 32), SettingsRequired, SettingsAny)
 	}
 	if t.Coverage == 0 {
 		t.Coverage = DefaultCoverage
