@@ -21,7 +21,8 @@ type Variation struct {
 	tool, arg, field func(name string) string // nil leaves the names
 	value            func(key string, v *value)
 	shape            func(v *value) (string, bool)
-	ids, bare        bool // other ids; no descriptions
+	ids, bare        bool                     // other ids; no descriptions
+	id               func(text string) string // an id's other form; nil is "obj_" with hexadecimal digits
 }
 
 // Variations are all of them, by what they change.
@@ -41,6 +42,12 @@ var Variations = []Variation{
 	{Name: "csv", What: "outputs as comma-separated values", shape: asCSV},
 	{Name: "xml", What: "outputs as XML", shape: asXML},
 	{Name: "prose", What: "outputs as sentences", shape: asProse},
+	{Name: "spanish", What: "arguments and fields in Spanish", arg: spoken(spanish), field: spoken(spanish)},
+	{Name: "japanese", What: "arguments and fields in Japanese", arg: spoken(japanese), field: spoken(japanese)},
+	{Name: "uuids", What: "ids as UUIDs", ids: true, id: uuidOf},
+	{Name: "nodes", What: "outputs as connections of GraphQL", shape: asNodes},
+	{Name: "logfmt", What: "outputs as lines of key=value", shape: asLogfmt},
+	{Name: "bullets", What: "outputs as reports in Markdown", shape: asBullets},
 }
 
 // Vary rewrites the recordings by the variation of a name. Only an open loop can be varied: what solves a
@@ -55,7 +62,7 @@ func (d *Data) Vary(name string) error {
 		return fmt.Errorf("replay: there is no variation %q; there are %s", name, strings.Join(names, ", "))
 	}
 	v := &Variations[i]
-	ids := idsOf(d, v.ids)
+	ids := idsOf(d, v)
 	for suite := range d.Tools {
 		for j := range d.Tools[suite] {
 			v.define(&d.Tools[suite][j])
@@ -225,9 +232,17 @@ func coded(prefix string) func(string) string {
 type idMap map[string]string
 
 // idsOf are all values of fields and arguments that are called ids.
-func idsOf(d *Data, on bool) idMap {
-	if !on {
+func idsOf(d *Data, v *Variation) idMap {
+	if !v.ids {
 		return nil
+	}
+	other := v.id
+	if other == nil {
+		other = func(text string) string {
+			h := fnv.New64a()
+			_, _ = h.Write([]byte(text))
+			return fmt.Sprintf("obj_%010x", h.Sum64()&0xffffffffff)
+		}
 	}
 	m := idMap{}
 	note := func(key string, x *value) {
@@ -235,9 +250,7 @@ func idsOf(d *Data, on bool) idMap {
 		if n := len(parts); n == 0 || parts[n-1] != "id" && parts[n-1] != "ids" || x.kind != 's' && x.kind != '0' || x.text == "" || len(x.text) > 40 {
 			return
 		}
-		h := fnv.New64a()
-		_, _ = h.Write([]byte(x.text))
-		m[x.text] = fmt.Sprintf("obj_%010x", h.Sum64()&0xffffffffff)
+		m[x.text] = other(x.text)
 	}
 	for _, t := range d.Texts {
 		if doc, ok := parseOutput(t.Text); ok {
