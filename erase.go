@@ -27,6 +27,9 @@ func (s *Sallyport) Erase(ctx context.Context, subject, actor string) (ledger.Er
 	if err != nil {
 		return done, err
 	}
+	if err := s.Flow.Erase(ctx, "default", subject); err != nil {
+		return done, err
+	}
 	if err := s.Store.Settle(ctx); err != nil {
 		return done, err
 	}

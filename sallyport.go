@@ -151,7 +151,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		},
 		func() error { return s.openTools(ctx) },
 		func() (err error) {
-			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: s.declared, Tool: s.flowTool})
+			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: s.declared, Tool: s.flowTool, Recall: s.recall})
 			return err
 		},
 		func() error { s.records = s.newTenantRecords(); return nil },

@@ -18,8 +18,8 @@
 // cannot reach: it stands there, or in a record that the request leads to (see Grade). Trust is raised only
 // by equality of a whole typed value. Finding a value, or a part of it, in what strangers may have written
 // only adds an origin. The request, the records and the index of untrusted values are held as fingerprints
-// under a key of this process, the request's words beside them; they are bounded, and do not survive a
-// restart. index_truncated says when the index is not complete.
+// under a key of this process, the request's words beside them; they are bounded. After a restart they are
+// made again from what is on record (Config.Recall). index_truncated says when the index is not complete.
 package flow
 
 import (
@@ -62,6 +62,10 @@ type Config struct {
 
 	// Tool states what is known of the tool that q calls; nil means nothing.
 	Tool func(q *action.Query) Tool
+	// Recall calls fn with what happened in a session, in its order, as it is on record: the user's words that
+	// a host asserted, and each action with a result. It returns ErrIncomplete if some of it is gone for good,
+	// any other error if it should be tried again. Nil means that nothing is read again after a restart.
+	Recall func(ctx context.Context, tenant, session string, fn func(Recalled) error) error
 }
 
 // Flow is the Reserver that states action.Flow. Its methods are safe for concurrent use.
@@ -117,6 +121,7 @@ func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error)
 		return nil, err
 	}
 	defer s.mu.Unlock()
+	f.recall(ctx, s, q)
 	part, asked := f.stated(s, q)
 	if q.Phase != action.After {
 		return part, f.refresh(ctx, s, q)
@@ -184,6 +189,7 @@ func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
 		return err
 	}
 	defer s.mu.Unlock()
+	f.recall(ctx, s, q)
 	now := f.state(s, q)
 	if !reflect.DeepEqual(now, q.Context.Flow) { // nil and empty lists are the same statement
 		is, err := action.Canonical(now)
@@ -306,7 +312,7 @@ func (f *Flow) Forget(ctx context.Context, tenant, id string) error {
 		return err
 	}
 	defer s.mu.Unlock()
-	s.forget(f.cfg.MaxFields)
+	s.content, s.recalls = newContent(f.cfg.MaxFields), 0
 	if !s.loaded {
 		var rec saved
 		if found, err := f.get(ctx, s.key, &rec); err != nil || !found {

@@ -37,6 +37,16 @@ type session struct {
 	expires   int64  // unix ms, as last written
 	saved     []byte // what the store holds
 
+	tenant  string
+	owner   string // whose key what is on record is sealed with
+	recalls int    // times that the past may still be read again
+	content
+	stains *stains // of the tenant
+	known  *known  // of the agent and user; nil if nobody knows who acts
+}
+
+// content is what a session knows of what was said and read. It lives in memory only.
+type content struct {
 	prose     bool // text of some length that strangers may have written was read
 	request   request
 	shelf     *shelf             // records that tools returned
@@ -45,15 +55,12 @@ type session struct {
 	told      map[uint64]bool    // stems of words of texts that the request hands choices to
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
-	stains    *stains            // of the tenant
-	known     *known             // of the agent and user; nil if nobody knows who acts
 	written   map[uint64]Grade   // what a text named that the user pointed at, and an action wrote
 }
 
-// forget drops everything that was kept of content.
-func (s *session) forget(limit int) {
-	s.request, s.shelf, s.index, s.tools = request{}, newShelf(limit), map[uint64]mention{}, nil
-	s.told, s.mine, s.mineNames, s.written = map[uint64]bool{}, map[uint64]bool{}, map[uint64]bool{}, map[uint64]Grade{}
+func newContent(limit int) content {
+	return content{shelf: newShelf(limit), index: map[uint64]mention{}, told: map[uint64]bool{}, mine: map[uint64]bool{},
+		mineNames: map[uint64]bool{}, written: map[uint64]Grade{}}
 }
 
 type reservation struct {
@@ -121,12 +128,14 @@ func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
-	if s.stains, s.known = t, k; s.loaded {
-		return s, nil
-	}
-	if err := f.load(ctx, s, q); err != nil {
-		s.mu.Unlock()
-		return nil, err
+	if s.stains, s.known = t, k; !s.loaded {
+		if err := f.load(ctx, s, q); err != nil {
+			s.mu.Unlock()
+			return nil, err
+		}
+		if !s.unindexed && (s.request.heard || q.Context.Session.Request.Bytes == 0) {
+			s.recalls = 0 // there is nothing that this process does not have
+		}
 	}
 	return s, nil
 }
@@ -143,6 +152,9 @@ func (f *Flow) take(q *action.Query) (*session, error) {
 		if s.gone {
 			s.mu.Unlock()
 			continue
+		}
+		if s.tenant, s.owner = q.Subject.Tenant, q.Subject.User.ID; s.owner == "" {
+			s.owner = q.Subject.ID
 		}
 		if s.subject == "" && q.Subject.ID != "" {
 			s.subject = q.Subject.Tenant + "/flow/subject/" + f.cfg.Fingerprint("flow.subject",
@@ -176,8 +188,7 @@ func (f *Flow) lookup(key string) (*session, error) {
 		}
 		e = prev
 	}
-	s := &session{key: key, open: map[string]reservation{}}
-	s.forget(f.cfg.MaxFields)
+	s := &session{key: key, open: map[string]reservation{}, recalls: maxRecalls, content: newContent(f.cfg.MaxFields)}
 	f.sessions[key] = f.order.PushFront(s)
 	return s, nil
 }

@@ -114,20 +114,14 @@ func (f *Flow) stain(ctx context.Context, s *session, q *action.Query) error {
 	if !q.Action.Effect.SideEffect() || q.Context.Approval.Status == action.ApprovalGranted {
 		return nil
 	}
-	grades := map[string]Grade{}
-	for i := range q.Context.Flow.Arguments {
-		v := &q.Context.Flow.Arguments[i]
-		grades[v.Pointer] = Grade(v.Grade)
-	}
+	grades := gradesOf(q)
+	s.keepWritten(f, q)
 	var err error
 	leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
 		kind, canon := classify(l)
 		g := grades[l.pointer]
 		if err != nil || !stainable(kind, canon) {
 			return
-		}
-		if (g == GradeNamed || g == GradeChain) && len(s.written) < maxWritten {
-			s.written[f.key(kind, canon)] = g
 		}
 		if g != GradeText && g != GradeTainted {
 			return
@@ -137,6 +131,29 @@ func (f *Flow) stain(ctx context.Context, s *session, q *action.Query) error {
 		}
 	})
 	return err
+}
+
+func gradesOf(q *action.Query) map[string]Grade {
+	grades := map[string]Grade{}
+	for i := range q.Context.Flow.Arguments {
+		v := &q.Context.Flow.Arguments[i]
+		grades[v.Pointer] = Grade(v.Grade)
+	}
+	return grades
+}
+
+// keepWritten notes what a text named that the user pointed at, where q writes it and nobody was asked.
+func (s *session) keepWritten(f *Flow, q *action.Query) {
+	if !q.Action.Effect.SideEffect() || q.Context.Approval.Status == action.ApprovalGranted {
+		return
+	}
+	grades := gradesOf(q)
+	leaves(q.Action.Arguments, maxLeaves, func(l leaf) {
+		kind, canon := classify(l)
+		if g := grades[l.pointer]; (g == GradeNamed || g == GradeChain) && stainable(kind, canon) && len(s.written) < maxWritten {
+			s.written[f.key(kind, canon)] = g
+		}
+	})
 }
 
 func (f *Flow) putStain(ctx context.Context, t *stains, q *action.Query, print string) error {
