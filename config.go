@@ -93,6 +93,8 @@ type ApprovalConfig struct {
 	Judges     []JudgeConfig `yaml:"judges" doc:"second systems, asked in turn until one is sure"`
 	Chains     []JudgeChain  `yaml:"chains" doc:"which of them answer for which rules, and how; without any, all of them in turn for every rule"`
 
+	Seeds SeedsConfig `yaml:"seeds"`
+
 	Channels []ChannelConfig `yaml:"channels" doc:"where people are told of what waits; they can refuse there, never approve"`
 }
 
@@ -244,7 +246,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(inConfig(c.Flow.checkOutputs()), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), checkChannels(c.Approval.Channels), c.Ledger.check(),
+	return errors.Join(inConfig(c.Flow.checkOutputs()), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Approval.Seeds.check(c.Approval.Groups), checkChannels(c.Approval.Channels), c.Ledger.check(),
 		c.Federation.check(), c.checkListen())
 }
 

@@ -72,6 +72,7 @@ type Sallyport struct {
 	llm      []gateway.Route
 	judging  *judging
 	reviews  reviews
+	seeds    *seeder // nil: nothing is seeded by itself
 	lock     *os.File
 	closers  []func() error
 	alarms   chan alarmed // from the policy; recorded by Run
@@ -200,6 +201,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		s.openLogins,
 		s.openSignIn,
 		func() error { return s.openChannels(key) },
+		s.openSeeds,
 	)
 }
 
@@ -230,6 +232,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	jobs = append(jobs, s.exportJobs()...)
 	jobs = append(jobs, s.loginJobs()...)
 	jobs = append(jobs, s.channelJobs()...)
+	jobs = append(jobs, s.seedJobs()...)
 	errs := make(chan error, len(jobs))
 	var wg sync.WaitGroup
 	for _, job := range jobs {
