@@ -42,6 +42,7 @@ func (s *Sallyport) metrics() http.Handler {
 	reg.MustRegister(observedMetrics{s})
 	s.monitorMetrics(reg)
 	s.exportMetrics(reg)
+	s.attacks.metrics(reg)
 	s.channelMetrics(reg)
 	reg.MustRegister(newRuleMetrics(s.reviews))
 	for _, v := range action.Allow.Values() {

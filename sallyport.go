@@ -79,6 +79,7 @@ type Sallyport struct {
 	resumed  keptPast     // that this start went on from
 	ending   keptPast     // begun by Run at its end, for Close to finish
 	outlets  []*monitor.Outlet
+	attacks  *attackLists
 
 	exporters []*export.Exporter
 	views     views
@@ -146,10 +147,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 		func() error { return s.openAttest(ctx, key) },
 		func() error { return s.openSigners(ctx, key) },
 		s.openJudges,
-		func() (err error) {
-			s.Detect, err = s.detector()
-			return err
-		},
+		func() error { return s.openDetector(ctx) },
 		func() error { return s.openTools(ctx) },
 		func() (err error) {
 			s.Flow, err = flow.New(flow.Config{Store: s.Store, Fingerprint: s.Ledger.Fingerprint, Declared: s.declared, Tool: s.flowTool, Recall: s.recall})
@@ -227,7 +225,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf,
-		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain, s.workloadRun}
+		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain, s.workloadRun, s.attacks.Run}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	jobs = append(jobs, s.loginJobs()...)

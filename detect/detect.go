@@ -18,6 +18,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -42,13 +43,14 @@ type Config struct {
 	Now        func() time.Time // decides which signatures have expired; nil means time.Now
 }
 
-// Detector is the Informer that states action.Detect. It keeps no state and is safe for concurrent use.
+// Detector is the Informer that states action.Detect. It keeps nothing of what it sees and is safe for concurrent
+// use.
 type Detector struct {
 	print    func(label string, parts ...[]byte) string
 	max      int
 	deaf     bool
-	model    *learn.Model // nil if deaf
-	signed   *signatures  // nil if deaf or if there are none
+	model    *learn.Model               // nil if deaf
+	signed   atomic.Pointer[signatures] // nil if deaf or if there are none
 	now      func() time.Time
 	canaries bool
 }
@@ -75,17 +77,10 @@ func New(c Config) (*Detector, error) {
 		d.now = time.Now
 	}
 	d.canaries = c.Canaries
-	signed, err := newSignatures(c.Signatures)
-	if err != nil {
-		return nil, err
-	}
 	if !d.deaf {
 		d.model = m
-		if len(c.Signatures) > 0 {
-			d.signed = signed
-		}
 	}
-	return d, nil
+	return d, d.SetSignatures(c.Signatures)
 }
 
 // Inform states what stands in the arguments (before) or in the result (after). A result that gate two
@@ -110,7 +105,7 @@ func (d *Detector) Inform(ctx context.Context, q *action.Query) (action.Part, er
 // look scans one JSON value of a tenant.
 func (d *Detector) look(ctx context.Context, content []byte, tenant string) (action.Detect, error) {
 	p := action.Detect{State: action.StateKnown, Canary: action.TriUnknown}
-	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, signed: d.signed, room: roomFor(len(content))}
+	s := scanner{secrets: true, personal: true, injection: !d.deaf, model: d.model, signed: d.signed.Load(), room: roomFor(len(content))}
 	if s.signed != nil {
 		s.now = d.now()
 	}

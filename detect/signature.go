@@ -153,15 +153,19 @@ type storedSignatures struct {
 // WriteSignatures returns list in the form that ReadSignatures takes: {version: 1, signatures: [{id, sketch,
 // words, reviewer, expires_ms}]}, the sketch in hexadecimal, eight digits a hash.
 func WriteSignatures(list []Signature) ([]byte, error) {
-	out := storedSignatures{Version: 1, Signatures: make([]storedSignature, len(list))}
+	return action.Canonical(&storedSignatures{Version: 1, Signatures: stored(list)})
+}
+
+func stored(list []Signature) []storedSignature {
+	out := make([]storedSignature, len(list))
 	for i, s := range list {
 		b := make([]byte, 0, 4*sketchSize)
 		for _, v := range s.Sketch {
 			b = append(b, byte(v>>24), byte(v>>16), byte(v>>8), byte(v))
 		}
-		out.Signatures[i] = storedSignature{s.ID, hex.EncodeToString(b), s.Words, s.Reviewer, s.Expires.UnixMilli()}
+		out[i] = storedSignature{s.ID, hex.EncodeToString(b), s.Words, s.Reviewer, s.Expires.UnixMilli()}
 	}
-	return action.Canonical(&out)
+	return out
 }
 
 // ReadSignatures reads a list strictly.
@@ -173,8 +177,12 @@ func ReadSignatures(b []byte) ([]Signature, error) {
 	if in.Version != 1 {
 		return nil, fmt.Errorf("%w: version %d", ErrSignature, in.Version)
 	}
-	out := make([]Signature, len(in.Signatures))
-	for i, s := range in.Signatures {
+	return unstored(in.Signatures)
+}
+
+func unstored(in []storedSignature) ([]Signature, error) {
+	out := make([]Signature, len(in))
+	for i, s := range in {
 		raw, err := hex.DecodeString(s.Sketch)
 		if err != nil || len(raw)%4 != 0 {
 			return nil, fmt.Errorf("%w: sketch of %q", ErrSignature, s.ID)

@@ -17,7 +17,7 @@ import (
 
 func (a *app) detectCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "detect", Short: "What is known of attacks", Args: cobra.NoArgs}
-	cmd.AddCommand(a.detectSignCommand(), a.canaryCommand())
+	cmd.AddCommand(a.detectSignCommand(), a.detectPublishCommand(), a.canaryCommand())
 	return cmd
 }
 
@@ -66,6 +66,54 @@ signature, so the file may be shared. It counts until it expires; nobody adds to
 	f.StringVar(&reviewer, "reviewer", "", "who confirmed it")
 	f.StringVar(&file, "file", "signatures.json", "file to add to")
 	f.DurationVar(&valid, "valid", 90*24*time.Hour, "how long it counts")
+	return cmd
+}
+
+func (a *app) detectPublishCommand() *cobra.Command {
+	var list detect.List
+	var file, key, out string
+	var valid time.Duration
+	cmd := &cobra.Command{
+		Use: "publish", Short: "Sign a file of signatures as a list to subscribe to", Args: cobra.NoArgs,
+		Long: `Sign all signatures of a file with your key as a list. Whoever names your key under detect.lists takes it from
+wherever you put it: a web server, a shared folder. A newer list needs a higher sequence. Nothing of it counts after
+its end, nor any signature after its own; what you leave out of the next list counts no longer.`,
+		Example: "  sallyport detect publish --name team --sequence 7 --file attacks.json --key me.pem --out team.attacks",
+		RunE: func(_ *cobra.Command, _ []string) error {
+			if list.Name == "" || key == "" || list.Sequence < 1 || valid <= 0 {
+				return usage("detect publish: --name, --key and --sequence (from 1) are required, --valid is positive")
+			}
+			data, err := os.ReadFile(file)
+			if err != nil {
+				return err
+			}
+			if list.Signatures, err = detect.ReadSignatures(data); err != nil {
+				return fmt.Errorf("%q: %w", file, err)
+			}
+			signer, err := readKey(key)
+			if err != nil {
+				return err
+			}
+			list.Expires = time.Now().Add(valid)
+			sealed, err := detect.Publish(list, signer)
+			if err != nil {
+				return err
+			}
+			if err := replaceFile(out, append(sealed, '\n'), 0o644); err != nil {
+				return err
+			}
+			return a.print(map[string]any{"name": list.Name, "sequence": list.Sequence, "signatures": len(list.Signatures), "file": out}, func(w io.Writer) {
+				fmt.Fprintf(w, "%s: list %s, sequence %d, signatures: %d\n", out, list.Name, list.Sequence, len(list.Signatures))
+			})
+		},
+	}
+	f := cmd.Flags()
+	f.StringVar(&list.Name, "name", "", "name of the list: lower case, digits, dashes")
+	f.Int64Var(&list.Sequence, "sequence", 0, "higher than that of the list before")
+	f.StringVar(&file, "file", "signatures.json", "file of signatures, as detect sign writes it")
+	f.StringVar(&key, "key", "", "file with your key, as policy key makes it")
+	f.StringVar(&out, "out", "list.attacks", "file to write")
+	f.DurationVar(&valid, "valid", 30*24*time.Hour, "how long the list counts")
 	return cmd
 }
 
