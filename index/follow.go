@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/store/sqlite"
 )
 
 // errOther means that the log's entry before ours is not the one we know.
@@ -21,8 +22,16 @@ const maxBatch = 512
 
 // Run fills the view from the log until ctx ends, Follow returns or errs; an ended ctx is no error. It
 // starts over by itself when the view was emptied or the log is another one. A file that cannot be written
-// never ends it: Run waits, makes a damaged file anew, and goes on; Status says what is wrong.
+// never ends it: Run waits, makes a damaged file anew, and goes on; Status says what is wrong. A start opens the file
+// unread, so Run reads it through beside the following, and makes it anew if its structure is damaged.
 func (x *Index) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	checked := make(chan struct{}) // closed once check has returned
+	go func() {
+		defer close(checked)
+		x.check(ctx)
+	}()
+	defer func() { stop(); <-checked }()
 	for renew := false; ctx.Err() == nil; {
 		again, err := x.round(ctx)
 		if errors.Is(err, ErrClosed) || ctx.Err() != nil {
@@ -47,6 +56,28 @@ func (x *Index) Run(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// check reads the file through once. What a damaged page held is made again from the log.
+func (x *Index) check(ctx context.Context) {
+	x.mu.Lock()
+	done := x.checked || x.closed
+	x.mu.Unlock()
+	if done {
+		return
+	}
+	db := x.db.Load()
+	err := db.Check(ctx)
+	for errors.Is(err, sqlite.ErrRot) && x.db.Load() == db && x.renew(ctx) != nil { // else Run has made it anew itself
+		select { // the disk may be full; Run says so by its own writes
+		case <-time.After(x.c.Retry):
+		case <-ctx.Done():
+			return
+		}
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	x.checked = ctx.Err() == nil
 }
 
 // fileError is a failure of our own file, not of the log.

@@ -85,6 +85,7 @@ type Index struct {
 	stop    context.CancelFunc // ends the follow under way; nil when there is none
 	changed chan struct{}      // closed and replaced with every batch
 	problem error              // why the last write failed; nil once one succeeds
+	checked bool               // the whole file was read since Open, and its structure holds
 }
 
 // Open opens or makes the file at c.Path.
@@ -102,26 +103,35 @@ func Open(ctx context.Context, c Config) (*Index, error) {
 		c.Retry = time.Second
 	}
 	x := &Index{c: c, changed: make(chan struct{})}
-	db, err := x.openDB(ctx)
-	if errors.Is(err, sqlite.ErrRot) || errors.Is(err, sqlite.ErrFormat) {
+	err := x.begin(ctx)
+	if errors.Is(err, sqlite.ErrRot) || errors.Is(err, sqlite.ErrFormat) || unusable(err) {
 		if err := sqlite.Remove(c.Path); err != nil {
 			return nil, fmt.Errorf("index: %w", err)
 		}
-		db, err = x.openDB(ctx)
+		err = x.begin(ctx)
 	}
 	if err != nil {
 		return nil, err
 	}
+	return x, nil
+}
+
+// begin opens the file and reads where it stands.
+func (x *Index) begin(ctx context.Context) error {
+	db, err := x.openDB(ctx)
+	if err != nil {
+		return err
+	}
 	x.db.Store(db)
 	if err := x.resume(ctx); err != nil {
-		return nil, errors.Join(err, db.Close())
+		return errors.Join(err, db.Close())
 	}
-	return x, nil
+	return nil
 }
 
 func (x *Index) openDB(ctx context.Context) (*sqlite.DB, error) {
 	db, err := sqlite.OpenDB(ctx, x.c.Path, sqlite.Options{Application: application, Format: format, Schema: schema,
-		MaxBytes: x.c.MaxBytes, Disposable: true})
+		MaxBytes: x.c.MaxBytes, Disposable: true, Unchecked: true})
 	if err != nil {
 		return nil, fmt.Errorf("index: %w", err)
 	}
@@ -227,6 +237,7 @@ type Status struct {
 	Indexed uint64 `json:"indexed"` // entries in the view
 	Log     uint64 `json:"log"`     // entries in the log
 	Fills   int    `json:"fills"`   // how often the view was emptied since it was opened
+	Checked bool   `json:"checked"` // the file's structure was read through since it was opened
 	Problem string `json:"problem"` // why it does not come further; "" if nothing is wrong
 }
 
@@ -238,7 +249,7 @@ func (x *Index) Status(ctx context.Context) (Status, error) {
 	}
 	x.mu.Lock()
 	defer x.mu.Unlock()
-	s := Status{Indexed: x.next, Log: size, Fills: x.fills}
+	s := Status{Indexed: x.next, Log: size, Fills: x.fills, Checked: x.checked}
 	if x.problem != nil {
 		s.Problem = x.problem.Error()
 	}

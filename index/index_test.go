@@ -3,6 +3,7 @@
 package index
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"errors"
@@ -104,6 +105,48 @@ func TestViewOfAnotherLogIsEmptied(t *testing.T) {
 				t.Error("the view holds what the log does not")
 			}
 		})
+	}
+}
+
+// TestDamageOfAnyPageIsFoundBehindTheStart overwrites each page in turn: a start reads none of them but the first few.
+func TestDamageOfAnyPageIsFoundBehindTheStart(t *testing.T) {
+	l := newLog()
+	story(t, l, 0, 60)
+	dir := t.TempDir()
+	path := filepath.Join(dir, "index.db")
+	x, stop := running(t, l, path)
+	caughtUp(t, x, l)
+	stop()
+	want := dump(t, path)
+	whole, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := 0
+	for at := 4096; at < len(whole); at += 4096 {
+		bad := bytes.Clone(whole)
+		copy(bad[at:at+4096], bytes.Repeat([]byte{0xff}, 4096))
+		path := filepath.Join(dir, fmt.Sprintf("bad-%d.db", at/4096))
+		if err := os.WriteFile(path, bad, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		x, stop := running(t, l, path)
+		for s, _ := x.Status(t.Context()); !s.Checked || s.Indexed != s.Log; s, _ = x.Status(t.Context()) {
+			if t.Context().Err() != nil {
+				t.Fatal("never checked")
+			}
+			runtime.Gosched()
+		}
+		if s, _ := x.Status(t.Context()); s.Fills > 0 {
+			found++
+		}
+		stop()
+		if dump(t, path) != want {
+			t.Errorf("page %d: the view is not the one before", at/4096)
+		}
+	}
+	if pages := len(whole)/4096 - 1; found < pages/2 {
+		t.Errorf("%d of %d damaged pages were found", found, pages)
 	}
 }
 

@@ -72,7 +72,7 @@ func (l *Log) RecordsFrom(ctx context.Context, from uint64, fn func(Entry) error
 
 // Read returns the entry at index, or ErrNotFound.
 func (l *Log) Read(index uint64) (Entry, error) {
-	c := cursor{log: l}
+	c := cursor{log: l, ahead: singleBytes}
 	defer c.close()
 	return c.read(index)
 }
@@ -124,6 +124,7 @@ type cursor struct {
 const (
 	cursorBytes = 256 << 10
 	sparseBytes = 16 << 10 // where entries far apart are wanted
+	singleBytes = 4 << 10  // where one is
 )
 
 func (c *cursor) close() {

@@ -30,6 +30,7 @@ type Options struct {
 	Schema      string // statements that make an empty file into one of Format
 	MaxBytes    int64  // of the file; 0 means 4 GiB
 	Disposable  bool   // what the file holds can be rebuilt: a commit does not wait for the disk
+	Unchecked   bool   // the structure is not checked at OpenDB: the caller calls Check when it can wait
 }
 
 // The errors of OpenDB.
@@ -46,7 +47,7 @@ const (
 
 // OpenDB opens or creates the file at path with mode 0600, checks its kind, format and structure, and
 // never repairs or replaces anything: ErrKind, ErrFormat and ErrRot leave the file as it is. The check reads the
-// whole file.
+// whole file, unless Options.Unchecked puts it off.
 func OpenDB(ctx context.Context, path string, o Options) (*DB, error) {
 	path, err := filepath.Abs(path)
 	if err != nil {
@@ -145,11 +146,24 @@ func (d *DB) prepare(ctx context.Context, o Options) error {
 	if format != o.Format {
 		return fmt.Errorf("%w: %q has format %d, wanted %d", ErrFormat, d.path, format, o.Format)
 	}
-	var found string
-	if err := d.Write.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found); err != nil {
-		return fmt.Errorf("%w: %q: %w", ErrRot, d.path, err)
+	if o.Unchecked {
+		return nil
 	}
-	if found != "ok" {
+	return d.check(ctx, d.Write)
+}
+
+// Check reads the whole file and returns ErrRot if its structure is damaged. Others read and write meanwhile.
+func (d *DB) Check(ctx context.Context) error { return d.check(ctx, d.Read) }
+
+func (d *DB) check(ctx context.Context, by *sql.DB) error {
+	var found string
+	err := by.QueryRowContext(ctx, `PRAGMA quick_check(1)`).Scan(&found)
+	switch {
+	case ctx.Err() != nil:
+		return ctx.Err()
+	case err != nil:
+		return fmt.Errorf("%w: %q: %w", ErrRot, d.path, err)
+	case found != "ok":
 		return fmt.Errorf("%w: %q: %s", ErrRot, d.path, found)
 	}
 	return nil
