@@ -111,11 +111,12 @@ type LedgerStatus struct {
 	Vkey       string `json:"vkey"`
 	Checkpoint string `json:"checkpoint"` // signed note
 
-	Exports []Exported `json:"exports"`
+	Exports   []Exported     `json:"exports"`
+	Retention RetentionState `json:"retention"`
 }
 
 func (s *Sallyport) ledgerStatus(w http.ResponseWriter, _ *http.Request, _ *gateway.Caller) error {
-	return gateway.WriteJSON(w, http.StatusOK, LedgerStatus{Stats: s.Ledger.Stats(), Vkey: s.Ledger.Vkey(), Checkpoint: string(s.Ledger.Checkpoint().Note), Exports: s.Exports()})
+	return gateway.WriteJSON(w, http.StatusOK, LedgerStatus{Stats: s.Ledger.Stats(), Vkey: s.Ledger.Vkey(), Checkpoint: string(s.Ledger.Checkpoint().Note), Exports: s.Exports(), Retention: s.retention})
 }
 
 // LedgerProof is a leaf with its proof in the .tlog-proof form.

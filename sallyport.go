@@ -85,6 +85,7 @@ type Sallyport struct {
 	views     views
 	walls     *wallBook
 	asked     askedTwo
+	retention RetentionState // as it stands on record
 }
 
 // Open takes the data directory, wires the columns over it and restores what the ledger knows. It fails
@@ -114,7 +115,10 @@ func OpenIn(ctx context.Context, cfg Config, world World) (s *Sallyport, err err
 	if err := s.restore(ctx); err != nil {
 		return s, err
 	}
-	return s, s.recordStart(ctx)
+	if err := s.recordStart(ctx); err != nil {
+		return s, err
+	}
+	return s, s.recordRetention(ctx)
 }
 
 // wire opens the columns, one line each but for their seams.

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -208,6 +209,12 @@ func (a *app) ledgerStatusCommand() *cobra.Command {
 			return a.print(st, func(w io.Writer) {
 				fmt.Fprintf(w, "origin      %s\nkey         %s\nrecords     %d\nroot        %s\nbatches     %d since the start\nfdatasync   %d µs (median at the start)\npublished   %d\n",
 					st.Origin, st.Vkey, st.Size, st.Root, st.Batches, st.FdatasyncUs, st.Published)
+				for _, r := range st.Retention.Rules {
+					fmt.Fprintf(w, "retention   %s: %s after the end of its month, by record %d\n", r.Class, time.Duration(r.KeepMs)*time.Millisecond, st.Retention.Record)
+				}
+				if n := len(st.Retention.Held); n > 0 {
+					fmt.Fprintf(w, "legal holds %d, by record %d\n", n, st.Retention.Record)
+				}
 				for _, e := range st.Exports {
 					fmt.Fprintf(w, "export      %s: %d of %d records sent", e.Name, e.Next, st.Size)
 					if e.Problem != "" {
