@@ -133,6 +133,7 @@ func TestPasskeyApprovalIsProvedOffline(t *testing.T) {
 		t.Fatalf("a stranger sees %+v", seen)
 	}
 	h.forgeries(t)
+	h.inBrowser(t, &seen)
 }
 
 func (h *house) verify(t *testing.T, inspect func(uint64, *ledger.Leaf, action.PartName, []byte) string) *ledger.Report {
@@ -144,37 +145,41 @@ func (h *house) verify(t *testing.T, inspect func(uint64, *ledger.Leaf, action.P
 	return rep
 }
 
+// bends are forgeries of what a record about an approval holds.
+var bends = map[string]func(l *ledger.Leaf, part action.PartName, data string) string{
+	"another text was shown": func(_ *ledger.Leaf, part action.PartName, data string) string {
+		if part == action.PartShown {
+			return strings.Replace(data, "DE02120300000000202051", "DE02120300000000202052", 1)
+		}
+		return data
+	},
+	"another comment was given": func(_ *ledger.Leaf, _ action.PartName, data string) string {
+		return strings.Replace(data, "the rent", "the tent", 1)
+	},
+	"somebody else signed": func(l *ledger.Leaf, _ action.PartName, data string) string {
+		if l.Kind == action.KindKey {
+			return strings.Replace(data, `"person":"olga"`, `"person":"otto"`, 1)
+		}
+		return data
+	},
+	"the key is another one": func(l *ledger.Leaf, _ action.PartName, data string) string {
+		if l.Kind == action.KindKey {
+			return strings.Replace(data, `"public":"pQEC`, `"public":"pQED`, 1)
+		}
+		return data
+	},
+	"an answer was left out": func(l *ledger.Leaf, part action.PartName, data string) string {
+		if l.Kind == action.KindApproval && part == action.PartDetail && strings.Contains(data, `"approver":"paul"`) {
+			return strings.Replace(data, `"approver":"paul"`, `"approver":"pete"`, 1)
+		}
+		return data
+	},
+}
+
 // forgeries changes what the stranger is shown, and expects that he notices.
 func (h *house) forgeries(t *testing.T) {
-	for name, bend := range map[string]func(l *ledger.Leaf, part action.PartName, data string) string{
-		"another text was shown": func(_ *ledger.Leaf, part action.PartName, data string) string {
-			if part == action.PartShown {
-				return strings.Replace(data, "DE02120300000000202051", "DE02120300000000202052", 1)
-			}
-			return data
-		},
-		"another comment was given": func(_ *ledger.Leaf, _ action.PartName, data string) string {
-			return strings.Replace(data, "the rent", "the tent", 1)
-		},
-		"somebody else signed": func(l *ledger.Leaf, _ action.PartName, data string) string {
-			if l.Kind == action.KindKey {
-				return strings.Replace(data, `"person":"olga"`, `"person":"otto"`, 1)
-			}
-			return data
-		},
-		"the key is another one": func(l *ledger.Leaf, _ action.PartName, data string) string {
-			if l.Kind == action.KindKey {
-				return strings.Replace(data, `"public":"pQEC`, `"public":"pQED`, 1)
-			}
-			return data
-		},
-		"an answer was left out": func(l *ledger.Leaf, part action.PartName, data string) string {
-			if l.Kind == action.KindApproval && part == action.PartDetail && strings.Contains(data, `"approver":"paul"`) {
-				return strings.Replace(data, `"approver":"paul"`, `"approver":"pete"`, 1)
-			}
-			return data
-		},
-	} {
+	for name, bend := range bends {
+
 		var e auditor.ApprovalProofs
 		found := ""
 		h.verify(t, func(i uint64, l *ledger.Leaf, part action.PartName, data []byte) string {

@@ -7,15 +7,19 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/gateway"
+	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/ledger/evidence"
+	"github.com/sallyport/sallyport/policy/bundle"
 )
 
 // EvidenceRequest asks for a package.
@@ -25,6 +29,10 @@ type EvidenceRequest struct {
 	Session string `json:"session"`  // of an incident
 	Subject string `json:"subject"`  // of a subject: its id
 	Purpose string `json:"purpose"`  // recorded with what is opened
+
+	// Open are the parts that an evidence package or an incident discloses; reasoning, which takes two people, is none of
+	// them. A subject's package discloses what is the subject's.
+	Open []action.PartName `json:"open,omitzero"`
 }
 
 // ledgerEvidence writes a package that verifies offline.
@@ -38,8 +46,11 @@ func (s *Sallyport) ledgerEvidence(w http.ResponseWriter, r *http.Request, c *ga
 	switch {
 	case body.Kind == evidence.KindEvidence && body.SinceMs >= 0:
 		cfg.About.SinceMs = body.SinceMs
+		err = opensOf(&cfg, body.Open, func(l *ledger.Leaf) bool { return l.LogMs >= body.SinceMs })
 	case body.Kind == evidence.KindIncident && body.Session != "":
-		err = s.incident(r.Context(), c, body.Session, &cfg)
+		if err = s.incident(r.Context(), c, body.Session, &cfg); err == nil {
+			err = opensOf(&cfg, body.Open, func(l *ledger.Leaf) bool { return l.Session == cfg.About.Session || registers(l) })
+		}
 	case body.Kind == evidence.KindSubject && body.Subject != "":
 		err = s.subjectPackage(body.Subject, &cfg)
 	default:
@@ -48,6 +59,7 @@ func (s *Sallyport) ledgerEvidence(w http.ResponseWriter, r *http.Request, c *ga
 	if err != nil {
 		return err
 	}
+	cfg.Policy = s.policyArchive
 	// It is put together first, so that who asked gets all of it or an error.
 	f, err := os.CreateTemp(cfg.TempDir, "package-*")
 	if err != nil {
@@ -63,6 +75,42 @@ func (s *Sallyport) ledgerEvidence(w http.ResponseWriter, r *http.Request, c *ga
 	w.Header().Set("Content-Type", "application/x-tar")
 	_, err = io.Copy(w, f)
 	return err
+}
+
+// opensOf discloses the parts of records that about holds for.
+func opensOf(cfg *evidence.Config, parts []action.PartName, about func(l *ledger.Leaf) bool) error {
+	if len(parts) == 0 {
+		return nil
+	}
+	if cfg.Purpose == "" {
+		return gateway.Refuse(gateway.CodeInvalid, "what is opened wants a purpose, which is recorded")
+	}
+	for _, p := range parts {
+		if !slices.Contains(p.Values(), string(p)) || p == action.PartReasoning {
+			return gateway.Refuse(gateway.CodeInvalid, "%q is no part that one person opens", action.Clip(string(p), 32))
+		}
+	}
+	cfg.Open = func(_ uint64, l *ledger.Leaf, part action.PartName) bool {
+		return slices.Contains(parts, part) && about(l)
+	}
+	return nil
+}
+
+// registers reports whether a record registers somebody's key: without it no signature of that person can be checked.
+func registers(l *ledger.Leaf) bool {
+	return l.Kind == action.KindKey && slices.Contains(l.Codes, identity.CodeSignerAdded)
+}
+
+// policyArchive is a bundle that decided, nil if this owner keeps none of that digest.
+func (s *Sallyport) policyArchive(digest string) ([]byte, error) {
+	b, err := bundle.OpenKept(s.bundles.folder, digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	return b.Archive()
 }
 
 // incident finds the names in a session; that they were opened is on record before.

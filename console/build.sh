@@ -13,6 +13,9 @@ for part in src public index.html tsconfig.json vite.config.ts; do
 	rm -rf "${cache:?}/$part"
 	cp -R "$root/console/$part" "$cache/$part"
 done
+rm -rf "$root/.cache/docs"
+mkdir -p "$root/.cache/docs"
+cp -R "$root/docs/verify" "$root/.cache/docs/verify" # the verifier that the console imports
 cd "$cache"
 PATH=$root/.cache/node/node_modules/node/bin:$PATH
 export PATH

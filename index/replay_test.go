@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
 )
 
 func TestReplayTellsWhatWouldBeDecided(t *testing.T) {
@@ -132,10 +133,10 @@ func TestDifferencesAreInWords(t *testing.T) {
 	b := action.Decision{Verdict: action.Allow, Mode: action.Observe, Matches: []action.Match{{ID: "p.a", Code: "2"}, {ID: "p.c"}}, Errors: []string{"e"}}
 	want := []string{"verdict: deny -> allow", "mode: enforce -> observe", "rules: changed p.a, without p.b, with p.c",
 		"obligations: without mask of p.a", "errors: with e"}
-	if got := Differences(a, b); !slices.Equal(got, want) {
+	if got := enforce.Differences(a, b); !slices.Equal(got, want) {
 		t.Errorf("got %q\nwant %q", got, want)
 	}
-	if got := Differences(a, a); len(got) != 0 {
+	if got := enforce.Differences(a, a); len(got) != 0 {
 		t.Errorf("a decision differs from itself: %q", got)
 	}
 	step := Step{Index: 7, TimeMs: 1_750_000_000_000, Kind: action.KindDecision, Verdict: action.Deny, Enforced: true, Server: "fs", Tool: "rm",

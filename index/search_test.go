@@ -97,19 +97,3 @@ func FuzzMatch(f *testing.F) {
 		}
 	})
 }
-
-func FuzzClean(f *testing.F) {
-	for _, s := range []string{"a\nb", "\x1b[0m", "\u202e", "\xff", "ok"} {
-		f.Add(s, 3)
-	}
-	f.Fuzz(func(t *testing.T, s string, n int) {
-		n = max(n%600, -n%600, 4)
-		out := clean(s, n)
-		if len(out) > n || strings.ContainsFunc(out, steers) || out != strings.ToValidUTF8(out, "") {
-			t.Errorf("clean(%q, %d) = %q", s, n, out)
-		}
-		if clean(out, n) != out {
-			t.Errorf("clean(%q, %d) is not stable", s, n)
-		}
-	})
-}

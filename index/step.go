@@ -4,7 +4,6 @@ package index
 
 import (
 	"strings"
-	"unicode"
 
 	"github.com/go-json-experiment/json"
 
@@ -131,33 +130,8 @@ func (s *Step) readReason(e Entry) {
 	s.Reason, s.Hint = clean(strings.Join(reasons, "; "), maxTextBytes), clean(d.Hint(), maxTextBytes)
 }
 
-// clean makes s fit for a file and a screen: valid UTF-8 of at most n bytes without characters that
-// control anything, so that neither a terminal nor a reader is led astray.
-func clean(s string, n int) string {
-	s = action.Clip(s, n)
-	ok := true
-	for _, r := range s {
-		if r == unicode.ReplacementChar || steers(r) {
-			ok = false
-			break
-		}
-	}
-	if ok {
-		return s
-	}
-	s = strings.Map(func(r rune) rune {
-		if steers(r) {
-			return unicode.ReplacementChar
-		}
-		return r
-	}, strings.ToValidUTF8(s, string(unicode.ReplacementChar)))
-	return action.Clip(s, n)
-}
-
-// steers reports whether r is a control or format character: escapes, line breaks, bidi, zero width.
-func steers(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Cf, unicode.Zl, unicode.Zp)
-}
+// clean is what of a record's text is shown: at most n bytes, inert.
+func clean(s string, n int) string { return action.Inert(s, n) }
 
 func word[T ~string](w T) T { return T(clean(string(w), 32)) }
 

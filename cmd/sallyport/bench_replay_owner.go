@@ -13,7 +13,6 @@ import (
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
-	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/internal/replaybench"
 	"github.com/sallyport/sallyport/ledger"
 )
@@ -154,7 +153,7 @@ func (o *replayOwner) audit(ctx context.Context, ran map[string]bool) (a replayb
 		if err != nil {
 			return ctx.Err()
 		}
-		if again = enforce.Reconcile(again, was); len(index.Differences(was, again)) == 0 && l.Verdict == was.Verdict {
+		if again = enforce.Reconcile(again, was); len(enforce.Differences(was, again)) == 0 && l.Verdict == was.Verdict {
 			a.Rederived.N++
 		}
 		return nil

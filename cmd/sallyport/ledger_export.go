@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/ledger"
 	"github.com/sallyport/sallyport/ledger/evidence"
 )
@@ -24,8 +25,9 @@ import (
 func (a *app) exportCommand() *cobra.Command {
 	var auditor bool
 	var since, session, subject, purpose string
+	var open []string
 	cmd := &cobra.Command{
-		Use: "export FILE [--evidence [--since TIME] | --incident SESSION | --subject ID] [--purpose TEXT]", Args: cobra.ExactArgs(1),
+		Use: "export FILE [--evidence [--since TIME] | --incident SESSION | --subject ID] [--open PART,...] [--purpose TEXT]", Args: cobra.ExactArgs(1),
 		Short: "A bundle that verifies offline, or a signed package for an auditor, an investigator or a person",
 		Long: `Without flags: the log as one file; payloads stay sealed. With a flag a package: the log, a report that is
 derived from nothing but the log, and a signed list of both, which "ledger verify FILE" checks without us.
@@ -33,13 +35,23 @@ derived from nothing but the log, and a signed list of both, which "ledger verif
 --evidence maps the records since a time to the EU AI Act, ISO/IEC 42001 and NIST controls. It is evidence, not a
 finding of compliance. --incident tells one session: timeline, policy in force, whose data. --subject answers
 an access request: everything recorded of a user (or of an agent that acts for nobody), opened but for
-reasoning, and who read it before. What is opened is recorded first, with --purpose.`,
+reasoning, and who read it before. What is opened is recorded first, with --purpose.
+
+--open puts parts of the records in question into a package: "input.before,input.after,explanation" let its reader take
+each decision again, "shown,detail" check what people approved and signed. The policies that decided are always in it.`,
 		Example: `  sallyport ledger export log.tar
   sallyport ledger export evidence.tar --evidence --since 2026-05-01
   sallyport ledger export incident.tar --incident 01J9...
+  sallyport ledger export incident.tar --incident 01J9... --open input.before,explanation,shown,detail --purpose "case 12"
   sallyport ledger export ann.tar --subject ann@example.org --purpose "request of 3 May"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			req := sallyport.EvidenceRequest{Session: session, Subject: subject, Purpose: purpose}
+			for _, p := range open {
+				req.Open = append(req.Open, action.PartName(p))
+			}
+			if len(open) > 0 && (purpose == "" || !auditor && session == "") {
+				return usage("export: --open wants --purpose, and --evidence or --incident")
+			}
 			switch {
 			case session != "":
 				req.Kind = evidence.KindIncident
@@ -63,6 +75,7 @@ reasoning, and who read it before. What is opened is recorded first, with --purp
 	cmd.Flags().StringVar(&session, "incident", "", "a package about one session")
 	cmd.Flags().StringVar(&subject, "subject", "", "a package for one person: the id of a user, or of an agent that acts for nobody")
 	cmd.Flags().StringVar(&purpose, "purpose", "", "why; it is recorded with what is opened")
+	cmd.Flags().StringSliceVar(&open, "open", nil, "parts that a package discloses, with --evidence or --incident")
 	cmd.MarkFlagsMutuallyExclusive("evidence", "incident", "subject")
 	return cmd
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/index"
 	"github.com/sallyport/sallyport/policy"
 )
@@ -161,7 +162,7 @@ func decideGroup(ctx context.Context, c *client, engine, digest string, inputs [
 			step.Replay.Answer, step.Replay.Problem = index.NoEngine, action.Clip(d.Error, 500)
 			continue
 		}
-		index.Compare(step.Verdict, step.Replay)
+		enforce.Compare(step.Verdict, step.Replay)
 	}
 	return nil
 }

@@ -78,6 +78,23 @@ function finish(rest, bytes) {
   return out;
 }
 
+/** sha256Blob hashes a Blob in pieces. */
+export async function sha256Blob(blob) {
+  const h = Int32Array.from(START), piece = 4 << 20;
+  let at = 0;
+  for (; at + piece <= blob.size; at += piece) {
+    const b = new Uint8Array(await blob.slice(at, at + piece).arrayBuffer());
+    for (let i = 0; i < piece; i += 64) block(h, b, i);
+  }
+  const b = new Uint8Array(await blob.slice(at).arrayBuffer());
+  let i = 0;
+  for (; i + 64 <= b.length; i += 64) block(h, b, i);
+  H.set(h);
+  LAST.fill(0);
+  LAST.set(b.subarray(i));
+  return finish(b.length - i, blob.size);
+}
+
 /** hmac returns HMAC-SHA-256(key, data) for a key of at most 64 bytes. */
 export function hmac(key, data) {
   const pad = (byte) => {

@@ -32,6 +32,7 @@ const (
 	memberHTML     = "report.html"
 	memberNames    = "names.json" // what pseudonyms stand for, as the operator says; nothing proves it
 	memberLog      = "log.tar"
+	memberPolicy   = "policy-" // and the digest in hexadecimal, ".tar.gz": a policy that decided
 	memberManifest = "manifest"
 
 	maxMember = 256 << 20 // of all but the log
@@ -46,7 +47,9 @@ type Config struct {
 	Actor   string            // who makes the package; required with Open
 	Purpose string            // recorded with what is opened
 	Names   map[string]string // pseudonym -> name; may be nil
-	TempDir string            // where the log is put together; required; must be the owner's only
+	// Policy returns the archive of a bundle that decided, by its digest, nil if it is not kept; nil puts none in.
+	Policy  func(digest string) ([]byte, error)
+	TempDir string // where the log is put together; required; must be the owner's only
 }
 
 // Write writes a package. What is opened for it is on record before.
@@ -72,6 +75,9 @@ func Write(ctx context.Context, w io.Writer, c Config) (err error) {
 		return err
 	}
 	members, err := documents(r, c.Names)
+	if err == nil {
+		members, err = c.policies(r, members)
+	}
 	if err != nil {
 		return err
 	}
@@ -103,6 +109,23 @@ func Write(ctx context.Context, w io.Writer, c Config) (err error) {
 		return err
 	}
 	return t.Close()
+}
+
+// policies adds the bundles that decided, so that who gets the package can take its decisions again.
+func (c *Config) policies(r *Report, to []document) ([]document, error) {
+	for _, b := range r.Bundles {
+		if c.Policy == nil {
+			break
+		}
+		data, err := c.Policy(b.Digest)
+		if err != nil {
+			return nil, fmt.Errorf("evidence: policy %s: %w", b.Digest, err)
+		}
+		if data != nil {
+			to = append(to, document{memberPolicy + strings.TrimPrefix(b.Digest, "sha256:") + ".tar.gz", data})
+		}
+	}
+	return to, nil
 }
 
 // document is one member of a package.

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import { fromBase64, toBase64, type Checkpoint } from "./verify";
+import { base64, toBase64, type Checkpoint } from "./verify";
 
 const name = "sallyport.pin";
 
@@ -32,7 +32,7 @@ class Pin {
     }
   }
 
-  root = () => fromBase64(this.#root);
+  root = () => base64(this.#root);
 
   set(vkey: string): void {
     this.vkey = vkey.trim();
