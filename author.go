@@ -32,7 +32,7 @@ type PolicyDiff struct {
 	Decisions int                  `json:"decisions"` // decided under both
 	Changed   int                  `json:"changed"`   // of these, answered otherwise
 	Failed    int                  `json:"failed"`    // one of the bundles could not decide them
-	Elsewhere int                  `json:"elsewhere"` // left out: a policy of their own decides them
+	Elsewhere int                  `json:"elsewhere"` // left out: of a door that is not configured any more
 	Unread    map[index.Answer]int `json:"unread"`    // left out, by why they cannot be opened
 	Groups    []PolicyChange       `json:"groups"`    // the most frequent first
 	Omitted   int                  `json:"omitted"`   // groups left out
@@ -127,17 +127,22 @@ var errEnough = errors.New("enough")
 func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled, since int64, most int) (PolicyDiff, error) {
 	out := PolicyDiff{Old: before.Bundle(), New: after.Bundle(), SinceMs: since, Origin: s.Ledger.Origin(), Size: s.Ledger.Stats().Size}
 	groups := policyChanges{}
+	pairs := map[string]*[2]*policy.Compiled{"": {before, after}}
 	var err error
 	out.Unread, err = s.recorded(ctx, since, func(step *index.Step, q *action.Query, d action.Decision) error {
 		if most > 0 && out.Decisions+out.Failed+out.Elsewhere >= most {
 			return errEnough
 		}
-		if s.policyFor(q) != s.Policy {
+		pair, err := s.atDoor(pairs, doorOf(q))
+		if err != nil {
+			return err
+		}
+		if pair == nil {
 			out.Elsewhere++
 			return nil
 		}
-		a, errA := before.Redecide(ctx, q)
-		b, errB := after.Redecide(ctx, q)
+		a, errA := pair[0].Redecide(ctx, q)
+		b, errB := pair[1].Redecide(ctx, q)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -162,6 +167,34 @@ func (s *Sallyport) compare(ctx context.Context, before, after *policy.Compiled,
 	}
 	groups.list(&out)
 	return out, nil
+}
+
+// atDoor is what decides at a door under each of two bundles, pairs[""]: the bundle's own policy for it, or else what decides there
+// where a bundle has none. It is nil where the door is not configured. What it finds is kept in pairs.
+func (s *Sallyport) atDoor(pairs map[string]*[2]*policy.Compiled, door string) (*[2]*policy.Compiled, error) {
+	if p, ok := pairs[door]; ok {
+		return p, nil
+	}
+	d := s.doors()[door]
+	if d.pdp == nil {
+		return nil, nil
+	}
+	var out [2]*policy.Compiled
+	var without *policy.Compiled
+	for i, c := range pairs[""] {
+		own, ok := c.Door(door)
+		if !ok && without == nil {
+			var err error
+			if without, err = d.without(); err != nil {
+				return nil, err
+			}
+		}
+		if out[i] = own; !ok {
+			out[i] = without
+		}
+	}
+	pairs[door] = &out
+	return &out, nil
 }
 
 // bundleNamed loads the embedded baseline or the bundle of a folder.

@@ -33,6 +33,20 @@ func (s *Sallyport) openTools(ctx context.Context) (err error) {
 	if cfg.Declared, err = readDeclared(s.Policy.Active().Source()); err == nil {
 		s.Tools, err = tools.Open(ctx, cfg)
 	}
+	if err != nil {
+		return err
+	}
+	return s.policyFits()
+}
+
+// policyFits holds the policy of this start against the registry, which was not open when it was read. One that was in force before,
+// and fits no longer because of what was approved since, goes on with an alarm: what errs denies.
+func (s *Sallyport) policyFits() error {
+	err := s.Policy.Active().Fits(s.toolArguments())
+	if err != nil && s.bundles.root != nil && s.bundles.first == nil {
+		s.alarm(codeUnfit, err.Error())
+		return nil
+	}
 	return err
 }
 

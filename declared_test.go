@@ -5,10 +5,13 @@ package sallyport_test
 import (
 	"context"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
 	"github.com/sallyport/sallyport/ledger"
@@ -119,4 +122,38 @@ func shape(t *testing.T, raw string) string {
 		t.Fatal(err)
 	}
 	return d.Shape()
+}
+
+// A start holds Cedar policies against the tools that it knows, wherever they come from.
+func TestStartRefusesCedarThatErrsOnAnApprovedTool(t *testing.T) {
+	dir := t.TempDir()
+	write := func(condition string) {
+		t.Helper()
+		for name, text := range map[string]string{
+			policybundle.ManifestFile: "version: 1\nname: typed\nsequence: 1\n",
+			"typed.cedar": `@id("all") @code("c") @reason("R.") permit (principal, action, resource);
+@id("notes") @code("c") @reason("R.") forbid (principal, action, resource == Tool::"notes/read_note") when { ` + condition + ` };
+`,
+		} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	const good = `context.action.arguments has name && context.action.arguments.name == "secret"`
+	write(good)
+	h := open(t, func(c *sallyport.Config) { c.Policy.Dir = dir })
+	h.server("notes", readTool)
+	h.stop()
+	for name, c := range map[string]struct{ condition, want string }{
+		"an argument that need not be there": {`context.action.arguments.name == "secret"`, "safe form: context.action.arguments has name && ..."},
+		"an argument of another type":        {`context.action.arguments has name && context.action.arguments.name > 3`, "notes/read_note"},
+	} {
+		write(c.condition)
+		if s, err := sallyport.Open(t.Context(), h.cfg); err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "typed.notes") {
+			t.Errorf("%s: %v %v", name, s, err)
+		}
+	}
+	write(good)
+	h.start()
 }

@@ -171,11 +171,13 @@ func (b byResource) Decide(ctx context.Context, q *action.Query) (action.Decisio
 var _ enforce.Decider = byResource{}
 
 func (s *Sallyport) policyFor(q *action.Query) *policy.PDP {
-	if q != nil && q.Resource.Type == "host" {
+	switch doorOf(q) {
+	case doorEgress:
 		return s.egressPolicy
-	}
-	if q != nil && s.databaseQuery(q) {
-		return s.databasePolicy
+	case doorDatabases:
+		if s.databasePolicy != nil {
+			return s.databasePolicy
+		}
 	}
 	return s.Policy
 }

@@ -25,6 +25,7 @@ const (
 	codeActivated = "policy.activated" // while it runs
 	codeRefused   = "policy.refused"   // with a second one that says why
 	codeSettings  = "policy.settings_changed"
+	codeUnfit     = "policy.unfit" // an alarm: a rule errs on the arguments of an approved tool
 )
 
 // maxCached bounds the old bundles that are held compiled.

@@ -126,10 +126,10 @@ func (s *Sallyport) embeddedSQL() (policy.Config, error) {
 	return policy.Config{Pack: "sql", Params: params, Alarm: s.policyAlarm, Now: s.Ledger.Now}, err
 }
 
-// databaseQuery reports whether q came through the door for databases. Its tools carry that door's packs, which
+// atDatabase reports whether q came through the door for databases. Its tools carry that door's packs, which
 // speak for nothing else, and its own protocol methods.
-func (s *Sallyport) databaseQuery(q *action.Query) bool {
-	return s.databasePolicy != nil && q.Subject.Channel.Door == action.DoorEgress && q.Resource.Type == "tool" && strings.HasPrefix(q.Action.Name, "sql.")
+func atDatabase(q *action.Query) bool {
+	return q.Subject.Channel.Door == action.DoorEgress && q.Resource.Type == "tool" && strings.HasPrefix(q.Action.Name, "sql.")
 }
 
 // postgresDoor wires the door.

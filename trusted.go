@@ -5,6 +5,7 @@ package sallyport
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -223,23 +224,56 @@ type nextDoor struct {
 	next *policy.Compiled
 }
 
+// doorPolicies is a door with what decides there now, and what does where the bundle in force has nothing for it.
+type doorPolicies struct {
+	pdp      *policy.PDP // nil: it is not configured
+	loose    string      // folder that the configuration names
+	embedded func() (*policy.PDP, error)
+}
+
+func (d *doorPolicies) without() (*policy.Compiled, error) {
+	if d.loose != "" {
+		return policy.Load(policy.Config{Dir: d.loose})
+	}
+	p, err := d.embedded()
+	if err != nil {
+		return nil, err
+	}
+	return p.Active(), nil
+}
+
+func (s *Sallyport) doors() map[string]doorPolicies {
+	return map[string]doorPolicies{
+		doorEgress:    {s.egressPolicy, s.Config.Egress.Policy, s.embeddedEgress},
+		doorDatabases: {s.databasePolicy, s.Config.Postgres.Policy, s.embeddedDatabases},
+	}
+}
+
+// doorOf is the door whose policy decides on q, "" if none of its own does.
+func doorOf(q *action.Query) string {
+	switch {
+	case q == nil:
+	case q.Resource.Type == "host":
+		return doorEgress
+	case atDatabase(q):
+		return doorDatabases
+	}
+	return ""
+}
+
 // nextDoors are the doors for which c brings another policy. Where it has none, the embedded one comes back.
 func (s *Sallyport) nextDoors(c *policy.Compiled) (out []nextDoor, err error) {
-	for _, door := range []struct {
-		name string
-		pdp  *policy.PDP
-		open func() (*policy.PDP, error)
-	}{{doorEgress, s.egressPolicy, s.embeddedEgress}, {doorDatabases, s.databasePolicy, s.embeddedDatabases}} {
+	all := s.doors()
+	for _, name := range slices.Sorted(maps.Keys(all)) {
+		door := all[name]
 		if door.pdp == nil {
 			continue
 		}
-		next, ok := c.Door(door.name)
+		next, ok := c.Door(name)
 		if !ok {
-			embedded, err := door.open()
-			if err != nil {
+			if next, err = door.without(); err != nil {
 				return nil, err
 			}
-			next = embedded.Active()
 		}
 		if next.Bundle() != door.pdp.Active().Bundle() {
 			out = append(out, nextDoor{door.pdp, next})

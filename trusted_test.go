@@ -4,6 +4,7 @@ package sallyport_test
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -174,5 +175,50 @@ func TestChangedSettingsDoNotStartUnderABundleThatNamesOthers(t *testing.T) {
 	}
 	if err := start(nil, 4, true); err == nil {
 		t.Error("the old settings hold again without a bundle for them")
+	}
+}
+
+// What an activation, a dry run of it and "policy diff" tell of recorded decisions covers those of the doors.
+func TestDifferenceCoversDoors(t *testing.T) {
+	h := guarded(t, "")
+	running(t, h)
+	files := func(sequence int, verdict string) map[string]string {
+		f := swapFiles(sequence)
+		if verdict != "" {
+			maps.Copy(f, doorFiles("egress", "proxy", verdict))
+		}
+		return f
+	}
+	put := func(sequence int, verdict string, dry bool) sallyport.PolicyDiff {
+		t.Helper()
+		out, err := h.ActivatePolicy(t.Context(), signed(t, files(sequence, verdict), both...), "test", "ann", dry)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.Difference
+	}
+	put(4, "ask", false)
+	sub, sess := h.agent("bot", "/work")
+	a := attempt(sub, sess, "api.example:443", "GET", `{"path":"/"}`)
+	a.Type, a.Name = "host", "http.request"
+	if got, err := h.Enforcer.Before(t.Context(), a); err != nil || got.Verdict != action.Ask {
+		t.Fatalf("%+v %v", got, err)
+	}
+	for name, c := range map[string]struct {
+		verdict string
+		want    string
+	}{
+		"a door that denies":        {"deny", "ask -> deny"},
+		"the same door":             {"ask", ""},
+		"no door: the embedded one": {"", "ask -> deny"},
+	} {
+		d := put(6, c.verdict, true)
+		got := ""
+		for _, g := range d.Groups {
+			got += g.From + " -> " + g.To
+		}
+		if got != c.want || d.Elsewhere != 0 || d.Decisions != 1 {
+			t.Errorf("%s: %q, not %q (%+v)", name, got, c.want, d)
+		}
 	}
 }

@@ -65,7 +65,12 @@ var ErrOneSided = errors.New("cases of both kinds are wanted: some that must be 
 // TestDir loads the bundle in dir and runs its cases. A bundle that does not load is an error, and so is
 // one without cases of both kinds (ErrOneSided); cases that fail stand in the report.
 func TestDir(ctx context.Context, dir string) (Report, error) {
-	c, err := Load(Config{Dir: dir, Now: time.Now})
+	return TestWith(ctx, Config{Dir: dir, Now: time.Now})
+}
+
+// TestWith is TestDir for a bundle that is loaded as cfg says.
+func TestWith(ctx context.Context, cfg Config) (Report, error) {
+	c, err := Load(cfg)
 	if err != nil {
 		return Report{}, err
 	}

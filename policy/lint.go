@@ -64,25 +64,25 @@ func (r *LintReport) Errors() int {
 // LintDir loads the bundle in dir and lints it. A bundle that does not load for another reason than a finding is an error;
 // the report then says the same in findings.
 func LintDir(ctx context.Context, dir string) (LintReport, error) {
-	c, err := Load(Config{Dir: dir, linting: true})
-	if err != nil {
-		return LintReport{Findings: misfits(err)}, err
-	}
-	return c.Lint(ctx)
+	return LintWith(ctx, Config{Dir: dir}, "")
 }
 
-// LintChange is LintDir with what Wider finds against the bundle in parent; "" is none.
-func LintChange(ctx context.Context, dir, parent string) (LintReport, error) {
-	if parent == "" {
-		return LintDir(ctx, dir)
+// LintWith is LintDir for a bundle that is loaded as cfg says, with what Wider finds against the bundle in parent; "" is none.
+func LintWith(ctx context.Context, cfg Config, parent string) (LintReport, error) {
+	cfg.linting = true
+	var old *Compiled
+	var err error
+	if parent != "" {
+		if old, err = Load(Config{Dir: parent}); err != nil {
+			return LintReport{}, err
+		}
 	}
-	old, err := Load(Config{Dir: parent})
-	if err != nil {
-		return LintReport{}, err
-	}
-	c, err := Load(Config{Dir: dir, linting: true})
+	c, err := Load(cfg)
 	if err != nil {
 		return LintReport{Findings: misfits(err)}, err
+	}
+	if old == nil {
+		return c.Lint(ctx)
 	}
 	wider, err := c.Wider(ctx, old, 0)
 	if err != nil {

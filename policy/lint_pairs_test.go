@@ -61,7 +61,7 @@ func TestEveryLintHasABadAndAGoodBundle(t *testing.T) {
 					parent = filepath.Join(top, "parent")
 				}
 				// What does not load is an error and a finding.
-				r, err := LintChange(t.Context(), filepath.Join(top, folder), parent)
+				r, err := LintWith(t.Context(), Config{Dir: filepath.Join(top, folder)}, parent)
 				if err != nil && len(r.Findings) == 0 {
 					t.Fatal(folder, err)
 				}

@@ -64,6 +64,9 @@ type Config struct {
 	// read raw arguments are checked when the bundle is loaded; nil checks none.
 	Tools func() map[string][]byte
 
+	// Check looks at what other parts of an owner read from the bundle, when Load has read it; nil takes it unseen.
+	Check func(b *bundle.Bundle) error
+
 	linting  bool // what Lint reports as an error refuses nothing
 	unproved bool // compiled Rego is not compared and does not decide: for tests that load hundreds of packs
 }
@@ -178,6 +181,11 @@ func Load(cfg Config) (*Compiled, error) {
 	if err != nil {
 		return nil, fmt.Errorf("policy: %w", err)
 	}
+	if cfg.Check != nil {
+		if err := cfg.Check(b); err != nil {
+			return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
+		}
+	}
 	if cfg.Trust != nil {
 		if err := verify(b, cfg); err != nil {
 			return nil, fmt.Errorf("policy: bundle %q: %w", b.Manifest.Name, err)
@@ -232,15 +240,12 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 			}
 		}
 	}
-	if files := b.Policies(".cedar"); len(files) > 0 {
-		cfg := cedar.Config{Params: b.Params}
+	if len(b.Policies(".cedar")) > 0 {
+		var known map[string][]byte
 		if with.Tools != nil {
-			cfg.Tools = with.Tools()
+			known = with.Tools()
 		}
-		for _, f := range files {
-			cfg.Files = append(cfg.Files, cedar.File(f))
-		}
-		e, err := cedar.New(cfg)
+		e, err := c.cedar(known)
 		if err != nil {
 			return fail(err)
 		}
@@ -270,6 +275,31 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 		c.bundle.Expires = b.Manifest.Expires.UnixMilli()
 	}
 	return c, nil
+}
+
+// cedar reads the bundle's Cedar policies and checks them against the tools that are known.
+func (c *Compiled) cedar(known map[string][]byte) (*cedar.Evaluator, error) {
+	cfg := cedar.Config{Params: c.source.Params, Tools: known}
+	for _, f := range c.source.Policies(".cedar") {
+		cfg.Files = append(cfg.Files, cedar.File(f))
+	}
+	return cedar.New(cfg)
+}
+
+// Fits reports how a Cedar policy of the bundle, or of one of its doors, errs on the arguments of a tool: known are JSON
+// Schemas by "server/name". It is what compiling with Config.Tools refuses, for a bundle that was compiled before tools were known.
+func (c *Compiled) Fits(known map[string][]byte) error {
+	if len(c.source.Policies(".cedar")) > 0 {
+		if _, err := c.cedar(known); err != nil {
+			return fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
+		}
+	}
+	for _, name := range c.source.Doors() {
+		if err := c.doors[name].Fits(known); err != nil {
+			return fmt.Errorf("doors/%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 // Coverage reports how much of the bundle's Rego is compiled, and why the rest is not. Without Rego it is

@@ -28,18 +28,19 @@ func (a *app) policyCommand() *cobra.Command {
 
 func (a *app) policyTestCommand() *cobra.Command {
 	var again bool
+	var known knownTools
 	cmd := &cobra.Command{
-		Use: "test DIR [--watch]", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
+		Use: "test DIR [--watch] [--tools FILE]...", Short: "Run a bundle's cases", Args: cobra.ExactArgs(1),
 		Long: `Run the cases of the bundle in DIR and say which failed, and which rules no case fires. Rego's own tests, rules whose
 names begin with test_ in files that end in _test.rego, run beside them. With --watch they run again
-whenever a file of the bundle changes, until it is interrupted.`,
+whenever a file of the bundle changes, until it is interrupted. ` + toolsHelp + `.`,
 		Example: "  sallyport policy test policies/baseline\n  sallyport policy test --watch mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !again {
-				return a.policyTest(cmd.Context(), args[0])
+				return a.policyTest(cmd.Context(), args[0], &known)
 			}
 			return watch(cmd.Context(), args[0], watchEvery, func() error {
-				if err := a.policyTest(cmd.Context(), args[0]); err != nil && cmd.Context().Err() == nil {
+				if err := a.policyTest(cmd.Context(), args[0], &known); err != nil && cmd.Context().Err() == nil {
 					a.complain(err)
 				}
 				return nil
@@ -47,11 +48,16 @@ whenever a file of the bundle changes, until it is interrupted.`,
 		},
 	}
 	cmd.Flags().BoolVar(&again, "watch", false, "run again whenever a file changes")
+	known.flags(cmd)
 	return cmd
 }
 
-func (a *app) policyTest(ctx context.Context, dir string) error {
-	rep, err := policy.TestDir(ctx, dir)
+func (a *app) policyTest(ctx context.Context, dir string, known *knownTools) error {
+	cfg, err := a.authored(ctx, dir, known)
+	if err != nil {
+		return err
+	}
+	rep, err := policy.TestWith(ctx, cfg)
 	if err != nil {
 		return err
 	}

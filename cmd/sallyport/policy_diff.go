@@ -29,8 +29,8 @@ func (a *app) policyDiffCommand() *cobra.Command {
 		},
 		Long: `Decide recorded actions again under two bundles and print what is answered otherwise, by tool and rule. OLD
 and NEW are folders, or "baseline" for the embedded one ("./baseline" is a folder). It needs the owner, which opens
-the recorded inputs, which is recorded as an access, and shows nothing of them. Nothing is executed or asked. What the
-proxy's or the databases' own policy decides is left out.
+the recorded inputs, which is recorded as an access, and shows nothing of them. Nothing is executed or asked. What went
+through the proxy or to databases is decided by doors/egress and doors/databases of each, or by what decides there without.
 
 With --enforce AGENT and no bundles it prints what was let by only because the agent is observed (the manifest's list
 observe): what enforcing it would have asked about or stopped.
@@ -108,7 +108,7 @@ func (a *app) policyDiffText(w io.Writer, d *sallyport.PolicyDiff) {
 	}
 	fmt.Fprintf(w, "%s %s -> %s %s: %d decisions, %d differ, %d failed\n", d.Old.Name, d.Old.Digest, d.New.Name, d.New.Digest, d.Decisions, d.Changed, d.Failed)
 	if d.Elsewhere > 0 {
-		fmt.Fprintf(w, "  left out: %d decided by a policy of their own\n", d.Elsewhere)
+		fmt.Fprintf(w, "  left out: %d of doors that are not configured\n", d.Elsewhere)
 	}
 	unread(w, d.Unread)
 }

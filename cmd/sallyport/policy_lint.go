@@ -15,15 +15,20 @@ import (
 func (a *app) policyLintCommand() *cobra.Command {
 	var sarif, strict bool
 	var parent string
+	var known knownTools
 	cmd := &cobra.Command{
 		Use: "lint DIR", Short: "Find rules of a bundle that do not do what they seem to", Args: cobra.ExactArgs(1),
 		Long: `Find rules of the bundle in DIR that do not do what they seem to, and say how much of its Rego is compiled.
 Exit code 1 if anything is found that is not only advice. A finding is waived by a comment right above the
 rule in which it stands, "# lint: NAME: why", or by an entry of the manifest's list waivers, with an owner and an
-end. What fails open (may-not-fire, cross-type, default-allow) and is not waived refuses the bundle when it is loaded.`,
+end. What fails open (may-not-fire, cross-type, default-allow) and is not waived refuses the bundle when it is loaded. ` + toolsHelp + `.`,
 		Example: "  sallyport policy lint policies/baseline\n  sallyport policy lint --sarif policies/baseline > lint.sarif",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rep, err := policy.LintChange(cmd.Context(), args[0], parent)
+			cfg, err := a.authored(cmd.Context(), args[0], &known)
+			if err != nil {
+				return err
+			}
+			rep, err := policy.LintWith(cmd.Context(), cfg, parent)
 			if err != nil && (len(rep.Findings) == 0 || !sarif && !a.json) {
 				return err // which says more than the findings that machines get of it
 			}
@@ -53,6 +58,7 @@ end. What fails open (may-not-fire, cross-type, default-allow) and is not waived
 	cmd.Flags().BoolVar(&sarif, "sarif", false, "write SARIF 2.1.0")
 	cmd.Flags().BoolVar(&strict, "strict", false, "exit code 1 for advice, too")
 	cmd.Flags().StringVar(&parent, "parent", "", "folder of an older bundle: also find what it denied and this one lets pass")
+	known.flags(cmd)
 	return cmd
 }
 

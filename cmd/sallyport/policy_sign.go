@@ -17,6 +17,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/policy"
 	"github.com/sallyport/sallyport/policy/bundle"
@@ -58,7 +59,7 @@ engines with their versions, name, sequence, parent, not_before, expires, and wh
 bundle are kept, those of a changed one are dropped.`,
 		Example: "  sallyport policy build mine",
 		RunE: func(cmd *cobra.Command, args []string) error {
-			rep, err := policy.TestDir(cmd.Context(), args[0])
+			rep, err := policy.TestWith(cmd.Context(), policy.Config{Dir: args[0], Now: time.Now, Check: sallyport.ReadableBundle})
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ package cedar
 import (
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -22,6 +23,7 @@ import (
 type argument struct {
 	Type       any                  `json:"type"`
 	Properties map[string]*argument `json:"properties"`
+	Required   []string             `json:"required"`
 	More       any                  `json:"additionalProperties"`
 	Items      *argument            `json:"items"`
 }
@@ -52,7 +54,9 @@ func (a *argument) cedarType(seen *usage.Tree, depth int) object {
 				if t == nil {
 					return nil
 				}
-				attributes[name] = t
+				if attributes[name] = t; !slices.Contains(a.Required, name) {
+					attributes[name] = optional(t)
+				}
 			}
 		}
 		return recordOf(attributes)
@@ -60,6 +64,13 @@ func (a *argument) cedarType(seen *usage.Tree, depth int) object {
 		return a.list(seen, depth)
 	}
 	return nil
+}
+
+// optional is t as an attribute that may be absent: an argument that a tool does not insist on, or what an empty list has not.
+func optional(t object) object {
+	t = maps.Clone(t)
+	t["required"] = false
+	return t
 }
 
 // list is the type of what rawList makes: a count, and columns of records or one set of anything else.
@@ -72,7 +83,7 @@ func (a *argument) list(seen *usage.Tree, depth int) object {
 				if t == nil {
 					return nil
 				}
-				of[name] = setType(t)
+				of[name] = optional(setType(t))
 			}
 		}
 		return recordOf(of)
@@ -82,7 +93,7 @@ func (a *argument) list(seen *usage.Tree, depth int) object {
 		if t == nil {
 			return nil
 		}
-		of["items"] = setType(t)
+		of["items"] = optional(setType(t))
 	}
 	return recordOf(of)
 }
@@ -133,13 +144,9 @@ func typedArguments(r *rule, known map[string][]byte, of func(arguments object) 
 		if json.Unmarshal(known[tool], &a) != nil || a.Type != "object" {
 			continue
 		}
-		place := r.policy.Position()
 		name, sure := a.missing(seen, "context.action.arguments", 0)
-		if sure {
-			return fmt.Errorf("cedar: %s:%d: %s: %s does not exist: the tool %s has no such argument", place.Filename, place.Line, r.match.ID, action.Clip(name, 200), action.Clip(tool, 200))
-		}
 		types := a.cedarType(seen, 0)
-		if name != "" || types == nil || seen.Whole() {
+		if name != "" && !sure || types == nil || seen.Whole() {
 			continue
 		}
 		s, err := of(types)
@@ -151,7 +158,8 @@ func typedArguments(r *rule, known map[string][]byte, of func(arguments object) 
 			return fmt.Errorf("cedar: the schema with the arguments of %s: %w", action.Clip(tool, 200), err)
 		}
 		if err := validPolicy(against, (*xast.Policy)(r.policy.AST())); err != nil {
-			return fmt.Errorf("cedar: %s:%d: %s: with the arguments of %s: %w", place.Filename, place.Line, r.match.ID, action.Clip(tool, 200), err)
+			place := r.policy.Position()
+			return fmt.Errorf("cedar: %s:%d: %s: %w", place.Filename, place.Line, r.match.ID, a.refusal(tool, name, err))
 		}
 	}
 	return nil
@@ -188,4 +196,26 @@ func validPolicy(s *resolved.Schema, p *xast.Policy) error {
 		err = validate.New(s, validate.WithPermissive()).Policy("", p)
 	}
 	return err
+}
+
+// refusal says why a policy errs on the tool's arguments, of which name is none, and what would not. Cedar's validator says it once for
+// each action: the first is enough.
+func (a *argument) refusal(tool, name string, err error) error {
+	if name != "" && strings.Contains(err.Error(), "attribute `"+name[strings.LastIndexByte(name, '.')+1:]+"`") {
+		return fmt.Errorf("%s does not exist: the tool %s has no such argument; it has %s%s", action.Clip(name, 200), action.Clip(tool, 200),
+			action.Clip(strings.Join(slices.Sorted(maps.Keys(a.Properties)), ", "), 500), guardOf(name))
+	}
+	why, _, _ := strings.Cut(err.Error(), "\n")
+	if m := unguarded.FindStringSubmatch(why); m != nil {
+		return fmt.Errorf("with the arguments of %s: %s%s", action.Clip(tool, 200), why, guardOf("context."+m[1]))
+	}
+	return fmt.Errorf("with the arguments of %s: %s", action.Clip(tool, 200), why)
+}
+
+var unguarded = regexp.MustCompile("access to optional attribute `([a-zA-Z0-9_.]+)`")
+
+// guardOf is the safe form of a policy that reads what may be absent.
+func guardOf(path string) string {
+	last := strings.LastIndexByte(path, '.')
+	return fmt.Sprintf("; safe form: %s has %s && ...", path[:last], path[last+1:])
 }
