@@ -92,7 +92,7 @@ func (s *Sallyport) openMonitor() (err error) {
 		return err
 	}
 	s.Alarms = monitor.NewAlarms(monitor.AlarmsConfig{Group: c.Group})
-	s.Profiles, err = monitor.NewProfiles(monitor.ProfilesConfig{Key: key[:16], Rules: rules, AlarmsPerDay: c.AlarmsPerDay, Alarm: s.Alarms.Raise})
+	s.Profiles, err = monitor.NewProfiles(monitor.ProfilesConfig{Key: key[:16], Rules: rules, AlarmsPerDay: c.AlarmsPerDay, Alarm: s.Alarms.Raise, InOrder: true})
 	if err != nil {
 		return err
 	}

@@ -185,7 +185,11 @@ func (s *Sallyport) restore(ctx context.Context) error {
 	if err := s.Enforcer.Restore(ctx); err != nil {
 		return fmt.Errorf("restore: %w", err)
 	}
-	for _, q := range open { // enforce has made them unknown
+	for id, q := range open { // enforce has made them unknown
+		if q == nil { // erased
+			s.Profiles.Settle(ctx, only(id), action.StatusUnknown)
+			continue
+		}
 		s.Monitor.Settle(ctx, q, action.StatusUnknown)
 		s.Profiles.Settle(ctx, q, action.StatusUnknown)
 		s.Flow.Settle(ctx, q, action.StatusUnknown)

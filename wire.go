@@ -37,6 +37,11 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 	}
 	cfg := ledger.Config{Wal: d.wal, Snapshot: filepath.Join(d.snapshots, "log"), Keys: d.keys, Tiles: d.tiles, Anchors: filepath.Join(s.Config.Data, "anchors"), Head: head, Origin: c.Origin,
 		SegmentBytes: c.SegmentBytes, ReserveBytes: c.ReserveBytes, AgentBytes: c.AgentBytes, Quorum: c.Quorum, WitnessFor: c.WitnessTimeout, Shards: len(c.Retention) > 0}
+	cfg.Ordered = func(r *action.Record, index uint64) {
+		if s.Profiles != nil { // opened after the log, and before anything else appends
+			s.Profiles.Ordered(r, index)
+		}
+	}
 	for _, w := range c.Witnesses {
 		cfg.Witnesses = append(cfg.Witnesses, ledger.Witness{URL: w.URL, Vkey: w.Vkey})
 	}
@@ -156,6 +161,7 @@ func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[s
 	case action.KindOutcome, action.KindUnknown, action.KindLate:
 		q := open[l.Action]
 		if q == nil {
+			s.Profiles.Settle(ctx, only(l.Action), l.Status) // what it looked like may stand in their snapshot
 			return nil
 		}
 		s.Profiles.Settle(ctx, q, l.Status) // learns what it saw at gate one
@@ -169,6 +175,13 @@ func (s *Sallyport) restoreEntry(ctx context.Context, e ledger.Entry, open map[s
 		delete(open, l.Action)
 	}
 	return nil
+}
+
+// only is a query of which nothing is left but its id.
+func only(id string) *action.Query {
+	q := action.NewQuery(action.Before)
+	q.ID = id
+	return q
 }
 
 // recordedInput opens the query of an entry; nil where it was erased.

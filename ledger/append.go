@@ -35,6 +35,7 @@ type pending struct {
 	key     uniqueKey
 	keyed   bool
 	kind    action.Kind
+	record  *action.Record // until it has its index; nil if nobody asks for it
 	agent   string
 	session *session
 	seq     int64 // in its session
@@ -95,6 +96,9 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 		return action.Receipt{}, err
 	}
 	p := &pending{kind: r.Kind, cost: cost, lazy: lazy}
+	if l.cfg.Ordered != nil {
+		p.record = r
+	}
 	if p.keyed = kindKey(r.Kind, r.Action); p.keyed {
 		p.key = newUniqueKey(r.Action, r.Round, r.Kind)
 		if first, ok := l.first(p.key); ok {
@@ -319,6 +323,10 @@ func (l *Log) join(p *pending) *batch {
 	}
 	p.index = l.next
 	l.next++
+	if p.record != nil {
+		l.cfg.Ordered(p.record, p.index)
+		p.record = nil
+	}
 	b.entries = append(b.entries, p)
 	b.bytes += p.bytes()
 	l.tail.queued += p.bytes()

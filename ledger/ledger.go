@@ -70,6 +70,10 @@ type Config struct {
 	Snapshot      string
 	SnapshotEvery int // records between two snapshots; 0 means 100,000
 
+	// Ordered is told of every record when it gets its index, in that order and under the log's lock: it must
+	// return at once, and must not call the log. The record may yet fail to become durable; then the log stops.
+	Ordered func(r *action.Record, index uint64)
+
 	Tenant string // "" means "default"; one log per tenant
 	Origin string // name of the log for ever; "" means the one it has, or a random one for a new log
 

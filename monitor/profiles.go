@@ -23,6 +23,7 @@ type ProfilesConfig struct {
 	MaxSessions   int     // sessions whose order of tools is known; 0 means 4,096
 	MaxOpen       int     // actions that may be open at once; 0 means 65,536
 	Fresh         bool    // there is no past, as after Ready
+	InOrder       bool    // after Ready, learn in the order that Ordered tells; else as told
 	Alarm         func(q *action.Query)
 	WithoutSignal [signals]bool // signals that do not count; measurements leave one out
 }
@@ -61,6 +62,8 @@ type Profiles struct {
 	sessions map[uint64]*list.Element // of *trail
 	trails   *list.List
 	open     map[string]act // by action id
+
+	line line // has a lock of its own, taken after mu
 }
 
 // group is what the agents of a tenant with the same role do.
@@ -111,7 +114,7 @@ func NewProfiles(c ProfilesConfig) (*Profiles, error) {
 func (m *Profiles) reset() {
 	m.agents, m.order, m.latest = map[uint64]*list.Element{}, list.New(), map[uint64]uint64{}
 	m.groups, m.sessions, m.trails = map[uint64]*group{}, map[uint64]*list.Element{}, list.New()
-	m.open = map[string]act{}
+	m.open, m.line.open, m.line.queue = map[string]act{}, map[string]struct{}{}, nil
 }
 
 // Ready says that the past was fed in, or that there is none. Until then nothing is known.
@@ -333,20 +336,18 @@ func (m *Profiles) Restore(_ context.Context, q *action.Query) error {
 		return errors.New("monitor: too many actions are open")
 	}
 	m.open[q.ID] = a
+	m.line.reserved(q.ID)
 	m.trail(a.Session).note(&a)
 	return nil
 }
 
-// Settle learns from an action that was done. One that failed or that nobody knows the end of still
-// counts as risk.
-func (m *Profiles) Settle(_ context.Context, q *action.Query, s action.Status) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	a, ok := m.open[q.ID]
+// end learns how the action id ended. It needs mu.
+func (m *Profiles) end(id string, s action.Status) {
+	a, ok := m.open[id]
 	if !ok {
 		return
 	}
-	delete(m.open, q.ID)
+	delete(m.open, id)
 	switch s {
 	case action.StatusDone, action.StatusReleased, action.StatusWithheld, action.StatusHeld:
 	case action.StatusFailed, action.StatusUnknown:
@@ -396,21 +397,6 @@ func (m *Profiles) worry(a *act, extra float64) verdict {
 	p := m.profile(a)
 	p.Risk, p.RiskMs = float32(min(v.risk+extra, 64)), max(a.Ms, p.RiskMs)
 	return v
-}
-
-// Denied counts a refused action: as risk and among the refusals, never as usual.
-func (m *Profiles) Denied(q *action.Query) {
-	a, under := m.look(q, true, true)
-	m.mu.Lock()
-	m.stillUnder(under, &a, q, true, true)
-	m.worry(&a, 0.5)
-	m.profile(&a).refuse(true)
-	m.trail(a.Session).note(&a)
-	live := m.ready
-	m.mu.Unlock()
-	if live {
-		m.Asked(q)
-	}
 }
 
 // Asked passes on the alarm of an action that waits for a person.

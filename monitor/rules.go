@@ -56,15 +56,27 @@ type event struct {
 	Tie                 float64 // of the action: one that is reserved again is the same event
 }
 
+// note puts a in its place by time, so that the order in which actions that overlap are told says nothing.
 func (t *trail) note(a *act) {
 	e := event{Ms: a.Ms, Matches: a.Matches, Tool: a.Tool, Tie: a.Tie}
-	if t.Next > 0 && t.Events[(t.Next-1)%trailEvents].Tie == a.Tie {
-		t.Next--
-	}
 	if a.Ndests > 0 {
 		e.Dest = a.Dests[0]
 	}
-	t.Events[t.Next%trailEvents] = e
+	for i := t.Next; i > 0 && t.Next-i < 8; i-- {
+		if o := &t.Events[(i-1)%trailEvents]; o.Tie == e.Tie { // reserved once more
+			*o = e
+			return
+		}
+	}
+	at := t.Next
+	for ; at > 0 && t.Next-at < trailEvents-1; at-- {
+		o := t.Events[(at-1)%trailEvents]
+		if o.Ms < e.Ms || o.Ms == e.Ms && o.Tie < e.Tie {
+			break
+		}
+		t.Events[at%trailEvents] = o
+	}
+	t.Events[at%trailEvents] = e
 	t.Next++
 }
 

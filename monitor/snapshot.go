@@ -20,9 +20,9 @@ const snapshotHead = "sallyport monitor 1 "
 var ErrSnapshot = errors.New("monitor: the snapshot is of another format, damaged, or sealed by somebody else")
 
 // Snapshot returns everything the profiles know, sealed. Size is asked for the number of records in the
-// ledger while nothing can change here: what was learnt from records up to there is in the snapshot, and
-// which of them were still open stands beside it, so that Load and a replay of the rest give the same
-// profiles again.
+// ledger while nothing can change here: what was learnt from records up to there, or to the first whose
+// turn has not come, is in the snapshot, and which of them were still open stands beside it, so that Load
+// and a replay of the rest give the same profiles again.
 func (m *Profiles) Snapshot(size func() uint64, seal func(body []byte) string) []byte {
 	var b bytes.Buffer
 	put := func(v any) { _ = binary.Write(&b, binary.LittleEndian, v) } // a buffer takes everything of fixed size
@@ -112,6 +112,12 @@ func (m *Profiles) Load(data []byte, most uint64, seal func(body []byte) string)
 	defer m.mu.Unlock()
 	m.agents, m.order, m.latest, m.groups = n.agents, n.order, n.latest, n.groups
 	m.sessions, m.trails, m.open = n.sessions, n.trails, n.open
+	m.line.mu.Lock()
+	defer m.line.mu.Unlock()
+	m.line.open, m.line.queue = map[string]struct{}{}, nil
+	for id := range m.open {
+		m.line.open[id] = struct{}{}
+	}
 	return h[0], nil
 }
 
