@@ -144,16 +144,62 @@ func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 	}
 }
 
+// TestComponentsProveThemselvesEach holds measurements against an agent that is made of a program with prompt and model,
+// and of two servers of other kinds.
+func TestComponentsProveThemselvesEach(t *testing.T) {
+	a := appraiser(t)
+	digest := func(s string) string { return strings.Repeat(s, 32) }
+	for _, c := range []struct {
+		name      string
+		measured  []attest.Event
+		model     int
+		component string
+		lease     int64
+		why       string
+	}{
+		{"the agent", []attest.Event{{Kind: "executable", Digest: digest("a1")}, {Kind: "prompt", Digest: digest("a2")}, {Kind: "model", Digest: digest("a3")}}, 1, "agent", 60, ""},
+		{"a server that is a program", []attest.Event{{Kind: "executable", Digest: digest("b1")}, {Kind: "tools", Digest: digest("c0")}}, 0, "files", 60, ""},
+		{"a server that is a script", []attest.Event{{Kind: "executable", Digest: digest("d1")}, {Kind: "script", Digest: digest("d2")}, {Kind: "packages", Digest: digest("d3")}}, 0, "mail", 60, ""},
+		{"the agent without its model", []attest.Event{{Kind: "executable", Digest: digest("a1")}, {Kind: "prompt", Digest: digest("a2")}}, 0, "agent", 0, "model: not measured"},
+		{"the interpreter of one with the script of nobody", []attest.Event{{Kind: "executable", Digest: digest("d1")}, {Kind: "script", Digest: digest("ff")}, {Kind: "packages", Digest: digest("d3")}}, 0, "mail", 0, "script: measured, and no reference value"},
+		{"parts of two components", []attest.Event{{Kind: "executable", Digest: digest("b1")}, {Kind: "script", Digest: digest("d2")}, {Kind: "packages", Digest: digest("d3")}}, 0, "", 0, "comes nearest"},
+		{"the program of a server with the agent's prompt and model", []attest.Event{{Kind: "executable", Digest: digest("b1")}, {Kind: "prompt", Digest: digest("a2")}, {Kind: "model", Digest: digest("a3")}}, 1, "", 0, "comes nearest"},
+		{"a server without what is expected of it", []attest.Event{{Kind: "executable", Digest: digest("d1")}}, 0, "mail", 0, "script: not measured"},
+		{"nothing", nil, 0, "", 0, "not measured"},
+	} {
+		in := goodInput()
+		in.Measured, in.Model = c.measured, c.model
+		in.Agent.References = map[string][]string{"tools": {digest("c0")}}
+		if c.component != "files" {
+			in.Agent.References = nil
+		}
+		in.Agent.Components = []lease.Component{
+			{Name: "agent", References: map[string][]string{"executable": {digest("a1")}, "prompt": {digest("a2")}, "model": {digest("a3")}}},
+			{Name: "files", NoModel: true, References: map[string][]string{"executable": {digest("b1")}}},
+			{Name: "mail", NoModel: true, References: map[string][]string{"executable": {digest("d1")}, "script": {digest("d2")}, "packages": {digest("d3")}}},
+		}
+		r, err := a.appraise(context.Background(), in)
+		if err != nil {
+			t.Fatal(c.name, err)
+		}
+		if r.LeaseS != c.lease || c.component != "" && r.Component != c.component || !strings.Contains(strings.Join(r.Why, "; "), c.why) {
+			t.Errorf("%s: component %q, lease %d, %+v %q", c.name, r.Component, r.LeaseS, r.Vector, r.Why)
+		}
+	}
+}
+
 // TestAMissingFactNeverRaisesALevel takes each member out of good and of worse inputs, at every depth: no claim of the
 // vector gets better, and no lease longer. Members of what the agent's entry expects are not facts.
 func TestAMissingFactNeverRaisesALevel(t *testing.T) {
 	a := appraiser(t)
 	test := goodInput()
 	test.Facts.Test, test.Assurance = action.Yes, 1
-	build, guest := goodInput(), goodInput()
+	build, guest, made := goodInput(), goodInput(), goodInput()
+	made.Agent.Components = []lease.Component{{Name: "agent", References: made.Agent.References}, {Name: "server", References: map[string][]string{"executable": {"ff"}}}}
+	made.Agent.References = nil
 	builtInput(&build, strings.Repeat("cd", 32))
 	snpInput(&guest, strings.Repeat("cd", 32))
-	for _, in := range []lease.Input{goodInput(), test, build, guest} {
+	for _, in := range []lease.Input{goodInput(), test, build, guest, made} {
 		data, err := action.Canonical(in)
 		if err != nil {
 			t.Fatal(err)

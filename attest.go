@@ -55,7 +55,15 @@ type AttestAgent struct {
 	Statuses   []string          `yaml:"statuses" doc:"accepted platform states (Intel's words); default UpToDate"`
 	Builders   []string          `yaml:"builders" doc:"builders (URIs of SLSA provenance) whose programs and images need no reference value, where a signer of attest.signers or attest.keyless says so"`
 	Sources    []string          `yaml:"sources" doc:"sources (URIs) of which one must be among those of such a build; default: any"`
-	References []AttestReference `yaml:"references" doc:"what may be measured"`
+	References []AttestReference `yaml:"references" doc:"what may be measured, of every component"`
+	Components []AttestComponent `yaml:"components" doc:"the programs that the agent is made of, its own and the servers that it starts; each proves itself; default: one"`
+}
+
+// AttestComponent is one program of an agent.
+type AttestComponent struct {
+	Name       string            `yaml:"name" doc:"its name, for people"`
+	NoModel    bool              `yaml:"no_model" doc:"it loads no model: the least level of the model does not bind it"`
+	References []AttestReference `yaml:"references" doc:"what may be measured of it"`
 }
 
 // AttestReference lists what may be measured of one kind.
@@ -102,16 +110,45 @@ func (c *AttestConfig) check() error {
 				return bad("register %d can be set back without a restart; only 0 to 15 count", r)
 			}
 		}
-		for _, r := range a.References {
-			for _, d := range r.Digests {
-				if b, err := hex.DecodeString(strings.TrimPrefix(d, "sha256:")); err != nil || len(b) != 32 && len(b) != 48 {
-					return bad("reference %s: %q is no digest in hex", r.Kind, d)
-				}
-			}
+		if err := a.checkReferences(); err != nil {
+			return bad("%v", err)
 		}
 	}
 	_, err := c.trustDomain()
 	return err
+}
+
+// checkReferences holds reference values, and the names of components, against what they may be.
+func (a *AttestAgent) checkReferences() error {
+	all, names := slices.Clone(a.References), map[string]bool{}
+	for _, c := range a.Components {
+		if c.Name == "" || len(c.Name) > 64 || names[c.Name] {
+			return fmt.Errorf("component %q has no name, a long one, or stands twice", c.Name)
+		}
+		if len(c.References) == 0 {
+			return fmt.Errorf("component %q has no reference values", c.Name)
+		}
+		names[c.Name], all = true, append(all, c.References...)
+	}
+	for _, r := range all {
+		for _, d := range r.Digests {
+			if b, err := hex.DecodeString(strings.TrimPrefix(d, "sha256:")); err != nil || len(b) != 32 && len(b) != 48 {
+				return fmt.Errorf("reference %s: %q is no digest in hex", r.Kind, d)
+			}
+		}
+	}
+	return nil
+}
+
+// digestsByKind are reference values as the policy compares them.
+func digestsByKind(refs []AttestReference) map[string][]string {
+	out := map[string][]string{}
+	for _, r := range refs {
+		for _, d := range r.Digests {
+			out[r.Kind] = append(out[r.Kind], strings.ToLower(strings.TrimPrefix(d, "sha256:")))
+		}
+	}
+	return out
 }
 
 // profiles are the reference values by agent, without regard to case.
@@ -119,7 +156,7 @@ func (c *AttestConfig) profiles(signers []string) map[string]lease.Profile {
 	out := map[string]lease.Profile{}
 	for _, a := range c.Agents {
 		p := lease.Profile{ID: a.SPIFFE, Kinds: a.Kinds, Assurance: a.Assurance, Model: a.Model, LeaseS: int64(a.Lease / time.Second),
-			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, Builders: a.Builders, Sources: a.Sources, References: map[string][]string{}, Signers: signers}
+			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, Builders: a.Builders, Sources: a.Sources, References: digestsByKind(a.References), Signers: signers}
 		if p.ID == "" {
 			p.ID = a.Agent
 		}
@@ -135,10 +172,8 @@ func (c *AttestConfig) profiles(signers []string) map[string]lease.Profile {
 		if p.Restarts == "" {
 			p.Restarts = "refuse"
 		}
-		for _, r := range a.References {
-			for _, d := range r.Digests {
-				p.References[r.Kind] = append(p.References[r.Kind], strings.ToLower(strings.TrimPrefix(d, "sha256:")))
-			}
+		for _, c := range a.Components {
+			p.Components = append(p.Components, lease.Component{Name: c.Name, NoModel: c.NoModel, References: digestsByKind(c.References)})
 		}
 		out[strings.ToLower(a.Agent)] = p
 	}
@@ -247,6 +282,7 @@ func readAppraisal(out []byte) (lease.Result, error) {
 		Sourced       *int     `json:"sourced_data"`
 		LeaseS        int64    `json:"lease_s"`
 		Why           []string `json:"why"`
+		Component     string   `json:"component"`
 	}
 	if err := json.Unmarshal(out, &doc); err != nil {
 		return lease.Result{}, fmt.Errorf("attest: the policy's appraisal is not of the form: %w", err)
@@ -259,7 +295,7 @@ func readAppraisal(out []byte) (lease.Result, error) {
 	}
 	return lease.Result{Vector: lease.Vector{Instance: claim(doc.Instance), Configuration: claim(doc.Configuration), Executables: claim(doc.Executables),
 		FileSystem: claim(doc.FileSystem), Hardware: claim(doc.Hardware), Runtime: claim(doc.Runtime), Storage: claim(doc.Storage), Sourced: claim(doc.Sourced)},
-		LeaseS: doc.LeaseS, Why: doc.Why}, nil
+		LeaseS: doc.LeaseS, Why: doc.Why, Component: doc.Component}, nil
 }
 
 // supervised reports whether process pid runs our own executable, by the kernel's word: it measured what it

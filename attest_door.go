@@ -123,6 +123,7 @@ type Lease struct {
 	Status    string       `json:"status"`
 	Vector    lease.Vector `json:"vector"`
 	Why       []string     `json:"why"`
+	Component string       `json:"component"` // of the agent; "" where it has no list of them
 	Weights   string       `json:"weights"`
 	RenewedMs int64        `json:"renewed_ms"`
 	EndsMs    int64        `json:"ends_ms"`
@@ -136,7 +137,7 @@ func leaseView(l *lease.Lease, now time.Time) Lease {
 		why = []string{}
 	}
 	return Lease{ID: l.ID, Agent: l.Agent, SPIFFE: l.SPIFFE, Kind: l.Kind, Assurance: l.Assurance, Model: l.Model, Test: l.Test, Status: l.Status,
-		Vector: l.Vector, Why: why, Weights: l.Weights, RenewedMs: l.Renewed.UnixMilli(), EndsMs: l.Ends.UnixMilli(), Live: l.Live(now), Ended: l.Ended}
+		Vector: l.Vector, Why: why, Weights: l.Weights, Component: l.Component, RenewedMs: l.Renewed.UnixMilli(), EndsMs: l.Ends.UnixMilli(), Live: l.Live(now), Ended: l.Ended}
 }
 
 func (s *Sallyport) attestLease(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {

@@ -46,6 +46,8 @@ type Result struct {
 	Vector
 	LeaseS int64    `json:"lease_s"` // 0: no lease
 	Why    []string `json:"why"`     // for people
+
+	Component string `json:"component,omitzero"` // of the agent, that was found; "" where it has no list of them
 }
 
 // The words for a tier.

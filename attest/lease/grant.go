@@ -64,7 +64,7 @@ func (b *Book) Grant(ctx context.Context, c Claim) (Lease, error) {
 	p, _ := b.c.Profile(c.Subject.Tenant, c.Subject.ID)
 	now := b.c.Now()
 	l := &Lease{ID: c.Lease, Tenant: c.Subject.Tenant, Agent: c.Subject.ID, SPIFFE: p.ID, Key: c.Key, Subject: c.Subject, Kind: c.Kind,
-		Vector: a.Result.Vector, Status: a.Result.Status(), Why: a.Result.Why, Granted: now, Renewed: now, Evidence: attest.Digest(c.Evidence)}
+		Vector: a.Result.Vector, Status: a.Result.Status(), Why: a.Result.Why, Component: a.Result.Component, Granted: now, Renewed: now, Evidence: attest.Digest(c.Evidence)}
 	if a.Input != nil {
 		l.Assurance, l.Model = a.Input.Assurance, a.Input.Model
 		_, l.Weights = modelLevel(4, a.Input.Measured, nil)
@@ -174,6 +174,7 @@ func (b *Book) weigh(ctx context.Context, c *Claim) (*Appraisal, *attest.Facts, 
 	for i := range r.Why {
 		r.Why[i] = action.Clip(r.Why[i], 256)
 	}
+	r.Component = action.Clip(r.Component, 64)
 	a.Result = r
 	return a, facts, nil
 }

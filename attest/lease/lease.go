@@ -82,6 +82,15 @@ type Profile struct {
 	Signers    []string            `json:"signers"`    // digests of keys, and identities, whose signatures are accepted
 	Builders   []string            `json:"builders"`   // builders whose builds need no reference value
 	Sources    []string            `json:"sources"`    // of which one must be among the build's; empty: any
+	Components []Component         `json:"components"` // the programs that the agent is made of; empty: one, by References alone
+}
+
+// Component is one program of an agent, which proves itself by its own evidence: the agent's own, or a server that it
+// starts. Its reference values stand beside those of the whole agent, and never for another component.
+type Component struct {
+	Name       string              `json:"name"`
+	References map[string][]string `json:"references"`
+	NoModel    bool                `json:"no_model"` // it loads no model: the least level of the model does not bind it
 }
 
 // The errors of this package.
@@ -133,7 +142,8 @@ type Lease struct {
 	Test      action.Tri     `json:"test"`
 	Vector    Vector         `json:"vector"`
 	Status    string         `json:"status"`
-	Why       []string       `json:"why"` // the policy's reasons for anything but the best
+	Why       []string       `json:"why"`                // the policy's reasons for anything but the best
+	Component string         `json:"component,omitzero"` // of the agent, that the evidence is about; "" where it is all of one
 	Evidence  string         `json:"evidence"`
 	Weights   string         `json:"weights"`
 	TCB       string         `json:"tcb"`

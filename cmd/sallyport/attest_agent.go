@@ -312,10 +312,12 @@ func (a *app) attestQuoteCommand() *cobra.Command {
 
 func (a *app) attestMeasureCommand() *cobra.Command {
 	var f agentFlags
+	var component string
 	cmd := &cobra.Command{
 		Use: "measure [--script F] [--model DIR] ... -- COMMAND", Args: cobra.MinimumNArgs(1), Short: "Print the reference values of an agent",
 		Long: `Measure what "attest keep", "run" and "mcp" with the same flags would measure, and print it as the references of an entry in
-attest.agents. Measure what you have reviewed, on a machine that you trust.`,
+attest.agents, or with --component as one of its components: an agent that starts servers by "sallyport mcp" has one
+for itself and one for each of them. Measure what you have reviewed, on a machine that you trust.`,
 		Example: "  sallyport attest measure --script agent.py --model ./weights -- python3 agent.py",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			spec, err := f.program(args)
@@ -327,23 +329,30 @@ attest.agents. Measure what you have reviewed, on a machine that you trust.`,
 			if err != nil {
 				return err
 			}
-			return a.print(events, func(w io.Writer) { references(w, events) })
+			return a.print(events, func(w io.Writer) { fmt.Fprint(w, references(component, events)) })
 		},
 	}
 	f.measured(cmd)
+	cmd.Flags().StringVar(&component, "component", "", "print an entry of the agent's components, by this name")
 	return cmd
 }
 
-func references(w io.Writer, events []attest.Event) {
-	fmt.Fprintln(w, "references:")
+// references are events as an entry of attest.agents lists them; with a name as one of its components.
+func references(component string, events []attest.Event) string {
+	var w strings.Builder
 	last := ""
 	for _, e := range events {
 		if e.Kind != last {
-			fmt.Fprintf(w, "  - kind: %s\n    digests:\n", e.Kind)
+			fmt.Fprintf(&w, "  - kind: %s\n    digests:\n", e.Kind)
 		}
 		last = e.Kind
-		fmt.Fprintf(w, "      - sha256:%s\n", e.Digest)
+		fmt.Fprintf(&w, "      - sha256:%s\n", e.Digest)
 	}
+	if component == "" {
+		return "references:\n" + w.String()
+	}
+	body := strings.ReplaceAll(strings.TrimSuffix(w.String(), "\n"), "\n", "\n    ")
+	return fmt.Sprintf("components:\n  - name: %q\n    references:\n    %s\n", component, body)
 }
 
 func (a *app) attestStatusCommand() *cobra.Command {
@@ -386,7 +395,11 @@ func (a *app) standing(w io.Writer, leases []sallyport.Lease, keys []lease.Enrol
 		if l.Test == action.Yes {
 			note = "test: a simulator"
 		}
-		fmt.Fprintf(w, "%s  %-12s A%d M%d %s, %s  %s  %s\n", l.ID, l.Agent, l.Assurance, l.Model, l.Kind, l.Status, state, note)
+		name := l.Agent
+		if l.Component != "" {
+			name += "/" + shown(l.Component)
+		}
+		fmt.Fprintf(w, "%s  %-12s A%d M%d %s, %s  %s  %s\n", l.ID, name, l.Assurance, l.Model, l.Kind, l.Status, state, note)
 		for _, why := range l.Why {
 			fmt.Fprintf(w, "    %s\n", shown(why))
 		}

@@ -47,10 +47,18 @@ configuration_kinds := {"prompt", "tools", "config", "policy"}
 
 weights_kinds := {"model"}
 
-expected(kinds) := {kind |
-	some kind, _ in input.agent.references
-	kind in kinds
-} | built(kinds)
+# The parts that an agent is made of, each a program that proves itself by its own evidence: the agent's, and those of the
+# servers that it starts. One part has to explain everything that was measured; without a list the agent is one part.
+parts := input.agent.components if {
+	count(input.agent.components) > 0
+} else := [{"name": "", "references": {}, "no_model": false}]
+
+# What is expected of a part: its own reference values, and those of the whole agent.
+accepted(part, kind) := {d | some d in part.references[kind]} | {d | some d in input.agent.references[kind]}
+
+expected(part, kinds) := ({kind | some kind, _ in part.references} & kinds) |
+	({kind | some kind, _ in input.agent.references} & kinds) |
+	built(kinds)
 
 # Where builders are accepted a program or an image must be there, as theirs or by a reference value.
 built(kinds) := {kind |
@@ -61,18 +69,18 @@ built(kinds) := {kind |
 }
 
 # Measured, and not what is expected: also what nobody expected.
-wrong(kinds) := {e.kind |
+wrong(part, kinds) := {e.kind |
 	some e in input.measured
 	e.kind in kinds
-	not as_expected(e)
+	not as_expected(part, e)
 }
 
-absent(kinds) := expected(kinds) - {e.kind | some e in input.measured}
+absent(part, kinds) := expected(part, kinds) - {e.kind | some e in input.measured}
 
-as_expected(e) if e.digest in input.agent.references[e.kind]
+as_expected(part, e) if e.digest in accepted(part, e.kind)
 
 # A program or image that an accepted builder made, from an accepted source, by the word of an accepted signer.
-as_expected(e) if {
+as_expected(_, e) if {
 	e.kind in built_kinds
 	e.digest in input.provenance.subjects
 	input.provenance.builder in input.agent.builders
@@ -89,11 +97,20 @@ source_accepted if {
 	source.uri in input.agent.sources
 }
 
-met(kinds) if {
-	count(expected(kinds)) > 0
-	count(wrong(kinds)) == 0
-	count(absent(kinds)) == 0
+met(part, kinds) if {
+	count(expected(part, kinds)) > 0
+	count(wrong(part, kinds)) == 0
+	count(absent(part, kinds)) == 0
 }
+
+all_kinds := (executable_kinds | configuration_kinds) | weights_kinds
+
+# The part that explains the measurements, else the one that comes nearest, which the reasons are about.
+nearest := min({[count(wrong(part, all_kinds)), count(absent(part, all_kinds)), i] | some i, part in parts})[2]
+
+part := parts[nearest]
+
+component := part.name
 
 # An enclave is named by its own measurement as well.
 enclave_kinds := {"sgx", "tdx", "snp", "nitro"}
@@ -109,30 +126,30 @@ enclave_met if input.facts.snp.measurement in input.agent.references.snp
 enclave_met if input.facts.nitro.pcrs["0"] in input.agent.references.nitro
 
 executables := 2 if {
-	met(executable_kinds)
+	met(part, executable_kinds)
 	enclave_met
 } else := 96 if {
-	count(expected(executable_kinds)) > 0
-	count(wrong(executable_kinds)) > 0
+	count(expected(part, executable_kinds)) > 0
+	count(wrong(part, executable_kinds)) > 0
 } else := 96 if not enclave_met
 
 configuration := 2 if {
-	met(configuration_kinds)
+	met(part, configuration_kinds)
 } else := 96 if {
-	count(expected(configuration_kinds)) > 0
-	count(wrong(configuration_kinds)) > 0
+	count(expected(part, configuration_kinds)) > 0
+	count(wrong(part, configuration_kinds)) > 0
 }
 
 file_system := 2 if {
-	met(weights_kinds)
+	met(part, weights_kinds)
 } else := 2 if {
 	input.model >= 2
 	input.statement.signer in input.agent.signers
-	count(expected(weights_kinds)) == 0
+	count(expected(part, weights_kinds)) == 0
 } else := 96 if {
-	count(expected(weights_kinds)) > 0
-	count(wrong(weights_kinds)) > 0
-} else := 32 if count(expected(weights_kinds)) > 0
+	count(expected(part, weights_kinds)) > 0
+	count(wrong(part, weights_kinds)) > 0
+} else := 32 if count(expected(part, weights_kinds)) > 0
 
 # The platform. A simulator and a chip that nobody vouches for warn; so does whatever software says of itself.
 hardware := 96 if {
@@ -196,7 +213,7 @@ accepted_platform_state if hardware == 2
 lease_s := input.agent.lease_s if {
 	input.facts.fresh == "yes"
 	input.assurance >= input.agent.assurance
-	input.model >= input.agent.model
+	model_accepted
 	instance_identity == 2
 	executables == 2
 	configuration < 96
@@ -205,22 +222,33 @@ lease_s := input.agent.lease_s if {
 	accepted_platform_state
 }
 
+# A part may be one that loads no model.
+model_accepted if input.model >= input.agent.model
+
+model_accepted if part.no_model
+
+why contains sprintf("of the agent's %d components %q comes nearest", [count(parts), part.name]) if {
+	count(parts) > 1
+	some problem in [wrong(part, all_kinds), absent(part, all_kinds)]
+	count(problem) > 0
+}
+
 why contains sprintf("evidence of the kind %s is not accepted for this agent", [input.facts.kind]) if not input.facts.kind in input.agent.kinds
 
 why contains "the chip is not one of the agent's" if not chip_accepted
 
 why contains sprintf("assurance %d, at least %d is wanted", [input.assurance, input.agent.assurance]) if input.assurance < input.agent.assurance
 
-why contains sprintf("model level %d, at least %d is wanted", [input.model, input.agent.model]) if input.model < input.agent.model
+why contains sprintf("model level %d, at least %d is wanted", [input.model, input.agent.model]) if not model_accepted
 
 why contains sprintf("%s: measured, and no reference value", [kind]) if {
-	some kind in wrong((executable_kinds | configuration_kinds) | weights_kinds)
-	kind in expected((executable_kinds | configuration_kinds) | weights_kinds)
+	some kind in wrong(part, all_kinds)
+	kind in expected(part, all_kinds)
 }
 
-why contains sprintf("%s: not measured", [kind]) if some kind in absent((executable_kinds | configuration_kinds) | weights_kinds)
+why contains sprintf("%s: not measured", [kind]) if some kind in absent(part, all_kinds)
 
-why contains "no reference value for what the agent runs" if count(expected(executable_kinds)) == 0
+why contains "no reference value for what the agent runs" if count(expected(part, executable_kinds)) == 0
 
 why contains sprintf("built by %s, who is not accepted", [input.provenance.builder]) if not input.provenance.builder in input.agent.builders
 
