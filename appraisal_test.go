@@ -43,6 +43,11 @@ func snpInput(in *lease.Input, measurement string) {
 	in.Agent.Kinds, in.Agent.References["snp"], in.Known = []string{"snp"}, []string{measurement}, nil
 }
 
+func sgxInput(in *lease.Input, measurement string, age int64) {
+	in.Facts = &attest.Facts{Kind: "sgx", Fresh: action.Yes, Debug: action.No, TCB: &attest.TCB{Status: "UpToDate"}, Enclave: &attest.Enclave{MrEnclave: measurement}}
+	in.Agent.Kinds, in.Agent.References["mrenclave"], in.Known, in.CollateralAgeS = []string{"sgx"}, []string{measurement}, nil, age
+}
+
 // builtInput is a program without a reference value, built by somebody who is trusted.
 func builtInput(in *lease.Input, digest string) {
 	delete(in.Agent.References, "executable")
@@ -119,14 +124,21 @@ func TestAppraisalRisesOnlyOnAMatch(t *testing.T) {
 		{"a Nitro enclave", func(in *lease.Input) { nitroInput(in, other) }, 60, lease.Affirming, ""},
 		{"another Nitro enclave", func(in *lease.Input) { nitroInput(in, other); in.Facts.Nitro.PCRs[0] = "ff" }, 0, lease.Contraindicated, "the enclave is not the expected one"},
 		{"a Nitro enclave in debug mode", func(in *lease.Input) { nitroInput(in, other); in.Facts.Debug = action.Yes }, 0, lease.Contraindicated, ""},
-		{"an enclave that is up to date", func(in *lease.Input) {
-			in.Facts = &attest.Facts{Kind: "sgx", Fresh: action.Yes, Debug: action.No, TCB: &attest.TCB{Status: "UpToDate"}, Enclave: &attest.Enclave{MrEnclave: other}}
-			in.Agent.Kinds, in.Agent.References["mrenclave"], in.Known = []string{"sgx"}, []string{other}, nil
-		}, 60, lease.Affirming, ""},
+		{"an enclave that is up to date", func(in *lease.Input) { sgxInput(in, other, 0) }, 60, lease.Affirming, ""},
 		{"an enclave of another measurement", func(in *lease.Input) {
 			in.Facts = &attest.Facts{Kind: "sgx", Fresh: action.Yes, Debug: action.No, TCB: &attest.TCB{Status: "UpToDate"}, Enclave: &attest.Enclave{MrEnclave: "ff"}}
 			in.Agent.Kinds, in.Agent.References["mrenclave"], in.Known = []string{"sgx"}, []string{other}, nil
 		}, 0, lease.Contraindicated, "the enclave is not the expected one"},
+		{"an enclave with collateral of a month", func(in *lease.Input) { sgxInput(in, other, 31*86400+1) }, 0, lease.Affirming, "too old"},
+		{"an enclave with collateral that ends its month", func(in *lease.Input) { sgxInput(in, other, 31*86400-20) }, 20, lease.Affirming, ""},
+		{"an enclave with collateral of unknown age", func(in *lease.Input) { sgxInput(in, other, -1) }, 0, lease.Affirming, "unknown age"},
+		{"an enclave within a bound of its own", func(in *lease.Input) { sgxInput(in, other, 3599); in.Agent.Collateral = 86400 }, 60, lease.Affirming, ""},
+		{"an enclave beyond a bound of its own", func(in *lease.Input) { sgxInput(in, other, 86400); in.Agent.Collateral = 86400 }, 0, lease.Affirming, "too old"},
+		{"a guest with AMD's list of a year", func(in *lease.Input) { snpInput(in, other); in.CollateralAgeS = 300 * 86400 }, 60, lease.Affirming, ""},
+		{"a guest beyond a bound of its own", func(in *lease.Input) {
+			snpInput(in, other)
+			in.CollateralAgeS, in.Agent.Collateral = 300*86400, 30*86400
+		}, 0, lease.Affirming, "too old"},
 		{"a platform that is out of date", func(in *lease.Input) {
 			in.Facts = &attest.Facts{Kind: "sgx", Fresh: action.Yes, Debug: action.No, TCB: &attest.TCB{Status: "OutOfDate"}, Enclave: &attest.Enclave{MrEnclave: other}}
 			in.Agent.Kinds, in.Agent.References["mrenclave"], in.Known = []string{"sgx"}, []string{other}, nil

@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/x509"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -33,6 +34,7 @@ import (
 type AttestConfig struct {
 	Policy      string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
 	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX, and of AMD's lists of revocations (snp-PRODUCT.crl); without it such evidence is refused, or worth nothing"`
+	Update      AttestUpdate  `yaml:"update"`
 	Roots       string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
 	TPM         string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
 	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose signatures of models and builds are accepted"`
@@ -55,6 +57,7 @@ type AttestAgent struct {
 	Statuses   []string          `yaml:"statuses" doc:"accepted platform states (Intel's words); default UpToDate"`
 	Builders   []string          `yaml:"builders" doc:"builders (URIs of SLSA provenance) whose programs and images need no reference value, where a signer of attest.signers or attest.keyless says so"`
 	Sources    []string          `yaml:"sources" doc:"sources (URIs) of which one must be among those of such a build; default: any"`
+	Collateral time.Duration     `yaml:"collateral" doc:"how old the maker's statements about the platform may be; default: 31 days for Intel, AMD's own window for AMD"`
 	References []AttestReference `yaml:"references" doc:"what may be measured, of every component"`
 	Components []AttestComponent `yaml:"components" doc:"the programs that the agent is made of, its own and the servers that it starts; each proves itself; default: one"`
 }
@@ -96,6 +99,8 @@ func (c *AttestConfig) check() error {
 			return bad("assurance is 0 to 4, model 0 to 3")
 		case a.Lease != 0 && (a.Lease < minLease || a.Lease > lease.MaxLease || a.Lease%time.Second != 0):
 			return bad("lease %s is not whole seconds between %s and %s", a.Lease, minLease, lease.MaxLease)
+		case a.Collateral < 0 || a.Collateral > 0 && a.Collateral < time.Hour:
+			return bad("collateral may not be bound to less than an hour: %s", a.Collateral)
 		case a.Restarts != "" && a.Restarts != "accept" && a.Restarts != "refuse":
 			return bad("restarts %q is neither accept nor refuse", a.Restarts)
 		}
@@ -115,7 +120,7 @@ func (c *AttestConfig) check() error {
 		}
 	}
 	_, err := c.trustDomain()
-	return err
+	return errors.Join(err, c.checkUpdate())
 }
 
 // checkReferences holds reference values, and the names of components, against what they may be.
@@ -156,7 +161,7 @@ func (c *AttestConfig) profiles(signers []string) map[string]lease.Profile {
 	out := map[string]lease.Profile{}
 	for _, a := range c.Agents {
 		p := lease.Profile{ID: a.SPIFFE, Kinds: a.Kinds, Assurance: a.Assurance, Model: a.Model, LeaseS: int64(a.Lease / time.Second),
-			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, Builders: a.Builders, Sources: a.Sources, References: digestsByKind(a.References), Signers: signers}
+			Chips: a.Chips, Registers: a.Registers, Restarts: a.Restarts, Statuses: a.Statuses, Builders: a.Builders, Sources: a.Sources, Collateral: int64(a.Collateral / time.Second), References: digestsByKind(a.References), Signers: signers}
 		if p.ID == "" {
 			p.ID = a.Agent
 		}

@@ -229,7 +229,7 @@ func (s *Sallyport) Run(ctx context.Context) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	jobs := []func(context.Context) error{s.Ledger.Run, s.Enforcer.Run, s.Approval.Run, s.Index.Run, s.mcpHTTP.Run, s.sweepLabels, s.recordAlarms, s.keepSelf,
-		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain, s.workloadRun, s.attacks.Run}
+		s.Kill.Run, s.watchKills, s.runJudges, s.followPolicy, s.retain, s.workloadRun, s.attacks.Run, s.collateralRun}
 	jobs = append(jobs, s.monitorJobs()...)
 	jobs = append(jobs, s.exportJobs()...)
 	jobs = append(jobs, s.loginJobs()...)

@@ -51,6 +51,7 @@ type Facts struct {
 	Collateral string     `json:"collateral,omitempty"` // "sha256:..." of what the evidence was checked against
 	Checked    time.Time  `json:"checked"`              // the clock of the verification
 	Until      time.Time  `json:"until,omitzero"`       // the first expiry among keys and collateral; zero when none bounds it
+	Stated     time.Time  `json:"stated,omitzero"`      // when the oldest part of the collateral was issued that its maker renews by the month or so; zero: unknown
 	Fresh      action.Tri `json:"fresh"`                // yes if the evidence binds the nonce that was asked for
 	Debug      action.Tri `json:"debug"`
 	Test       action.Tri `json:"test"` // yes for simulators: never worth more than a software key

@@ -44,13 +44,15 @@ const (
 
 // window collects until when everything that was checked holds.
 type window struct {
-	now   time.Time
-	until time.Time
+	now    time.Time
+	until  time.Time
+	stated time.Time // the oldest of the statements that are renewed every month
+	lapsed bool      // windows may be over
 }
 
 // within refuses a thing whose window does not hold now.
 func (w *window) within(what string, from, to time.Time) error {
-	if w.now.Before(from) || w.now.After(to) {
+	if !w.lapsed && (w.now.Before(from) || w.now.After(to)) {
 		return attest.Refuse(attest.Stale, "%s: holds from %s to %s, not at %s", what,
 			from.UTC().Format(time.RFC3339), to.UTC().Format(time.RFC3339), w.now.UTC().Format(time.RFC3339))
 	}
@@ -58,6 +60,13 @@ func (w *window) within(what string, from, to time.Time) error {
 		w.until = to
 	}
 	return nil
+}
+
+// issued takes in when something was stated that is stated anew every month.
+func (w *window) issued(at time.Time) {
+	if w.stated.IsZero() || at.Before(w.stated) {
+		w.stated = at
+	}
 }
 
 // readChain reads exactly n certificates in the one canonical PEM form; a final zero byte, as quoting
@@ -88,6 +97,16 @@ func readChain(what string, data []byte, n int) ([]*x509.Certificate, error) {
 
 // checkChain verifies leaf first, pinned root last: names, signatures, windows, uses.
 func checkChain(what string, chain []*x509.Certificate, root []byte, w *window) error {
+	return checkFrom(what, chain, root, 1, w)
+}
+
+// checkAuthorities is checkChain for a chain without a leaf.
+func checkAuthorities(what string, chain []*x509.Certificate, root []byte, w *window) error {
+	return checkFrom(what, chain, root, 0, w)
+}
+
+// checkFrom verifies a chain whose members from the index first on are authorities.
+func checkFrom(what string, chain []*x509.Certificate, root []byte, first int, w *window) error {
 	last := len(chain) - 1
 	if !bytes.Equal(chain[last].Raw, root) {
 		return attest.Refuse(attest.Unproved, "%s: does not end in the pinned root", what)
@@ -100,11 +119,11 @@ func checkChain(what string, chain []*x509.Certificate, root []byte, w *window) 
 			return attest.Refuse(attest.Unsupported, "%s: not ECDSA P-256 with SHA-256", name)
 		case len(c.UnhandledCriticalExtensions) != 0:
 			return attest.Refuse(attest.Unsupported, "%s: unknown critical extension %s", name, c.UnhandledCriticalExtensions[0])
-		case !c.BasicConstraintsValid || c.IsCA != (i > 0):
+		case !c.BasicConstraintsValid || c.IsCA != (i >= first):
 			return attest.Refuse(attest.Unproved, "%s: authority where a leaf is expected, or a leaf where an authority is", name)
-		case i > 0 && c.KeyUsage&x509.KeyUsageCertSign == 0, i == 0 && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
+		case i >= first && c.KeyUsage&x509.KeyUsageCertSign == 0, i < first && c.KeyUsage&x509.KeyUsageDigitalSignature == 0:
 			return attest.Refuse(attest.Unproved, "%s: its key may not be used for this", name)
-		case i > 0 && (c.MaxPathLen > 0 || c.MaxPathLenZero) && i-1 > c.MaxPathLen:
+		case i >= first && (c.MaxPathLen > 0 || c.MaxPathLenZero) && i-first > c.MaxPathLen:
 			return attest.Refuse(attest.Unproved, "%s: the path is longer than it allows", name)
 		case !bytes.Equal(c.RawIssuer, issuer.RawSubject):
 			return attest.Refuse(attest.Unproved, "%s: not issued by the next one", name)

@@ -116,7 +116,7 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 	if f.TCB, err = v.grade(q, tee, p, t, id, w); err != nil {
 		return nil, err
 	}
-	f.Until = w.until
+	f.Until, f.Stated = w.until, w.stated
 	if err := v.report(f, q, o.Nonce); err != nil {
 		return nil, err
 	}
@@ -163,7 +163,13 @@ func (v *Verifier) collateral(c *Collateral, pckChain []*x509.Certificate, w *wi
 	if err := errors.Join(notRevoked(rootCRL, pckChain[1], v.root), notRevoked(pckCRL, pckChain[0])); err != nil {
 		return nil, nil, err
 	}
+	w.issued(pckCRL.ThisUpdate)
 	t, id := &tcbInfo{}, &qeIdentity{}
+	return t, id, v.documents(c, rootCRL, w, t, id)
+}
+
+// documents verifies what Intel states and signs, and reads it.
+func (v *Verifier) documents(c *Collateral, rootCRL *x509.RevocationList, w *window, t *tcbInfo, id *qeIdentity) error {
 	for _, d := range []struct {
 		what             string
 		chain, data, sig []byte
@@ -173,13 +179,13 @@ func (v *Verifier) collateral(c *Collateral, pckChain []*x509.Certificate, w *wi
 		{"QE identity", c.QEIdentityChain, c.QEIdentity, c.QEIdentitySignature, id},
 	} {
 		if err := v.signed(d.what, d.chain, d.data, d.sig, rootCRL, w); err != nil {
-			return nil, nil, err
+			return err
 		}
 		if err := readSigned(d.what, d.data, d.to); err != nil {
-			return nil, nil, err
+			return err
 		}
 	}
-	return t, id, nil
+	return nil
 }
 
 // signed verifies a document of Intel's over its exact bytes.

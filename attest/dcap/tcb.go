@@ -131,6 +131,7 @@ func (t *tcbInfo) check(tee string, p *pck, w *window) error {
 		return -cmp.Or(slices.CompareFunc(a.TCB.SGX, b.TCB.SGX, bySVN), cmp.Compare(a.TCB.PCESVN, b.TCB.PCESVN),
 			slices.CompareFunc(a.TCB.TDX, b.TCB.TDX, bySVN))
 	})
+	w.issued(t.Issued)
 	return w.within("TCB info", t.Issued, t.Next)
 }
 
@@ -211,13 +212,19 @@ func byISVSVN(what string, levels []svnLevel, svn uint16) (grade, error) {
 	return grade{}, attest.Refuse(attest.Unproved, "%s: no level is met by version %d", what, svn)
 }
 
-// check compares a quoting enclave with the identity that Intel states, and finds its level.
-func (q *qeIdentity) check(tee string, r enclaveReport, w *window) (grade, error) {
+// about checks that the statement is one about the quoting enclaves of a kind, in its window.
+func (q *qeIdentity) about(tee string, w *window) error {
 	id := map[string]string{"sgx": "QE", "tdx": "TD_QE"}[tee]
 	if q.ID != id || q.Version != 2 {
-		return grade{}, attest.Refuse(attest.Unsupported, "QE identity: id %q version %d, expected %q version 2", q.ID, q.Version, id)
+		return attest.Refuse(attest.Unsupported, "QE identity: id %q version %d, expected %q version 2", q.ID, q.Version, id)
 	}
-	if err := w.within("QE identity", q.Issued, q.Next); err != nil {
+	w.issued(q.Issued)
+	return w.within("QE identity", q.Issued, q.Next)
+}
+
+// check compares a quoting enclave with the identity that Intel states, and finds its level.
+func (q *qeIdentity) check(tee string, r enclaveReport, w *window) (grade, error) {
+	if err := q.about(tee, w); err != nil {
 		return grade{}, err
 	}
 	var all [5][]byte

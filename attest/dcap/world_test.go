@@ -53,6 +53,7 @@ type world struct {
 	after func(quote []byte, c *Collateral) []byte
 	cfg   Config
 	nonce []byte
+	ders  [4][]byte // of the last build: root, authority, leaf, signer
 }
 
 type m = map[string]any
@@ -256,11 +257,9 @@ func (w *world) build() ([]byte, *Collateral) {
 		w.t.Fatal(err)
 	}
 	w.leaf.ExtraExtensions = append(w.leaf.ExtraExtensions, pkix.Extension{Id: oidSGX, Value: ext})
-	root, ca, leaf, signer := w.sign(w.root), w.sign(w.ca), w.sign(w.leaf), w.sign(w.signer)
-	c := &Collateral{PCKCRLChain: pems(ca, root), TCBInfoChain: pems(signer, root), QEIdentityChain: pems(signer, root),
-		RootCRL: w.crl(w.rootCRL, w.rootGone, w.root, "root"), PCKCRL: w.crl(w.pckCRL, w.pckGone, w.ca, "ca"),
-		TCBInfo: w.json(w.tcb), QEIdentity: w.json(w.qe)}
-	c.TCBInfoSignature, c.QEIdentitySignature = w.raw("signer", c.TCBInfo), w.raw("signer", c.QEIdentity)
+	w.ders = [4][]byte{w.sign(w.root), w.sign(w.ca), w.sign(w.leaf), w.sign(w.signer)}
+	root, ca, leaf := w.ders[0], w.ders[1], w.ders[2]
+	c := w.again()
 	if w.cfg.Root == nil {
 		w.cfg.Root = root
 	}
@@ -273,6 +272,17 @@ func (w *world) build() ([]byte, *Collateral) {
 		q = w.after(q, c)
 	}
 	return q, c
+}
+
+// again makes collateral by the certificates of the last build.
+func (w *world) again() *Collateral {
+	w.t.Helper()
+	root, ca, signer := w.ders[0], w.ders[1], w.ders[3]
+	c := &Collateral{PCKCRLChain: pems(ca, root), TCBInfoChain: pems(signer, root), QEIdentityChain: pems(signer, root),
+		RootCRL: w.crl(w.rootCRL, w.rootGone, w.root, "root"), PCKCRL: w.crl(w.pckCRL, w.pckGone, w.ca, "ca"),
+		TCBInfo: w.json(w.tcb), QEIdentity: w.json(w.qe)}
+	c.TCBInfoSignature, c.QEIdentitySignature = w.raw("signer", c.TCBInfo), w.raw("signer", c.QEIdentity)
+	return c
 }
 
 func (w *world) quote(chain []byte) []byte {
@@ -312,5 +322,9 @@ func (w *world) verify() (*attest.Facts, error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	return v.Verify(context.Background(), q, attest.Options{Now: func() time.Time { return w.now }, Nonce: w.nonce})
+	return v.Verify(context.Background(), q, attestOptions(w))
+}
+
+func attestOptions(w *world) attest.Options {
+	return attest.Options{Now: func() time.Time { return w.now }, Nonce: w.nonce}
 }

@@ -16,9 +16,12 @@ type Input struct {
 	Provenance *attest.Provenance `json:"provenance"` // where the program was built, as a signer says; null without
 	Known      *Known             `json:"known"`      // of the key, when it was last seen; null the first time
 	Enrolled   string             `json:"chip"`       // digest of the chip's endorsement key; "" without one
-	Agent      Profile            `json:"agent"`
-	Assurance  int                `json:"assurance"` // what the facts are worth, 0..4
-	Model      int                `json:"model"`     // 0..3
+	// CollateralAgeS is how many seconds ago the oldest part of the collateral was issued that its maker renews by the month
+	// or so; -1 if that is unknown, or nothing of the kind was needed.
+	CollateralAgeS int64   `json:"collateral_age_s"`
+	Agent          Profile `json:"agent"`
+	Assurance      int     `json:"assurance"` // what the facts are worth, 0..4
+	Model          int     `json:"model"`     // 0..3
 }
 
 // Known is what a chip said when it was last believed.

@@ -57,6 +57,7 @@ func (b *Book) Grant(ctx context.Context, c Claim) (Lease, error) {
 	if err := b.room(&c); err != nil {
 		return Lease{}, err
 	}
+	checked := b.rechecks.Load()
 	a, facts, err := b.weigh(ctx, &c)
 	if err != nil {
 		return Lease{}, err
@@ -64,7 +65,8 @@ func (b *Book) Grant(ctx context.Context, c Claim) (Lease, error) {
 	p, _ := b.c.Profile(c.Subject.Tenant, c.Subject.ID)
 	now := b.c.Now()
 	l := &Lease{ID: c.Lease, Tenant: c.Subject.Tenant, Agent: c.Subject.ID, SPIFFE: p.ID, Key: c.Key, Subject: c.Subject, Kind: c.Kind,
-		Vector: a.Result.Vector, Status: a.Result.Status(), Why: a.Result.Why, Component: a.Result.Component, Granted: now, Renewed: now, Evidence: attest.Digest(c.Evidence)}
+		Vector: a.Result.Vector, Status: a.Result.Status(), Why: a.Result.Why, Component: a.Result.Component, Granted: now, Renewed: now, Evidence: attest.Digest(c.Evidence),
+		proof: keepProof(&c, a)}
 	if a.Input != nil {
 		l.Assurance, l.Model = a.Input.Assurance, a.Input.Model
 		_, l.Weights = modelLevel(4, a.Input.Measured, nil)
@@ -91,7 +93,18 @@ func (b *Book) Grant(ctx context.Context, c Claim) (Lease, error) {
 	if err := b.seen(ctx, &c, facts); err != nil {
 		return Lease{}, err
 	}
-	return b.enter(ctx, &c, l, a)
+	out, err := b.enter(ctx, &c, l, a)
+	if err != nil || l.proof == nil || b.rechecks.Load() == checked {
+		return out, err
+	}
+	// Collateral changed after the evidence was held against it, and before Recheck could see this lease.
+	if _, err := b.recheck(ctx, l); err != nil {
+		return Lease{}, err
+	}
+	if out, err = b.Lease(l.ID); err != nil {
+		return Lease{}, fmt.Errorf("%w: by the collateral that has just come", ErrRefused)
+	}
+	return out, nil
 }
 
 // ends is when a lease ends: the first of what the policy gives, the collateral and the credential.
@@ -164,19 +177,28 @@ func (b *Book) weigh(ctx context.Context, c *Claim) (*Appraisal, *attest.Facts, 
 			return a, facts, nil
 		}
 	}
-	r, err := b.c.Appraise(ctx, in)
+	r, err := b.ask(ctx, in)
 	if err != nil {
 		a.Error = "appraisal: " + err.Error()
 		a.Result.Why = []string{"the policy could not appraise the evidence"}
 		return a, facts, nil
+	}
+	a.Result = r
+	return a, facts, nil
+}
+
+// ask is the policy's answer, with its reasons bounded.
+func (b *Book) ask(ctx context.Context, in Input) (Result, error) {
+	r, err := b.c.Appraise(ctx, in)
+	if err != nil {
+		return Result{Vector: Vector{Executables: 97, Instance: 97}}, err
 	}
 	r.Why = slices.Clone(r.Why[:min(len(r.Why), maxWhy)])
 	for i := range r.Why {
 		r.Why[i] = action.Clip(r.Why[i], 256)
 	}
 	r.Component = action.Clip(r.Component, 64)
-	a.Result = r
-	return a, facts, nil
+	return r, nil
 }
 
 // built verifies where a build comes from, by the signers whose models count.
@@ -191,7 +213,7 @@ func (b *Book) built(bundle []byte, now time.Time) (*attest.Provenance, error) {
 func (b *Book) input(c *Claim, facts *attest.Facts, chip keyRow) Input {
 	p, _ := b.c.Profile(c.Subject.Tenant, c.Subject.ID)
 	in := Input{Facts: facts, Supervised: action.TriOf(c.Supervised), Measured: run(facts.Measured), Known: chip.Known, Enrolled: chip.EK,
-		Agent: p, Assurance: facts.Assurance()}
+		Agent: p, Assurance: facts.Assurance(), CollateralAgeS: collateralAge(facts, b.c.Now())}
 	in.Model, _ = modelLevel(in.Assurance, in.Measured, nil)
 	return in
 }
@@ -199,19 +221,11 @@ func (b *Book) input(c *Claim, facts *attest.Facts, chip keyRow) Input {
 // verify checks the evidence of a claim by its kind.
 func (b *Book) verify(ctx context.Context, c *Claim, bind []byte) (*attest.Facts, keyRow, error) {
 	o := attest.Options{Now: b.c.Now, Nonce: bind}
-	var v attest.Verifier
 	switch c.Kind {
 	case "tpm":
 		return b.quote(ctx, c, o)
 	case "sgx", "tdx", "snp", "nitro":
-		if v = b.c.Enclaves[c.Kind]; v == nil {
-			return nil, keyRow{}, attest.Refuse(attest.Unsupported, "evidence: there is no collateral for %s", c.Kind)
-		}
-		o.Nonce = reportData(c.Kind, bind)
-		f, err := v.Verify(ctx, c.Evidence, o)
-		if err == nil && f.Kind != c.Kind {
-			err = attest.Refuse(attest.Mismatch, "evidence: of kind %q, not %q", f.Kind, c.Kind)
-		}
+		f, err := b.enclave(ctx, c.Kind, c.Evidence, bind)
 		if err != nil {
 			return nil, keyRow{}, err
 		}
@@ -233,6 +247,22 @@ func (b *Book) verify(ctx context.Context, c *Claim, bind []byte) (*attest.Facts
 	}
 	return &attest.Facts{Kind: c.Kind, Evidence: attest.Digest(bind), Checked: b.c.Now(), Fresh: action.Yes, Debug: action.TriUnknown,
 		Test: action.TriUnknown, Measured: c.Log}, keyRow{}, nil
+}
+
+// enclave verifies evidence of an enclave or trust domain, by the collateral at hand.
+func (b *Book) enclave(ctx context.Context, kind string, evidence, bind []byte) (*attest.Facts, error) {
+	v := b.c.Enclaves[kind]
+	if v == nil {
+		return nil, attest.Refuse(attest.Unsupported, "evidence: there is no collateral for %s", kind)
+	}
+	f, err := v.Verify(ctx, evidence, attest.Options{Now: b.c.Now, Nonce: reportData(kind, bind)})
+	if err == nil && f.Kind != kind {
+		err = attest.Refuse(attest.Mismatch, "evidence: of kind %q, not %q", f.Kind, kind)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return f, nil
 }
 
 // reportData is what evidence of a kind must carry of bind: report data has 64 bytes, a Nitro document takes it as it is.

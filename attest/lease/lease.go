@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -70,19 +71,20 @@ type Config struct {
 // Profile holds what is expected of an agent. The zero value expects nothing and is met by nothing.
 type Profile struct {
 	ID         string              `json:"spiffe_id"`
-	Kinds      []string            `json:"kinds"`      // accepted kinds of evidence
-	Assurance  int                 `json:"assurance"`  // the least, 0..4
-	Model      int                 `json:"model"`      // the least, 0..3
-	LeaseS     int64               `json:"lease_s"`    // seconds between renewals
-	Chips      []string            `json:"chips"`      // EK digests that its keys may live in; empty: any
-	Registers  []int               `json:"registers"`  // of the TPM that are quoted
-	Restarts   string              `json:"restarts"`   // "accept" or "refuse": a machine that restarted since it was last seen
-	Statuses   []string            `json:"statuses"`   // platform states (Intel's words) that are accepted
-	References map[string][]string `json:"references"` // kind of measurement -> accepted digests, hex
-	Signers    []string            `json:"signers"`    // digests of keys, and identities, whose signatures are accepted
-	Builders   []string            `json:"builders"`   // builders whose builds need no reference value
-	Sources    []string            `json:"sources"`    // of which one must be among the build's; empty: any
-	Components []Component         `json:"components"` // the programs that the agent is made of; empty: one, by References alone
+	Kinds      []string            `json:"kinds"`        // accepted kinds of evidence
+	Assurance  int                 `json:"assurance"`    // the least, 0..4
+	Model      int                 `json:"model"`        // the least, 0..3
+	LeaseS     int64               `json:"lease_s"`      // seconds between renewals
+	Chips      []string            `json:"chips"`        // EK digests that its keys may live in; empty: any
+	Registers  []int               `json:"registers"`    // of the TPM that are quoted
+	Restarts   string              `json:"restarts"`     // "accept" or "refuse": a machine that restarted since it was last seen
+	Statuses   []string            `json:"statuses"`     // platform states (Intel's words) that are accepted
+	References map[string][]string `json:"references"`   // kind of measurement -> accepted digests, hex
+	Signers    []string            `json:"signers"`      // digests of keys, and identities, whose signatures are accepted
+	Builders   []string            `json:"builders"`     // builders whose builds need no reference value
+	Sources    []string            `json:"sources"`      // of which one must be among the build's; empty: any
+	Collateral int64               `json:"collateral_s"` // seconds that collateral may be old; 0: the policy's own bound
+	Components []Component         `json:"components"`   // the programs that the agent is made of; empty: one, by References alone
 }
 
 // Component is one program of an agent, which proves itself by its own evidence: the agent's own, or a server that it
@@ -119,6 +121,8 @@ const (
 type Book struct {
 	c Config
 
+	rechecks atomic.Uint64 // how often Recheck has begun
+
 	write sync.Mutex // held while keys change, the ledger included; taken before mu
 
 	mu         sync.Mutex // guards below; never held across I/O
@@ -152,6 +156,7 @@ type Lease struct {
 	Granted   time.Time      `json:"granted"`
 	Renewed   time.Time      `json:"renewed"`
 	Ends      time.Time      `json:"ends"`
+	proof     *proof         // what Recheck looks at; nil where collateral says nothing of it
 	Ended     string         `json:"ended,omitzero"` // the code under which it was ended; "" while it was not
 }
 

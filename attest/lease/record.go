@@ -49,7 +49,7 @@ func (b *Book) record(ctx context.Context, l *Lease, code string, a *Appraisal) 
 	r.Subject, r.User, r.Assurance, r.Model, r.Bundle = l.ID, l.Subject.User.ID, l.Assurance, l.Model, b.c.Bundle()
 	r.Binding = b.c.Fingerprint("evidence", []byte(attest.Digest(a.Evidence)), []byte(a.Bind))
 	r.Door = l.Subject.Channel.Door
-	if code == CodeRefused {
+	if code == CodeRefused || code == CodePlatform && l.Ended != "" {
 		r.Status, r.Assurance, r.Model = action.StatusRefused, 0, 0
 	}
 	return b.note(ctx, r, a)

@@ -207,7 +207,7 @@ func (v *Verifier) revoked(authority, root *x509.Certificate, f *attest.Facts) e
 	if list.NextUpdate.Before(f.Until) {
 		f.Until = list.NextUpdate
 	}
-	f.SNP.Revocations, f.Collateral = action.Yes, attest.Digest(der)
+	f.SNP.Revocations, f.Collateral, f.Stated = action.Yes, attest.Digest(der), list.ThisUpdate
 	return nil
 }
 

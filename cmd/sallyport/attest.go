@@ -31,7 +31,7 @@ import (
 func (a *app) attestCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "attest", Short: "Evidence about runtimes and models"}
 	cmd.AddCommand(a.attestVerifyCommand(), a.attestEnrollCommand(), a.attestQuoteCommand(), a.attestMeasureCommand(), a.attestKeepCommand(),
-		a.attestStatusCommand(), a.attestEndCommand(), a.attestWithdrawCommand(), a.attestReappraiseCommand(), a.attestSignModelCommand(), a.attestVerifyModelCommand())
+		a.attestStatusCommand(), a.attestEndCommand(), a.attestWithdrawCommand(), a.attestReappraiseCommand(), a.attestSignModelCommand(), a.attestVerifyModelCommand(), a.attestCollateralCommand())
 	return cmd
 }
 

@@ -210,7 +210,34 @@ accepted_platform_state if not input.facts.kind in enclave_kinds
 
 accepted_platform_state if hardware == 2
 
-lease_s := input.agent.lease_s if {
+# How old the maker's statements about the platform may be, in seconds. Intel renews its own by the month, AMD by the year
+# or so; a lease ends before they are too old.
+collateral_bound := input.agent.collateral_s if {
+	input.agent.collateral_s > 0
+} else := 2678400 if {
+	input.facts.kind in {"sgx", "tdx"}
+}
+
+collateral_left := collateral_bound - input.collateral_age_s if input.collateral_age_s >= 0
+
+aged := {"sgx", "tdx", "snp"}
+
+collateral_accepted if not input.facts.kind in aged
+
+collateral_accepted if {
+	input.facts.kind == "snp"
+	input.collateral_age_s >= 0
+	not collateral_bound
+}
+
+collateral_accepted if collateral_left > 0
+
+lasts := min([input.agent.lease_s, collateral_left]) if {
+	input.facts.kind in aged
+	collateral_left
+} else := input.agent.lease_s
+
+lease_s := lasts if {
 	input.facts.fresh == "yes"
 	input.assurance >= input.agent.assurance
 	model_accepted
@@ -220,6 +247,7 @@ lease_s := input.agent.lease_s if {
 	file_system < 32
 	accepted_platform
 	accepted_platform_state
+	collateral_accepted
 }
 
 # A part may be one that loads no model.
@@ -265,6 +293,8 @@ why contains "the machine restarted since its chip was last seen" if {
 }
 
 why contains "the chip's clock went back: an older state of it, or a copy" if turned_back
+
+why contains "what the platform's maker states is too old, or of unknown age" if not collateral_accepted
 
 why contains "a simulator: worth no more than a key in software" if input.facts.test == "yes"
 
