@@ -79,6 +79,25 @@ func fieldClass(name string, v *node, withProse bool) Class {
 	return OwnRecord
 }
 
+// senderOf is the index of the member of a record with prose that is its only mail address, under a name that
+// says nothing: who wrote the prose. It is -1 if there is none. Lists of addresses are of those who read it.
+func (n *node) senderOf() int {
+	at := -1
+	for i, v := range n.items {
+		if v.kind != 's' {
+			continue
+		}
+		if kind, _ := classify(leaf{kind: '"', text: v.text}); kind != "email" {
+			continue
+		}
+		if last := lastWord(n.keys[i]); at >= 0 || partyNames[last] || counterNames[last] || labelNames[last] {
+			return -1
+		}
+		at = i
+	}
+	return at
+}
+
 // secretField reports whether a field holds what nobody sends on.
 func secretField(name string) bool {
 	ws := nameWords(name)
@@ -226,8 +245,16 @@ func (w *walker) members(n *node, pointer string, rec int) {
 		v := n.items[i]
 		withProse = withProse || v.kind == 's' && (prose(v.text) || freeNames[lastWord(k)])
 	}
+	sender := -1
+	if withProse {
+		sender = n.senderOf()
+	}
 	for i, k := range n.keys {
 		v, at := n.items[i], pointer+"/"+k
+		if i == sender {
+			w.field(rec, at, k, Counterparty, v)
+			continue
+		}
 		switch v.kind {
 		case 'm':
 			w.walk(v, at, k, rec)

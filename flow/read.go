@@ -47,7 +47,8 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 	}
 	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words, a.tool.About), query: s.queryOf(f, a.valued), named: naming}
 	if effect {
-		s.shelf.put(f, src, docs, nil, func(x seen) bool { return createdField(x) && !in.echo(x.value) }, true)
+		unnamed := firstID(docs)
+		s.shelf.put(f, src, docs, nil, func(x seen) bool { return (createdField(x) || x.value == unnamed) && !in.echo(x.value) }, true)
 		in.docs(docs, nil)
 		for _, rest := range rd.rest {
 			in.text(leaf{kind: '"', text: rest}, in.flag)
@@ -86,6 +87,27 @@ func createdField(x seen) bool {
 		return x.class != FreeText
 	}
 	return false
+}
+
+// firstID is what stands first in the one record that a call made, if it looks like an id and no member is
+// called one: names may be in any language.
+func firstID(docs []*node) *node {
+	if len(docs) != 1 || docs[0].kind != 'm' || len(docs[0].items) == 0 {
+		return nil
+	}
+	for i, k := range docs[0].keys {
+		if createdField(seen{name: k, class: fieldClass(k, docs[0].items[i], false)}) {
+			return nil
+		}
+	}
+	first := docs[0].items[0]
+	if name := lastWord(docs[0].keys[0]); fieldWords[name] || labelNames[name] || freeNames[name] || partyNames[name] || counterNames[name] {
+		return nil
+	}
+	if kind, _ := classify(leaf{kind: leafKind(first), text: first.text}); kind != "id" && kind != "number" {
+		return nil
+	}
+	return first
 }
 
 // ownValues are the values of an action's arguments.

@@ -138,6 +138,13 @@ func (r *reader) written(text string, depth int) []*node {
 	if n, ok := csvText(t); ok {
 		return r.table(n)
 	}
+	if n, ok := logfmtText(t); ok {
+		return r.table(n)
+	}
+	if n, rest, ok := countedText(t); ok && r.tables {
+		r.rest = append(r.rest, rest...)
+		return []*node{n}
+	}
 	n, rest := lineList(t)
 	if n == nil {
 		return nil
