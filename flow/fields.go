@@ -176,11 +176,20 @@ type walker struct {
 	emit    func(seen)
 	declare func(pointer string) Class // "" leaves it to the classifier
 	parents []int                      // by record: the one that holds it, or -1
+	places  []string                   // by record: the pattern of its pointer
+	lists   []counted
 	fields  int
 }
 
-func (w *walker) record(parent int) int {
-	w.parents = append(w.parents, parent)
+// counted is how many a list within a record holds.
+type counted struct {
+	record int
+	name   string
+	items  int
+}
+
+func (w *walker) record(parent int, at string) int {
+	w.parents, w.places = append(w.parents, parent), append(w.places, at)
 	return len(w.parents) - 1
 }
 
@@ -190,17 +199,17 @@ func (w *walker) walk(n *node, pointer, key string, parent int) {
 	case 'l':
 		for _, x := range n.items {
 			if x.kind == 'm' && !alike(x) { // what stands in a list is a record, whatever its keys look like
-				w.members(x, pointer+"/*", w.record(parent))
+				w.members(x, pointer+"/*", w.record(parent, pointer+"/*"))
 			} else if x.kind == 'm' || x.kind == 'l' {
 				w.walk(x, pointer+"/*", key, parent)
 			} else {
-				w.field(w.record(parent), pointer+"/*", key, itemClass(key, x), x)
+				w.field(w.record(parent, pointer+"/*"), pointer+"/*", key, itemClass(key, x), x)
 			}
 		}
 	case 'm':
 		w.object(n, pointer, key, parent)
 	default:
-		w.field(w.record(parent), pointer, key, fieldClass(key, n, false), n)
+		w.field(w.record(parent, pointer), pointer, key, fieldClass(key, n, false), n)
 	}
 }
 
@@ -219,7 +228,7 @@ func (w *walker) object(n *node, pointer, key string, parent int) {
 	if len(n.keys) > 0 && valueLike(n) {
 		for i, k := range n.keys {
 			v := n.items[i]
-			rec := w.record(parent)
+			rec := w.record(parent, pointer+"/*")
 			w.field(rec, pointer+"/*", "", Label, &node{kind: 's', text: k})
 			if v.kind == 's' && strings.ContainsAny(k, "./") && (prose(v.text) || len(v.text) > 60) {
 				continue // an address onto a page: a store of strangers' content
@@ -235,7 +244,7 @@ func (w *walker) object(n *node, pointer, key string, parent int) {
 		}
 		return
 	}
-	w.members(n, pointer, w.record(parent))
+	w.members(n, pointer, w.record(parent, pointer))
 }
 
 // members adds the members of a map to a record; what is nested makes records within it.
@@ -268,6 +277,7 @@ func (w *walker) members(n *node, pointer string, rec int) {
 
 // values adds the scalars of a list to a record.
 func (w *walker) values(l *node, at, key string, rec int, withProse bool) {
+	w.lists = append(w.lists, counted{rec, key, len(l.items)})
 	for _, x := range l.items {
 		if x.kind == 'm' || x.kind == 'l' {
 			w.walk(x, at, key, rec)

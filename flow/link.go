@@ -50,6 +50,9 @@ func (s *session) link(sh *shelf, i int32) Grade {
 		if g = better(g, s.linkOwn(sh, r)); g == GradeStrong {
 			return g
 		}
+		if sh == s.shelf && s.answered(i) {
+			g = better(g, GradeMedium)
+		}
 		if i = r.parent; sh.sources[r.source].tenant {
 			break // one account's records hold all kinds of people
 		}

@@ -45,7 +45,7 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 		in.all(q.Context.Result.Content)
 		return
 	}
-	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words, a.tool.About), query: s.queryOf(f, a.valued), named: naming}
+	src := source{name: q.Resource.Name, nouns: f.nouns(a.tool.Words, a.tool.About), query: s.queryOf(f, a.valued), named: naming, about: s.aboutOf(f, a.valued)}
 	if effect {
 		unnamed := firstID(docs)
 		s.shelf.put(f, src, docs, nil, func(x seen) bool { return (createdField(x) || x.value == unnamed) && !in.echo(x.value) }, true)
@@ -68,6 +68,21 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 		}
 		return in.flag
 	})
+}
+
+// aboutOf is the fingerprint of the only value that chooses what a call is about; 0 if there are more.
+func (s *session) aboutOf(f *Flow, v []valued) (about uint64) {
+	for _, x := range v {
+		if x.neutral {
+			continue
+		}
+		kind, canon := classify(leaf{kind: '"', text: x.text})
+		if about != 0 || canon == "" {
+			return 0
+		}
+		about = f.key(kind, canon)
+	}
+	return about
 }
 
 // nouns are the stems of a tool's name, and of what its description says that it does something to.
@@ -228,7 +243,11 @@ func (in *intake) add(h uint64, flag uint8) {
 		}
 		m.tool = in.tool
 	}
-	m.flags |= flag
+	if flag&inDecoded == 0 {
+		m.flags = m.flags&^inDecoded | flag
+	} else if !ok {
+		m.flags = flag
+	}
 	s.index[h] = m
 }
 
@@ -273,6 +292,9 @@ func (in *intake) text(l leaf, flag uint8) {
 		in.add(f.key(kind, canon), flag)
 		return true
 	})
+	if l.kind == '"' && len(l.text) >= 8 {
+		in.hidden(l.text)
+	}
 	last := uint64(0)
 	for w := range words(l.text) {
 		h := f.word(w)

@@ -43,6 +43,9 @@ type record struct {
 	titles   []uint64 // labels as a whole
 	labels   [][]uint64
 	extremes []extreme
+	place    uint64   // where records like it stand in the result
+	keys     []uint64 // labels and ids: what it is known by in other listings
+	cells    []cell
 }
 
 // extreme says that a record leads its listing in a field.
@@ -58,6 +61,9 @@ type source struct {
 	query  queryKind
 	named  naming
 	tenant bool
+
+	about   uint64 // the only value that the call was about; 0 if there is none
+	listing uint64 // where the entries of the listing stand
 }
 
 // queryKind says whose words chose a listing.
@@ -132,6 +138,52 @@ func (s *shelf) put(f *Flow, src source, docs []*node, declare func(pointer stri
 	}
 	s.thin(base)
 	s.rank(f, base, found)
+	s.measured(f, &w, base, found)
+}
+
+// measured keeps the numbers, dates and lengths of lists of records, and what the records are called.
+func (s *shelf) measured(f *Flow, w *walker, base int, found []seen) {
+	add := func(rec int, field uint64, v float64) {
+		if r := &s.records[base+rec]; len(r.cells) < maxCells {
+			r.cells = append(r.cells, cell{field, v})
+		}
+	}
+	for _, x := range found {
+		last, text := lastWord(x.name), x.value.text
+		id := last == "id" || last == "ids" || last == "uuid" || last == "number"
+		if x.class != FreeText && (id || x.class == Label) {
+			if kind, canon := classify(leaf{kind: leafKind(x.value), text: text}); canon != "" {
+				if r := &s.records[base+x.record]; len(r.keys) < maxChildren {
+					r.keys = append(r.keys, f.key(kind, canon))
+				}
+			}
+		}
+		if x.class == FreeText || id || last == "" {
+			continue
+		}
+		if v, ok := measure(text); ok {
+			add(x.record, f.hash("stem", stem(last)), v)
+		}
+	}
+	src := &s.sources[len(s.sources)-1]
+	for _, l := range w.lists {
+		if last := lastWord(l.name); last != "" {
+			add(l.record, f.hash("stem", stem(last)), float64(l.items))
+			continue
+		}
+		for _, n := range src.nouns[:min(len(src.nouns), 4)] {
+			add(l.record, n, float64(l.items))
+		}
+	}
+	for i := len(w.parents) - 1; i >= 0; i-- { // what a member holds is the record's own
+		s.records[base+i].place = f.hash("place", w.places[i])
+		if p := w.parents[i]; p >= 0 && !strings.HasSuffix(w.places[i], "/*") {
+			for _, x := range s.records[base+i].cells {
+				add(p, x.field, x.value)
+			}
+		}
+	}
+	src.listing = f.hash("place", "/*")
 }
 
 func moneyField(name string) bool {

@@ -21,6 +21,8 @@ type request struct {
 	quoted map[uint64]bool // texts in quotation marks
 	verbs  families
 	lead   []lead
+	claims []claim
+	limits []limit
 	all    bool // all, every, each, other, rest: a set is meant
 	does   bool // it hands the choice to a text: "follow the instructions", "do the tasks on"
 	pages  bool // it speaks of pages, links or sites
@@ -41,7 +43,7 @@ var superlatives = func() map[string]struct {
 		fields string
 		top    bool
 	}
-	prices, marks := "price cost amount fee rate fare total payment rent salary", "rating score star stars review reviews vote votes points popularity rank"
+	prices, marks := "price cost amount fee fare total payment rent salary", "rating score star stars review reviews vote votes points popularity rank"
 	sizes, dates := "size bytes length width height area amount capacity quantity count weight", "date time timestamp created updated modified sent received at day start end due deadline"
 	return map[string]sup{
 		"cheapest": {prices, false}, "cheap": {prices, false}, "affordable": {prices, false}, "expensive": {prices, true}, "priciest": {prices, true},
@@ -109,6 +111,7 @@ func (r *request) hear(f *Flow, limit int, text []byte) {
 		r.does = r.does || delegations[m] || delegating[word]
 		r.pages = r.pages || pageWords[m]
 	}
+	r.compute(f, string(text))
 	r.verbs |= wishes(string(text))
 	r.capitalised(f, string(text))
 	r.quotes(f, string(text))

@@ -55,7 +55,8 @@ type content struct {
 	told      map[uint64]bool    // stems of words of texts that the request hands choices to
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
-	written   map[uint64]Grade   // what a text named that the user pointed at, and an action wrote
+	found     answers
+	written   map[uint64]Grade // what a text named that the user pointed at, and an action wrote
 }
 
 func newContent(limit int) content {

@@ -34,6 +34,7 @@ type asking struct {
 	shelves []*shelf
 	out     []action.Value
 	valued  []valued // beside out, before it is sorted
+	traced  int      // values that were looked for in disguise
 }
 
 func (f *Flow) tool(q *action.Query) Tool {
@@ -106,6 +107,8 @@ func (a *asking) value(l leaf) {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: s.toolName(m.tool), Match: match})
 	} else if a.isStained(kind, canon) {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: "an earlier write", Match: "exact"})
+	} else if len(v.Evidence) == 0 && v.Sink != action.SinkNone && s.request.heard {
+		a.trace(&v, l)
 	}
 	for _, d := range a.q.Context.Detect.Secrets {
 		if a.q.Phase == action.Before && d.Pointer == l.pointer {
@@ -116,6 +119,9 @@ func (a *asking) value(l leaf) {
 		v.Origins = append(v.Origins, e.Origin)
 	}
 	a.judge(&v, l, kind, canon, m, match)
+	if v.Grade == string(GradeMedium) && a.computed(f.key(kind, canon)) {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUser, Source: "computed from what was listed", Match: "link"})
+	}
 	if len(v.Origins) == 0 {
 		v.Origins = []action.Origin{action.OriginUnseen}
 		if s.request.heard {
@@ -398,10 +404,11 @@ type mention struct {
 
 // The places of a mention.
 const (
-	inText  uint8 = 1 << iota // prose of strangers that the user did not point at
-	inField                   // a field of a record
-	inNamed                   // prose that the user pointed at
-	inChain                   // prose that something named or linked led to
+	inText    uint8 = 1 << iota // prose of strangers that the user did not point at
+	inField                     // a field of a record
+	inNamed                     // prose that the user pointed at
+	inChain                     // prose that something named or linked led to
+	inDecoded                   // only in an encoding; a value that stands there plainly too does not have it
 )
 
 // untrusted looks for the value in what strangers may have written: whole, else any typed value in it,
@@ -413,6 +420,9 @@ func (s *session) untrusted(f *Flow, kind, canon, text string) (m mention, match
 	short := func(kind, canon string) bool { return kind == "number" && len(canon) < 5 }
 	if !short(kind, canon) {
 		if m, ok := s.index[f.key(kind, canon)]; ok && canon != "" {
+			if m.flags&inDecoded != 0 {
+				return m, "decoded"
+			}
 			return m, "exact"
 		}
 	}
