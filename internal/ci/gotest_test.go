@@ -9,7 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 )
 
 func lines(s ...string) string { return strings.Join(s, "\n") + "\n" }
@@ -139,5 +141,32 @@ func TestRaceRuleFollowsGoroutines(t *testing.T) {
 	race, plain := split([]*pkg{a, b, c, d})
 	if strings.Join(race, " ") != "a b" || strings.Join(plain, " ") != "c" {
 		t.Errorf("race %v, plain %v", race, plain)
+	}
+}
+
+func TestAScriptThatHangsIsEndedWithWhatItStarted(t *testing.T) {
+	dir := t.TempDir()
+	file, alive := filepath.Join(dir, "run.sh"), filepath.Join(dir, "alive")
+	if err := syscall.Mkfifo(alive, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	// The grandchild holds the fifo open for writing for as long as it lives.
+	if err := os.WriteFile(file, []byte("sleep 600 > "+alive+" &\nwait\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gone := make(chan error, 1)
+	go func() {
+		f, err := os.Open(alive)
+		if err == nil {
+			_, err = io.ReadAll(f)
+		}
+		gone <- err
+	}()
+	r := &run{ctx: context.Background()}
+	if err := r.script(file, time.Second, io.Discard); err == nil || !strings.Contains(err.Error(), "did not end within 1s") {
+		t.Errorf("script: %v", err)
+	}
+	if err := <-gone; err != nil {
+		t.Error(err)
 	}
 }

@@ -3,13 +3,17 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // test is everything that a change must pass. A step that fails does not keep the others from running.
@@ -124,9 +128,7 @@ func (r *run) scripts(kind string) error {
 	for _, f := range files {
 		r.do(f, func() error {
 			var b strings.Builder
-			cmd := r.command("sh", f)
-			cmd.Stdout, cmd.Stderr = &b, &b
-			err := cmd.Run()
+			err := r.script(f, scriptLimit, &b)
 			fmt.Fprint(r.out, b.String())
 			var exit *exec.ExitError
 			if errors.As(err, &exit) && exit.ExitCode() == exitMissing {
@@ -137,6 +139,26 @@ func (r *run) scripts(kind string) error {
 		})
 	}
 	return nil
+}
+
+// scriptLimit is how long one script may take: five times what the longest takes on two idle cores.
+const scriptLimit = 15 * time.Minute
+
+// script runs one shell script in a process group of its own, and ends the whole group when limit is over or
+// the run is: a browser or server that a script left running must not keep it open for ever.
+func (r *run) script(file string, limit time.Duration, out io.Writer) error {
+	ctx, cancel := context.WithTimeout(r.ctx, limit)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "sh", file)
+	cmd.Stdout, cmd.Stderr = out, out
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	err := cmd.Run()
+	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("did not end within %v: %w", limit, err)
+	}
+	return err
 }
 
 func lastLine(s string) string {

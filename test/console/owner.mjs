@@ -41,7 +41,7 @@ export class Owner {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: o.dir },
     });
-    o.out = "";
+    [o.out, o.err] = ["", ""];
     o.ended = new Promise((done) => o.child.on("exit", done));
     const said = await new Promise((done, fail) => {
       o.child.stdout.on("data", (x) => {
@@ -52,8 +52,8 @@ export class Owner {
           // more is to come
         }
       });
-      o.child.stderr.on("data", (x) => (o.out += x));
-      o.child.on("exit", () => fail(new Error(`the owner did not start:\n${o.out}`)));
+      o.child.stderr.on("data", (x) => (o.err += x)); // apart: a warning would spoil the answer
+      o.child.on("exit", (code, signal) => fail(new Error(`the owner did not start (${code ?? signal}):\n${o.out}${o.err}`)));
     });
     o.agents = said.agents;
     o.people = said.people;

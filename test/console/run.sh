@@ -19,4 +19,4 @@ cd "$root/.cache/console"
 PATH=$root/.cache/node/node_modules/node/bin:$PATH
 export PATH SALLYPORT_ROOT="$root" SALLYPORT_BIN="$root/.cache/bin/sallyport" BROWSER="$browser"
 [ $# -gt 0 ] || set -- test/*.test.mjs
-node --test --test-concurrency=1 --test-reporter=spec "$@"
+node --test --test-concurrency=1 --test-timeout=300000 --test-force-exit --test-reporter=spec "$@"

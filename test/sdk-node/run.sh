@@ -14,4 +14,4 @@ cd "$root/.cache/sdk-node/sdk"
 PATH=$root/.cache/node/node_modules/node/bin:$PATH
 export PATH SALLYPORT_ROOT="$root" SALLYPORT_BIN="$root/.cache/bin/sallyport"
 [ $# -gt 0 ] || set -- test/*.test.mjs
-node --test --test-concurrency=2 --test-reporter=dot "$@"
+node --test --test-concurrency=2 --test-timeout=300000 --test-force-exit --test-reporter=dot "$@"
