@@ -9,6 +9,7 @@ command -v swtpm >/dev/null && command -v swtpm_setup >/dev/null || missing="swt
 command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || missing="$missing postgresql"
 command -v chromium >/dev/null || command -v chromium-browser >/dev/null || missing="$missing chromium fonts-liberation"
 command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
+command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
 command -v fsverity >/dev/null || missing="$missing fsverity"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
