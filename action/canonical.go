@@ -26,10 +26,26 @@ func Canonical(v any) ([]byte, error) {
 	}
 	if rv.IsValid() {
 		if write := writerOf(rv.Type()); write != nil {
-			return write(make([]byte, 0, 4096), rv)
+			return onSheet(func(b []byte) ([]byte, error) { return write(b, rv) })
 		}
 	}
 	return canonicalSlow(v)
+}
+
+// sheets are what canonical forms are written on before they are copied to their own length.
+var sheets = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
+
+func onSheet(write func([]byte) ([]byte, error)) ([]byte, error) {
+	sheet := sheets.Get().(*[]byte)
+	defer sheets.Put(sheet)
+	b, err := write((*sheet)[:0])
+	if err != nil {
+		return nil, err
+	}
+	if cap(b) > cap(*sheet) && cap(b) <= 64<<10 {
+		*sheet = b
+	}
+	return append(make([]byte, 0, len(b)), b...), nil
 }
 
 func canonicalSlow(v any) ([]byte, error) {

@@ -3,14 +3,15 @@
 package action
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"math"
 	"math/big"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
@@ -53,7 +54,9 @@ func Check(data []byte, l Limits) error {
 	if len(data) > l.Bytes {
 		return fmt.Errorf("%w: %d bytes are more than %d", ErrStrict, len(data), l.Bytes)
 	}
-	c := checker{dec: jsontext.NewDecoder(bytes.NewReader(data)), limit: l.Depth, most: l.Names}
+	c := checkers.Get().(*checker)
+	defer c.release()
+	c.dec, c.limit, c.most = Decode(data), l.Depth, l.Names
 	for {
 		done, err := c.token()
 		if err != nil {
@@ -70,12 +73,93 @@ func Check(data []byte, l Limits) error {
 }
 
 type checker struct {
-	dec   *jsontext.Decoder
+	dec   *Decoder
 	limit int
-	names []map[string]bool // one per open object; nil entries are arrays
-	open  int               // names in all open objects
-	most  int               // of them
-	value bool              // the next string in the open object is a value
+	names []names // one per open value
+	open  int     // names in all open objects
+	most  int     // of them
+	value bool    // the next string in the open object is a value
+}
+
+var checkers = sync.Pool{New: func() any { return &checker{} }}
+
+func (c *checker) release() {
+	c.dec.Release()
+	for i := range c.names { // open still, after an error
+		c.names[i].forget()
+	}
+	kept := c.names[:0]
+	if cap(kept) > DefaultDepth {
+		kept = nil
+	}
+	*c = checker{names: kept}
+	checkers.Put(c)
+}
+
+// push opens a value, on the memory of one that was open at this depth before.
+func (c *checker) push(object bool) {
+	if n := len(c.names); n < cap(c.names) {
+		c.names = c.names[:n+1]
+	} else {
+		c.names = append(c.names, names{})
+	}
+	c.names[len(c.names)-1].object = object
+}
+
+func (c *checker) pop() {
+	last := len(c.names) - 1
+	c.open -= c.names[last].count()
+	c.names[last].forget()
+	c.names = c.names[:last]
+}
+
+// names are those of one open object, case folded.
+type names struct {
+	object bool
+	few    []string        // up to maxFew
+	many   map[string]bool // all of them, once they are more
+}
+
+const maxFew = 16
+
+// forget keeps the memory and none of the names.
+func (n *names) forget() {
+	clear(n.few)
+	*n = names{few: n.few[:0]}
+}
+
+func (n *names) count() int { return max(len(n.few), len(n.many)) }
+
+// add reports whether name is new.
+func (n *names) add(name string) bool {
+	if n.many == nil {
+		if slices.Contains(n.few, name) {
+			return false
+		}
+		if len(n.few) < maxFew {
+			n.few = append(n.few, name)
+			return true
+		}
+		n.many = make(map[string]bool, 4*maxFew)
+		for _, s := range n.few {
+			n.many[s] = true
+		}
+	}
+	if n.many[name] {
+		return false
+	}
+	n.many[name] = true
+	return true
+}
+
+// fold maps names that differ only in case to one.
+func fold(name string) string {
+	for i := range len(name) {
+		if name[i] >= utf8.RuneSelf {
+			return strings.ToLower(strings.ToUpper(name))
+		}
+	}
+	return strings.ToLower(name) // of ASCII it is the same, and of lower case no copy
 }
 
 // token reads one token and reports whether the outermost value is complete.
@@ -89,25 +173,20 @@ func (c *checker) token() (bool, error) {
 		if len(c.names) >= c.limit {
 			return false, fmt.Errorf("%w: nested deeper than %d", ErrStrict, c.limit)
 		}
-		var m map[string]bool
-		if tok.Kind() == '{' {
-			m = map[string]bool{}
-		}
-		c.names, c.value = append(c.names, m), false
+		c.push(tok.Kind() == '{')
+		c.value = false
 		return false, nil
 	case '}', ']':
-		c.open -= len(c.names[len(c.names)-1])
-		c.names = c.names[:len(c.names)-1]
+		c.pop()
 	case '"':
-		if n := len(c.names); n > 0 && c.names[n-1] != nil && !c.value {
-			folded := strings.ToLower(strings.ToUpper(tok.String()))
+		if n := len(c.names); n > 0 && c.names[n-1].object && !c.value {
 			if c.open++; c.open > c.most {
 				return false, fmt.Errorf("%w: more than %d names are open at once", ErrStrict, c.most)
 			}
-			if c.names[n-1][folded] {
+			if !c.names[n-1].add(fold(tok.String())) {
 				return false, fmt.Errorf("%w: two names at %q differ only in case", ErrStrict, c.dec.StackPointer().Parent())
 			}
-			c.names[n-1][folded], c.value = true, true
+			c.value = true
 			return false, nil
 		}
 	case '0':

@@ -46,7 +46,8 @@ func (d *Detector) find(v []byte, print bool) (map[string][]replacement, error) 
 // members in the same order.
 func replace(v []byte, by map[string][]replacement) (jsontext.Value, error) {
 	var b bytes.Buffer
-	dec, enc := jsontext.NewDecoder(bytes.NewReader(v)), jsontext.NewEncoder(&b, jsontext.AllowDuplicateNames(true))
+	dec, enc := action.Decode(v), jsontext.NewEncoder(&b, jsontext.AllowDuplicateNames(true))
+	defer dec.Release()
 	object := []bool{false}
 	seen := map[string]bool{} // replaced names by parent, so that no two become one
 	for {

@@ -3,12 +3,11 @@
 package detect
 
 import (
-	"bytes"
 	"errors"
 	"io"
 	"strings"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"github.com/sallyport/sallyport/action"
 )
 
 // spot is one text of a JSON value: a string, a member's name, or a long number.
@@ -37,7 +36,8 @@ func (f *frame) binary() bool {
 // walk calls fn with every text of v in order. opaque reports content parts that hold pictures, sound or
 // other bytes. It errs if v is not JSON.
 func walk(v []byte, fn func(spot)) (opaque bool, err error) {
-	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	dec := action.Decode(v)
+	defer dec.Release()
 	frames := []frame{{}}
 	for {
 		tok, err := dec.ReadToken()

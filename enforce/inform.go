@@ -4,6 +4,7 @@ package enforce
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -49,46 +50,65 @@ type stated struct {
 }
 
 func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) []fault {
-	if len(stage) == 0 {
-		return nil
-	}
-	results := make(chan stated, len(stage)) // buffered: one left behind does not block for ever
+	apart := 0 // informers that run beside us, because they may be late
 	var longest time.Duration
-	snapshot := *q // informers left behind must not see what others put in later
-	for i, s := range stage {
-		d := s.Deadline
-		if d < 0 {
-			continue
+	for _, s := range stage {
+		if s.Deadline >= 0 {
+			apart++
+			longest = max(longest, e.deadline(s))
 		}
-		if d == 0 {
-			d = e.cfg.InformDeadline
-		}
-		longest = max(longest, d)
-		go func() {
-			ctx, cancel := context.WithTimeout(ctx, d)
-			defer cancel()
-			results <- call(ctx, i, s, &snapshot)
-		}()
 	}
 	done := make([]stated, 0, len(stage))
+	if apart == 0 {
+		for i, s := range stage {
+			done = append(done, call(ctx, i, s, q))
+		}
+		return put(q, stage, done)
+	}
+	ctx, cancel := context.WithTimeout(ctx, longest)
+	defer cancel()
+	results := make(chan stated, apart) // buffered: one left behind does not block for ever
+	snapshot := new(action.Query)       // informers left behind must not see what others put in later
+	*snapshot = *q
+	for i, s := range stage {
+		if s.Deadline < 0 {
+			continue
+		}
+		go func() {
+			ctx := ctx
+			if d := e.deadline(s); d < longest {
+				var cancel context.CancelFunc
+				ctx, cancel = context.WithTimeout(ctx, d)
+				defer cancel()
+			}
+			results <- call(ctx, i, s, snapshot)
+		}()
+	}
 	for i, s := range stage { // while the others work
 		if s.Deadline < 0 {
-			done = append(done, call(ctx, i, s, &snapshot))
+			done = append(done, call(ctx, i, s, snapshot))
 		}
 	}
-	timer := time.NewTimer(longest)
-	defer timer.Stop()
 	for len(done) < len(stage) {
 		select {
 		case s := <-results:
 			done = append(done, s)
-		case <-timer.C:
-			return append(put(q, stage, done), missing(stage, done, "was late")...)
 		case <-ctx.Done():
-			return append(put(q, stage, done), missing(stage, done, "was cancelled")...)
+			why := "was late"
+			if !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+				why = "was cancelled"
+			}
+			return append(put(q, stage, done), missing(stage, done, why)...)
 		}
 	}
 	return put(q, stage, done)
+}
+
+func (e *Enforcer) deadline(s Source) time.Duration {
+	if s.Deadline == 0 {
+		return e.cfg.InformDeadline
+	}
+	return s.Deadline
 }
 
 func call(ctx context.Context, i int, s Source, q *action.Query) (out stated) {

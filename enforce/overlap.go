@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/sallyport/sallyport/action"
 )
 
 // overlapBytes is how much of what went before is judged again together with a chunk, so that something
@@ -35,7 +37,8 @@ func (e *Enforcer) spans(ctx context.Context, x *entry, o Outcome, text string) 
 // textOf returns the strings of a JSON value, member names left out, one after the other.
 func textOf(content []byte) string {
 	var b []byte
-	dec := jsontext.NewDecoder(bytes.NewReader(content))
+	dec := action.Decode(content)
+	defer dec.Release()
 	for {
 		tok, err := dec.ReadToken()
 		if err != nil {

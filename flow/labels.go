@@ -197,7 +197,8 @@ type leaf struct {
 // leaves calls fn for at most limit scalars of v in order and reports whether that was all of them. What
 // is not JSON has none.
 func leaves(v jsontext.Value, limit int, fn func(leaf)) bool {
-	dec := jsontext.NewDecoder(strings.NewReader(string(v)))
+	dec := action.Decode(v)
+	defer dec.Release()
 	n := 0
 	var names []string // by depth: the name in force
 	for {

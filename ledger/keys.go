@@ -58,7 +58,7 @@ type keyring struct {
 	epochs     []note.Verifier // of all epochs, oldest first
 	epochVkeys []string        // none while there is only the first
 	pseudonyms []byte
-	prints     []byte
+	prints     *keyedMac
 	month      func() string // of the keys that are made; nil for keys without
 	tenantKey  cipher.AEAD   // wraps the keys of payloads; nil if they lie plain
 
@@ -174,7 +174,7 @@ func (k *keyring) readSecret() error {
 		return fmt.Errorf("ledger: keys: %q holds no secret", fileSecret)
 	}
 	k.pseudonyms = mac(secret, []byte("pseudonym"), []byte(k.tenant))
-	k.prints = mac(secret, []byte("fingerprint"), []byte(k.tenant))
+	k.prints = newKeyedMac(mac(secret, []byte("fingerprint"), []byte(k.tenant)))
 	return nil
 }
 

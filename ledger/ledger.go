@@ -38,7 +38,6 @@ import (
 	"io"
 	"net/http"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -437,7 +436,7 @@ func (l *Log) Pseudonym(tenant, kind, id string) (string, error) {
 // Fingerprint returns a keyed digest of parts, comparable only within this log and label: 43 characters
 // of base64url. Without the log's secret it neither reveals nor confirms a guess of what went in.
 func (l *Log) Fingerprint(label string, parts ...[]byte) string {
-	return base64url.EncodeToString(mac(l.keys.prints, slices.Insert(slices.Clone(parts), 0, []byte(label))...))
+	return l.keys.prints.text(label, parts)
 }
 
 // kindKey reports whether records of kind k are unique per (action, round).

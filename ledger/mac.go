@@ -61,3 +61,35 @@ func mac(key []byte, parts ...[]byte) []byte {
 	}
 	return m.Sum(nil)
 }
+
+// keyedMac is mac under one key, which it is set up for once and not anew for every input. It is safe for
+// concurrent use.
+type keyedMac struct{ pool sync.Pool }
+
+type keyed struct {
+	mac    stdhash.Hash
+	length [8]byte
+	sum    [sha256.Size]byte
+}
+
+func newKeyedMac(key []byte) *keyedMac {
+	return &keyedMac{sync.Pool{New: func() any { return &keyed{mac: hmac.New(sha256.New, key)} }}}
+}
+
+// text returns mac(key, label, parts...) in base64url.
+func (m *keyedMac) text(label string, parts [][]byte) string {
+	k := m.pool.Get().(*keyed)
+	defer m.pool.Put(k)
+	k.mac.Reset()
+	k.write([]byte(label))
+	for _, p := range parts {
+		k.write(p)
+	}
+	return base64url.EncodeToString(k.mac.Sum(k.sum[:0]))
+}
+
+func (k *keyed) write(p []byte) {
+	binary.BigEndian.PutUint64(k.length[:], uint64(len(p)))
+	k.mac.Write(k.length[:])
+	k.mac.Write(p)
+}

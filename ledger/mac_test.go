@@ -23,6 +23,25 @@ func TestCommitmentIsHMAC(t *testing.T) {
 	}
 }
 
+func TestFingerprintIsMac(t *testing.T) {
+	key := []byte("a key of some length that is no secret")
+	m := newKeyedMac(key)
+	lists := [][][]byte{{}, {nil}, {[]byte("a")}, {[]byte("a"), []byte("bc")}, {[]byte("ab"), []byte("c")}, {bytes.Repeat([]byte("x"), 300)}}
+	seen := map[string]bool{}
+	for range 2 { // the second time with states that were used before
+		for _, parts := range lists {
+			want := base64url.EncodeToString(mac(key, append([][]byte{[]byte("label")}, parts...)...))
+			if got := m.text("label", parts); got != want {
+				t.Errorf("%q: %q, want %q", parts, got, want)
+			}
+			seen[want] = true
+		}
+	}
+	if len(seen) != len(lists) {
+		t.Errorf("%d prints of %d lists", len(seen), len(lists))
+	}
+}
+
 func FuzzPlainLengthAgreesWithPlain(f *testing.F) {
 	for _, s := range []string{"", "abcdefgh", "abcdefg\"ijklmnop", "0123456\\", "01234567\x7f", "\x1f1234567", " !#[]~~~", "\x80aaaaaaa", "aaaaaaa\xff"} {
 		f.Add(s)
