@@ -16,9 +16,13 @@ import (
 // errOther means that the log's entry before ours is not the one we know.
 var errOther = errors.New("index: the log is not the one this view was made from")
 
-// maxBatch is how many entries one transaction takes. There is no timer: a batch is what came in while
-// the one before was written.
+// maxBatch is how many entries one transaction takes. A batch is what came in while the one before was
+// written, and during Config.Gather after it.
 const maxBatch = 512
+
+// readAhead is how many entries are read before the writer takes them: during a pause the reader, too, comes
+// to rest, so that what is left for the actions is not spent on waking it for each of them.
+const readAhead = 32
 
 // Run fills the view from the log until ctx ends, Follow returns or errs; an ended ctx is no error. It
 // starts over by itself when the view was emptied or the log is another one. A file that cannot be written
@@ -132,7 +136,7 @@ func (x *Index) round(ctx context.Context) (again bool, err error) {
 
 // follow reads the log from the entry before ours, if there is one, and writes what comes after it.
 func (x *Index) follow(ctx context.Context, stop context.CancelFunc, from uint64, fill int) error {
-	steps := make(chan Step, maxBatch) // closed here, once Follow has returned
+	steps := make(chan Step, readAhead) // closed here, once Follow has returned
 	wrote := make(chan error, 1)
 	go func() {
 		err := x.write(ctx, steps, fill)
@@ -193,23 +197,59 @@ func (x *Index) same(ctx context.Context, e Entry) error {
 // write takes steps in batches until the channel is closed or one cannot be written.
 func (x *Index) write(ctx context.Context, steps <-chan Step, fill int) error {
 	batch := make([]Step, 0, maxBatch)
+	var last time.Time // of the commit before
 	for first := range steps {
 		batch = append(batch[:0], first)
-		for more := true; more && len(batch) < maxBatch; {
-			select {
-			case s, ok := <-steps:
-				if more = ok; ok {
-					batch = append(batch, s)
-				}
-			default:
-				more = false
-			}
-		}
+		x.pause(ctx, first.Index, x.c.Gather-time.Since(last))
+		batch = x.collect(ctx, batch, steps)
 		if err := x.commit(ctx, batch, fill); err != nil {
 			return err
 		}
+		last = time.Now()
 	}
 	return nil
+}
+
+// pause waits for d, unless the view is far behind or somebody waits for it.
+func (x *Index) pause(ctx context.Context, index uint64, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	if head, err := x.c.Head(ctx); err != nil || head > index+maxBatch {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-x.wanted:
+	case <-ctx.Done():
+	}
+}
+
+// maxCollect bounds the wait for entries that the log says it has.
+const maxCollect = 20 * time.Millisecond
+
+// collect adds to a batch what the log holds already.
+func (x *Index) collect(ctx context.Context, batch []Step, steps <-chan Step) []Step {
+	head, err := x.c.Head(ctx)
+	if err != nil {
+		return batch
+	}
+	timer := time.NewTimer(maxCollect)
+	defer timer.Stop()
+	for len(batch) < maxBatch && batch[len(batch)-1].Index+1 < head {
+		select {
+		case s, ok := <-steps:
+			if !ok {
+				return batch
+			}
+			batch = append(batch, s)
+		case <-timer.C:
+			return batch
+		}
+	}
+	return batch
 }
 
 // commit writes a batch. A batch from before the view was emptied is dropped.

@@ -46,7 +46,10 @@ type Config struct {
 	// (whose name is its key). With it names are checked, and also found in details; nil believes inputs.
 	Pseudonym func(tenant, kind, name string) (string, error)
 
-	Retry time.Duration // how long Run waits after the file could not be written; 0 means 1 s
+	// Gather is how long Run lets entries come together between two transactions, unless somebody waits for
+	// them: the view is that far behind a busy log, and up to date beside one that is not. 0 means 100 ms.
+	Gather time.Duration
+	Retry  time.Duration // how long Run waits after the file could not be written; 0 means 1 s
 }
 
 // PartAt is one sealed part of one entry.
@@ -86,6 +89,8 @@ type Index struct {
 	changed chan struct{}      // closed and replaced with every batch
 	problem error              // why the last write failed; nil once one succeeds
 	checked bool               // the whole file was read since Open, and its structure holds
+
+	wanted chan struct{} // one token once somebody waits; never closed
 }
 
 // Open opens or makes the file at c.Path.
@@ -102,7 +107,10 @@ func Open(ctx context.Context, c Config) (*Index, error) {
 	if c.Retry == 0 {
 		c.Retry = time.Second
 	}
-	x := &Index{c: c, changed: make(chan struct{})}
+	if c.Gather == 0 {
+		c.Gather = 100 * time.Millisecond
+	}
+	x := &Index{c: c, changed: make(chan struct{}), wanted: make(chan struct{}, 1)}
 	err := x.begin(ctx)
 	if errors.Is(err, sqlite.ErrRot) || errors.Is(err, sqlite.ErrFormat) || unusable(err) {
 		if err := sqlite.Remove(c.Path); err != nil {
@@ -267,6 +275,10 @@ func (x *Index) Wait(ctx context.Context, index uint64) error {
 			return ErrClosed
 		case next > index:
 			return nil
+		}
+		select {
+		case x.wanted <- struct{}{}:
+		default:
 		}
 		select {
 		case <-changed:
