@@ -32,6 +32,7 @@ import (
 	"reflect"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
@@ -78,6 +79,8 @@ type Flow struct {
 	stained sync.Map
 	// agreed holds *known by key in the store.
 	agreed sync.Map
+	// searched remembers what recent arguments were found to name.
+	searched [64]atomic.Pointer[searched]
 
 	mu       sync.Mutex // guards below; never held across I/O
 	sessions map[string]*list.Element
@@ -131,9 +134,7 @@ func (f *Flow) Inform(ctx context.Context, q *action.Query) (action.Part, error)
 	if err := f.save(ctx, s, q); err != nil {
 		return nil, err
 	}
-	again := f.state(s, q)
-	again.Arguments = part.Arguments // as they stood before this result came in
-	return again, nil
+	return f.of(s, q, asked), nil // the arguments as they stood before this result came in
 }
 
 // state needs s.mu.
@@ -143,10 +144,16 @@ func (f *Flow) state(s *session, q *action.Query) action.Flow {
 }
 
 func (f *Flow) stated(s *session, q *action.Query) (action.Flow, *asking) {
+	a, complete := f.values(s, q, s.labels(q.ID))
+	a.complete, a.result = complete, f.result(q)
+	return f.of(s, q, a), a
+}
+
+// of states what holds of s now, beside what a says of q's arguments and its result.
+func (f *Flow) of(s *session, q *action.Query, a *asking) action.Flow {
 	labels := s.labels(q.ID)
-	a, complete := f.values(s, q, labels)
 	p := action.Flow{State: action.StateKnown, Session: labels, Sources: s.sourceList(q.ID), Asked: s.asked(f, &a.tool, a.pays()), Delegates: action.TriUnknown,
-		Tainted: s.taint(q.ID, labels), Truncated: action.TriOf(s.truncated || s.unindexed || s.request.full || !complete), Result: f.result(q),
+		Tainted: s.taint(q.ID, labels), Truncated: action.TriOf(s.truncated || s.unindexed || s.request.full || !a.complete), Result: a.result,
 		Request: action.TriOf(s.request.heard), Class: a.tool.Class, Scope: action.AskedUnknown, Arguments: a.out}
 	if s.request.heard {
 		p.Delegates = action.TriOf(s.request.does)
@@ -154,7 +161,7 @@ func (f *Flow) stated(s *session, q *action.Query) (action.Flow, *asking) {
 			p.Scope = action.AskedYes
 		}
 	}
-	return p, a
+	return p
 }
 
 // pays reports whether an argument names a payee.

@@ -3,6 +3,7 @@
 package flow
 
 import (
+	"crypto/sha256"
 	"slices"
 	"strings"
 	"unicode"
@@ -28,7 +29,7 @@ func (f *Flow) result(q *action.Query) action.Labels {
 		base.Subjects = slices.Compact(slices.Sorted(slices.Values(d.Subjects)))
 	}
 	l := base
-	if touchesCredentials(q) {
+	if f.touchesCredentials(q) {
 		l.Secrecy = l.Secrecy.Worse(action.SecrecySecret)
 	}
 	if q.Phase != action.After {
@@ -58,7 +59,7 @@ func (f *Flow) result(q *action.Query) action.Labels {
 
 // touchesCredentials reports whether q may bring a credential back: it reads a place where such things
 // are kept, or its tool is named for them.
-func touchesCredentials(q *action.Query) bool {
+func (f *Flow) touchesCredentials(q *action.Query) bool {
 	switch q.Action.Effect {
 	case action.EffectWrite, action.EffectDestroy, action.EffectSend, action.EffectSpend, action.EffectRespond:
 		return false // these bring back a receipt
@@ -71,8 +72,31 @@ func touchesCredentials(q *action.Query) bool {
 	if credentialTool(q.Resource.Name) {
 		return true
 	}
+	return f.namesCredentials(q.Action.Arguments)
+}
+
+// searched is one verdict of namesCredentials. It keeps a digest of the arguments and nothing of their content.
+type searched struct {
+	digest [sha256.Size]byte
+	found  bool
+}
+
+// namesCredentials reports whether a text of the arguments names a place where credentials are kept. The labels of an action
+// are worked out several times on its way, each time over the same arguments.
+func (f *Flow) namesCredentials(arguments jsontext.Value) bool {
+	digest := sha256.Sum256(arguments)
+	place := &f.searched[digest[0]%uint8(len(f.searched))]
+	if known := place.Load(); known != nil && known.digest == digest {
+		return known.found
+	}
+	found := namesCredentials(arguments)
+	place.Store(&searched{digest, found})
+	return found
+}
+
+func namesCredentials(arguments jsontext.Value) bool {
 	found := false
-	leaves(q.Action.Arguments, 4*maxLeaves, func(l leaf) {
+	leaves(arguments, 4*maxLeaves, func(l leaf) {
 		if l.kind != '"' || len(l.text) > 64<<10 || found {
 			return
 		}

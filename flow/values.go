@@ -33,8 +33,11 @@ type asking struct {
 	session action.Labels
 	shelves []*shelf
 	out     []action.Value
-	valued  []valued // beside out, before it is sorted
-	traced  int      // values that were looked for in disguise
+	valued  []valued      // beside out, before it is sorted
+	traced  int           // values that were looked for in disguise
+	result  action.Labels // of q
+
+	complete bool // out holds every leaf
 }
 
 func (f *Flow) tool(q *action.Query) Tool {
