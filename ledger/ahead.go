@@ -19,8 +19,9 @@ import (
 type checked struct {
 	hash  hash
 	leaf  *Leaf
-	err   error // why the bytes are no leaf
-	parts int   // payload frames behind the leaf
+	err   error     // why the bytes are no leaf
+	key   uniqueKey // of leaf
+	parts int       // payload frames behind the leaf
 	count PartCount
 	wrong []wrongPart
 
@@ -49,7 +50,9 @@ type wrongPart struct{ part, what string }
 // check looks at a leaf's bytes and the payload frames behind them. With keys it opens the parts.
 func check(keys *keyring, raw []byte, payloads []frame) *checked {
 	c := &checked{hash: leafHash(raw)}
-	c.leaf, c.err = DecodeLeaf(raw)
+	if c.leaf, c.err = DecodeLeaf(raw); c.err == nil {
+		c.key = newUniqueKey(c.leaf.Action, int(c.leaf.Round), c.leaf.Kind)
+	}
 	c.sealed(keys, payloads)
 	return c
 }
@@ -71,7 +74,14 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 		if keys == nil {
 			continue
 		}
-		salt, data, err := keys.unseal(p, c.leaf.Tenant)
+		look := inspected(c.leaf)
+		var sheet *[]byte
+		var dst []byte // nil for what outlives the check
+		if !look {
+			sheet = plaintexts.Get().(*[]byte)
+			dst = (*sheet)[:0]
+		}
+		salt, data, err := keys.unseal(dst, p, c.leaf.Tenant)
 		switch {
 		case errors.Is(err, ErrErased):
 			c.count.Erased++
@@ -82,12 +92,23 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 			c.wrong = append(c.wrong, wrongPart{string(ref.Name), "the part does not match its commitment"})
 		default:
 			c.count.Opened++
-			if inspected(c.leaf) {
+			if look {
 				c.opened = append(c.opened, openedPart{ref.Name, data})
 			}
 		}
+		if !look {
+			if n := cap(data); err == nil && n > cap(*sheet) && n <= maxSheet {
+				*sheet = data[:0]
+			}
+			plaintexts.Put(sheet)
+		}
 	}
 }
+
+// plaintexts are what parts are opened on that nobody keeps.
+var plaintexts = sync.Pool{New: func() any { b := make([]byte, 0, 8<<10); return &b }}
+
+const maxSheet = 1 << 20
 
 const (
 	chunkLeaves = 256 // at least, in a chunk that is not the last

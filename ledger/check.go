@@ -97,7 +97,7 @@ func (c *checker) leaf(index uint64, raw []byte, known *checked) {
 		c.anchored(index, l)
 	}
 	c.chain(index, l, h)
-	c.life(index, l)
+	c.life(index, l, known.key)
 	c.inspect(index, l, "", nil)
 	c.report.Kinds[string(l.Kind)]++
 	if c.report.FirstMs == 0 {
@@ -129,11 +129,10 @@ func (c *checker) chain(index uint64, l *Leaf, h hash) {
 }
 
 // life follows actions from intent to outcome.
-func (c *checker) life(index uint64, l *Leaf) {
+func (c *checker) life(index uint64, l *Leaf, k uniqueKey) {
 	if !kindKey(l.Kind, l.Action) {
 		return
 	}
-	k := newUniqueKey(l.Action, int(l.Round), l.Kind)
 	if first, ok := c.unique.get(k); ok {
 		c.problem(&index, "action "+l.Action, fmt.Sprintf("a second %s of round %d, after entry %d", l.Kind, l.Round, first))
 	}

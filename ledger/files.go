@@ -104,6 +104,11 @@ func writeFile(d disk, name string, data []byte, sync bool) error {
 
 // readFile returns the content of name, of at most limit bytes.
 func readFile(d disk, name string, limit int64) ([]byte, error) {
+	return readFileOn(nil, d, name, limit)
+}
+
+// readFileOn is readFile on the memory of spare, if that is large enough.
+func readFileOn(spare []byte, d disk, name string, limit int64) ([]byte, error) {
 	f, err := d.Open(name, os.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -116,7 +121,11 @@ func readFile(d disk, name string, limit int64) ([]byte, error) {
 	if n > limit {
 		return nil, fmt.Errorf("%s: %d bytes are more than %d", name, n, limit)
 	}
-	b := make([]byte, n)
+	b := spare[:0]
+	if int64(cap(b)) < n {
+		b = make([]byte, n)
+	}
+	b = b[:n]
 	if m, err := f.ReadAt(b, 0); err != nil && (!errors.Is(err, io.EOF) || int64(m) < n) {
 		return nil, err
 	}

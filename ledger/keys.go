@@ -329,11 +329,12 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 	return dst, ref, nil
 }
 
-// unseal returns salt and plaintext of a payload frame, or ErrErased if its key is gone.
-func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err error) {
+// unseal returns salt and plaintext of a payload frame, or ErrErased if its key is gone. They are appended to dst.
+func (k *keyring) unseal(dst []byte, p payloadFrame, tenant string) (salt, data []byte, err error) {
 	owner, class, _ := strings.Cut(p.kid, "/")
 	class, _, _ = strings.Cut(class, "/")
-	if _, _, ok := keyClass(class); !ok || strings.ContainsAny(owner, "/\\.-") || owner == "" {
+	part, _, ok := keyClass(class)
+	if !ok || strings.ContainsAny(owner, "/\\.-") || owner == "" {
 		return nil, nil, fmt.Errorf("ledger: unseal: key id %q is malformed", clip(p.kid))
 	}
 	key, err := k.oldKey(owner, class)
@@ -346,11 +347,16 @@ func (k *keyring) unseal(p payloadFrame, tenant string) (salt, data []byte, err 
 	if len(p.sealed) < nonceBytes+key.aead.Overhead()+saltBytes {
 		return nil, nil, errors.New("ledger: unseal: sealed part is too short")
 	}
-	plain, err := key.aead.Open(nil, p.sealed[:nonceBytes], p.sealed[nonceBytes:], sealContext(tenant, p.part, p.kid))
+	bound := key.context
+	if tenant != k.tenant || part != p.part {
+		bound = sealContext(tenant, p.part, p.kid)
+	}
+	plain, err := key.aead.Open(dst, p.sealed[:nonceBytes], p.sealed[nonceBytes:], bound)
 	if err != nil {
 		return nil, nil, errors.New("ledger: unseal: sealed part was changed, or the key is another")
 	}
-	return plain[:saltBytes], plain[saltBytes:], nil
+	plain = plain[len(dst):]
+	return plain[:saltBytes:saltBytes], plain[saltBytes:], nil
 }
 
 // oldKey returns the key of (owner, class) that there is, or ErrErased.

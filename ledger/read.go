@@ -328,7 +328,7 @@ func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64)
 	if base64url.EncodeToString(sum[:]) != ref.Sealed || p.kid != ref.Kid {
 		return nil, nil, fmt.Errorf("%w: entry %d: part %q differs from the leaf", ErrCorrupt, index, ref.Name)
 	}
-	salt, data, err = l.keys.unseal(p, l.cfg.Tenant)
+	salt, data, err = l.keys.unseal(nil, p, l.cfg.Tenant)
 	if err != nil {
 		return nil, nil, fmt.Errorf("entry %d: part %q: %w", index, ref.Name, err)
 	}

@@ -312,7 +312,14 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 		}
 		return nil
 	}
-	read := func(n uint64) ([]byte, error) { return readFile(realDisk{}, segmentName(wal, n), maxSegmentBytes) }
+	var spare []byte // of the segment before the last: what was read of it is done with
+	look := func(n uint64) *ahead {
+		memory := spare
+		spare = nil
+		return lookAhead(n, c.keys, func(n uint64) ([]byte, error) {
+			return readFileOn(memory, realDisk{}, segmentName(wal, n), maxSegmentBytes)
+		})
+	}
 	var next *ahead
 	defer func() {
 		if next != nil {
@@ -322,13 +329,14 @@ func (c *checker) segments(ctx context.Context, wal string) error {
 	for i, n := range numbers {
 		now := next
 		if now == nil {
-			now = lookAhead(n, c.keys, read)
+			now = look(n)
 		}
 		if next = nil; i+1 < len(numbers) {
-			next = lookAhead(numbers[i+1], c.keys, read)
+			next = look(numbers[i+1])
 		}
 		done, err := c.segment(s, wal, numbers[i:], now)
 		now.close()
+		spare = now.data
 		if err != nil {
 			return err
 		}
