@@ -40,6 +40,9 @@ func (t frameType) known() bool {
 
 const frameHead = 5
 
+// frameBuffer is what is read of a connection at once: a small frame comes whole, with one call of the system.
+const frameBuffer = 16 << 10
+
 var errFrame = errors.New("mcp: not a frame of a relay")
 
 // readFrame reads one frame with a body of at most limit bytes. A frame that is cut off, of an unknown

@@ -3,6 +3,7 @@
 package mcp
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -66,6 +67,7 @@ type Relay struct {
 	MessageBytes int           // 0 means DefaultMessageBytes
 	Drain        time.Duration // how long requests are still answered after the owner was lost; 0 means 2 s
 
+	in       io.Reader // of Conn
 	frames   frameWriter
 	toClient *queue
 	toServer *queue
@@ -105,7 +107,7 @@ func (r *Relay) Run(ctx context.Context) error {
 		}
 	}
 	r.closed = make(chan struct{})
-	r.frames.w = r.Conn
+	r.in, r.frames.w = bufio.NewReaderSize(r.Conn, frameBuffer), r.Conn
 	r.open = map[string][]byte{}
 	r.toClient, r.toServer = newQueue(2*r.MessageBytes), newQueue(2*r.MessageBytes)
 	err := r.greet()
@@ -127,7 +129,7 @@ func (r *Relay) greet() error {
 	if err := r.frames.write(frameHello, body); err != nil {
 		return fmt.Errorf("%w: %w", ErrOwner, err)
 	}
-	t, body, err := readFrame(r.Conn, 4096)
+	t, body, err := readFrame(r.in, 4096)
 	switch {
 	case err != nil:
 		return fmt.Errorf("%w: %w", ErrOwner, err)
@@ -313,7 +315,7 @@ func (r *Relay) fromServer() error {
 // not for the server: one that does not read while it writes would stop everything.
 func (r *Relay) fromOwner() error {
 	for {
-		t, body, err := readFrame(r.Conn, frameLimit(r.MessageBytes))
+		t, body, err := readFrame(r.in, frameLimit(r.MessageBytes))
 		if err != nil {
 			return fmt.Errorf("%w: %w", ErrOwner, err)
 		}

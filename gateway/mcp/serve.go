@@ -3,6 +3,7 @@
 package mcp
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -29,7 +30,8 @@ func (g *Gate) ServeRelay(ctx context.Context, conn io.ReadWriteCloser, admit fu
 	if timed != nil {
 		_ = timed.SetReadDeadline(time.Now().Add(helloTimeout))
 	}
-	t, body, err := readFrame(conn, 256<<10)
+	in := bufio.NewReaderSize(conn, frameBuffer)
+	t, body, err := readFrame(in, 256<<10)
 	if err != nil {
 		return fmt.Errorf("mcp: relay: %w", err)
 	}
@@ -52,7 +54,7 @@ func (g *Gate) ServeRelay(ctx context.Context, conn io.ReadWriteCloser, admit fu
 	if err := out.write(frameWelcome, nil); err != nil {
 		return fmt.Errorf("mcp: relay: %w", err)
 	}
-	s := &served{gate: g, conn: g.Conn(p, up), io: conn, out: out,
+	s := &served{gate: g, conn: g.Conn(p, up), io: conn, in: in, out: out,
 		client: newQueue(2 * g.cfg.MessageBytes), server: newQueue(2 * g.cfg.MessageBytes), relist: make(chan struct{}, 1)}
 	g.mu.Lock()
 	g.relays[s] = true
@@ -84,6 +86,7 @@ type served struct {
 	gate   *Gate
 	conn   *Conn
 	io     io.ReadWriteCloser
+	in     io.Reader // of io
 	out    *frameWriter
 	client *queue // lines of the client
 	server *queue // lines of the server
@@ -129,7 +132,7 @@ func (s *served) run(ctx context.Context) error {
 // read sorts the relay's frames into the two queues until the relay has said all.
 func (s *served) read() error {
 	for {
-		t, body, err := readFrame(s.io, frameLimit(s.gate.cfg.MessageBytes))
+		t, body, err := readFrame(s.in, frameLimit(s.gate.cfg.MessageBytes))
 		if err != nil {
 			return err
 		}
