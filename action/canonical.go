@@ -129,25 +129,36 @@ func structWriter(t reflect.Type) writer {
 		index int
 		head  string // name, quoted, with its colon
 		write writer
+		omit  bool // where it is zero
 	}
 	var fields []field
 	for i := range t.NumField() {
 		f := t.Field(i)
 		name, options, _ := strings.Cut(f.Tag.Get("json"), ",")
 		w := writerOf(f.Type)
-		if !f.IsExported() || f.Anonymous || name == "" || name == "-" || options != "" || w == nil {
+		if !f.IsExported() || f.Anonymous || name == "" || name == "-" || options != "" && options != "omitzero" || w == nil {
 			return nil
 		}
-		fields = append(fields, field{i, strconv.Quote(name) + ":", w}) // our names are plain ASCII
+		if _, own := f.Type.MethodByName("IsZero"); own {
+			return nil
+		}
+		fields = append(fields, field{i, strconv.Quote(name) + ":", w, options != ""}) // our names are plain ASCII
 	}
 	slices.SortFunc(fields, func(a, b field) int { return strings.Compare(a.head, b.head) })
 	return func(b []byte, v reflect.Value) (_ []byte, err error) {
 		b = append(b, '{')
-		for i, f := range fields {
-			if i > 0 {
+		first := true
+		for i := range fields {
+			f := &fields[i]
+			member := v.Field(f.index)
+			if f.omit && member.IsZero() {
+				continue
+			}
+			if !first {
 				b = append(b, ',')
 			}
-			if b, err = f.write(append(b, f.head...), v.Field(f.index)); err != nil {
+			first = false
+			if b, err = f.write(append(b, f.head...), member); err != nil {
 				return nil, err
 			}
 		}
