@@ -17,7 +17,7 @@ import (
 // TestAnchorOrders has calendars take the log, as the command orders it, and refuses orders that say nothing
 // or too much.
 func TestAnchorOrders(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen = "none", "none"
 	cfg.Ledger.SegmentBytes = 8 << 20

@@ -240,7 +240,7 @@ func TestPasskeysAreBoundToSitesOfOurs(t *testing.T) {
 		{"another site", sallyport.KeysConfig{RPID: "gate.example", Origins: []string{"https://evil.example"}}, false},
 		{"a site that ends alike", sallyport.KeysConfig{RPID: "gate.example", Origins: []string{"https://evilgate.example"}}, false},
 	} {
-		cfg := sallyport.DefaultConfig()
+		cfg := sallyport.PatientConfig()
 		cfg.Data, cfg.Gateway.Listen, cfg.Admin.Listen = t.TempDir()+"/data", "none", "none"
 		cfg.Approval.Keys = c.keys
 		s, err := sallyport.Open(t.Context(), cfg)

@@ -95,7 +95,7 @@ func TestListOfAttacksIsFollowedWithoutARestart(t *testing.T) {
 	if err := os.WriteFile(own, empty, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	cfg.Detect.Signatures = own

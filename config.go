@@ -51,6 +51,15 @@ type GatewayConfig struct {
 	Hosts     []string    `yaml:"hosts" doc:"names that the Host header may hold beside loopback"`
 	PublicURL string      `yaml:"public_url" doc:"our address as clients write it, where a proxy stands in front of us; the names of resources in access tokens begin with it"`
 	Servers   []MCPServer `yaml:"servers" doc:"remote MCP servers, reached as /mcp/NAME"`
+
+	FactsDeadline time.Duration `yaml:"facts_deadline" doc:"how long the facts of an action may take at each gate before it is denied, 10 ms to 30 s; default 250 ms"`
+}
+
+func (c *GatewayConfig) check() error {
+	if d := c.FactsDeadline; d != 0 && (d < 10*time.Millisecond || d > 30*time.Second) {
+		return fmt.Errorf("config: gateway.facts_deadline: %v is not between 10 ms and 30 s", d)
+	}
+	return nil
 }
 
 // MCPServer is one remote MCP server.
@@ -246,7 +255,7 @@ func (c *Config) check() error {
 			return fmt.Errorf("config: flow.servers: untrusted %q of %q is neither yes nor no", f.Untrusted, f.Server)
 		}
 	}
-	return errors.Join(inConfig(c.Flow.checkOutputs()), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Approval.Seeds.check(c.Approval.Groups), checkChannels(c.Approval.Channels), c.Ledger.check(),
+	return errors.Join(c.Gateway.check(), inConfig(c.Flow.checkOutputs()), c.Admin.Login.check(), c.Egress.check(), c.Monitor.check(), c.Postgres.check(), c.Attest.check(), checkExport(c.Export), c.Approval.Keys.check(), c.Approval.Seeds.check(c.Approval.Groups), checkChannels(c.Approval.Channels), c.Ledger.check(),
 		c.Federation.check(), c.checkListen())
 }
 

@@ -20,7 +20,7 @@ func auditorCalled(name, credential string) *gateway.Caller {
 }
 
 func TestReasoningIsOpenedByTwoPeople(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	s, err := Open(t.Context(), cfg)

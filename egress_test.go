@@ -84,7 +84,7 @@ func openProxied(t testing.TB, change func(*sallyport.Config)) *proxied {
 		t.Fatal(err)
 	}
 	t.Cleanup(x.world.Close)
-	cfg := sallyport.DefaultConfig()
+	cfg := sallyport.PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Egress.Listen = "none", "none", "127.0.0.1:0"
 	cfg.Ledger.SegmentBytes = 8 << 20

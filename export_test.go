@@ -4,10 +4,19 @@ package sallyport
 
 import (
 	"context"
+	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
 )
+
+// PatientConfig is DefaultConfig for a machine that does much else, and under the race detector: facts that come late
+// deny, which is what few tests are about.
+func PatientConfig() Config {
+	c := DefaultConfig()
+	c.Gateway.FactsDeadline = 30 * time.Second
+	return c
+}
 
 // Resumed is the number of records that the start of s did not replay.
 func Resumed(s *Sallyport) uint64 { return s.resumed.Size }

@@ -14,7 +14,7 @@ import (
 // What people had forgotten stays forgotten, even where the store is lost and intents bring back the rest.
 func TestForgottenDestinationsOutliveTheStore(t *testing.T) {
 	ctx := context.Background()
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	s, err := Open(ctx, cfg)

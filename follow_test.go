@@ -77,7 +77,7 @@ func TestOwnerFollowsASource(t *testing.T) {
 }
 
 func TestSourceWantsTrust(t *testing.T) {
-	cfg := sallyport.DefaultConfig()
+	cfg := sallyport.PatientConfig()
 	cfg.Data, cfg.Policy.Source = filepath.Join(t.TempDir(), "data"), "https://policy.example.com/b.tar.gz"
 	if s, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "wants policy.trust") {
 		t.Fatalf("%v %v", s, err)

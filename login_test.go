@@ -74,7 +74,7 @@ func (f *front) open() {
 	srv := httptest.NewUnstartedServer(nil)
 	_, port, _ := strings.Cut(srv.Listener.Addr().String(), ":")
 	f.at = "http://localhost:" + port
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data, cfg.Gateway.Listen, cfg.Ledger.SegmentBytes = f.dir, "none", 8<<20
 	cfg.Admin.Listen = srv.Listener.Addr().String()
 	cfg.Admin.Login = LoginConfig{Name: "Example", Issuer: f.op.Server.URL, ClientID: "sallyport", Roles: []LoginRole{

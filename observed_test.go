@@ -30,7 +30,7 @@ func TestModeOfAnAgentIsSeen(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes, cfg.Policy.Dir = "none", "none", 8<<20, dir
 	s, err := Open(t.Context(), cfg)
@@ -57,7 +57,7 @@ func TestModeOfAnAgentIsSeen(t *testing.T) {
 
 // TestPolicyIsTypedByTheToolsThatAreKnown: a bundle that is to be put in force is checked against approved definitions.
 func TestPolicyIsTypedByTheToolsThatAreKnown(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	s, err := Open(t.Context(), cfg)

@@ -20,7 +20,7 @@ import (
 // in the process that did them, after a snapshot that was taken meanwhile with the rest of the log, and after the log alone.
 func TestWhatOverlappedIsLearntInTheOrderOfTheLog(t *testing.T) {
 	ctx := context.Background()
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes, cfg.Policy.Dir = "none", "none", 8<<20, t.TempDir()
 	for name, text := range map[string]string{

@@ -87,7 +87,7 @@ func TestSecondIsConfiguredWholeOrNotAtAll(t *testing.T) {
 		"no address":                {URL: "unix:/x", Key: "ed25519:" + strings.Repeat("A", 43) + "="},
 		"a key that is none":        {URL: "https://pdp.example.com", Key: "ed25519:AAAA"},
 	} {
-		cfg := sallyport.DefaultConfig()
+		cfg := sallyport.PatientConfig()
 		cfg.Data = t.TempDir()
 		cfg.Policy.Second = c
 		if s, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "policy.second") {

@@ -16,7 +16,7 @@ import (
 
 func TestTenantRecordsOutliveARestart(t *testing.T) {
 	ctx := context.Background()
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	var s *Sallyport
@@ -68,7 +68,7 @@ func TestTenantRecordsOutliveARestart(t *testing.T) {
 
 func TestTenantRecordsRefuseWhatCannotCount(t *testing.T) {
 	ctx := context.Background()
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	s, err := Open(ctx, cfg)

@@ -50,7 +50,7 @@ func TestEveryRecordedDecisionIsTakenAgain(t *testing.T) {
 	if os.Getenv("SALLYPORT_SOAK") != "" {
 		n = 5000 // two decisions each, but for what is denied
 	}
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	cfg.Policy.Dir = rules(t, "denied")

@@ -38,7 +38,7 @@ func TestRetentionRulesAreChecked(t *testing.T) {
 		"an unknown class": {{Class: "mail", Keep: 48 * time.Hour}}, "twice": {{Class: "result", Keep: 48 * time.Hour}, {Class: "result", Keep: 72 * time.Hour}},
 		"too short": {{Class: "result", Keep: time.Hour}}, "no time": {{Class: "result"}},
 	} {
-		cfg := sallyport.DefaultConfig()
+		cfg := sallyport.PatientConfig()
 		cfg.Data, cfg.Ledger.Retention = t.TempDir(), rules
 		if _, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "ledger.retention") {
 			t.Errorf("%s: %v", name, err)

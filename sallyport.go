@@ -180,6 +180,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 				Stages: s.stages(), Decider: decider, Approver: s.Approval, Recorder: s.recorder(), Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact, Mask: s.Detect.Mask,
 				Now: s.Ledger.Now, Hear: s.hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
+				InformDeadline: c.Gateway.FactsDeadline,
 			})
 			return err
 		},

@@ -32,7 +32,7 @@ type house struct {
 
 func open(t testing.TB, change func(*sallyport.Config)) *house {
 	t.Helper()
-	cfg := sallyport.DefaultConfig()
+	cfg := sallyport.PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen = "none", "none"
 	cfg.Ledger.SegmentBytes = 8 << 20

@@ -126,7 +126,7 @@ func TestASeedOfTheScheduleIsARequestLikeAny(t *testing.T) {
 	if err := os.WriteFile(from, []byte(`[{"tool":"desk/wipe_all","agent":"clerk","user":"ann","arguments":{"everything":true}}]`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data, cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = filepath.Join(dir, "data"), "none", "none", 8<<20
 	cfg.Approval.Groups = []Group{{Name: "payments", Members: []string{"olga"}}}
 	cfg.Approval.Seeds = SeedsConfig{PerWeek: 1, From: from, Groups: []string{"payments"}}

@@ -73,13 +73,13 @@ func TestTenantKeyIsChecked(t *testing.T) {
 		"transit without a key": {Kind: "transit"}, "a chip without a path": {Kind: "tpm"}, "a keyring with a path": {Kind: "keyring", Path: "/k"},
 		"a keyring without a key": {Kind: "keyring"}, "a chip with an address": {Kind: "tpm", Path: "/k", URL: "https://x"}, "a url for a file": {Kind: "file", Path: "/k", URL: "https://x"},
 	} {
-		cfg := sallyport.DefaultConfig()
+		cfg := sallyport.PatientConfig()
 		cfg.Data, cfg.Ledger.TenantKey = t.TempDir(), k
 		if _, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "tenant_key") {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	cfg := sallyport.DefaultConfig()
+	cfg := sallyport.PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Ledger.TenantKey = sallyport.TenantKeyConfig{Kind: "file", Path: filepath.Join(cfg.Data, "wrapping.key")}
 	if _, err := sallyport.Open(t.Context(), cfg); err == nil || !strings.Contains(err.Error(), "beside what it wraps") {

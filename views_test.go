@@ -15,7 +15,7 @@ import (
 )
 
 func TestWhatIsShownIsOnRecordOnceAWhile(t *testing.T) {
-	cfg := DefaultConfig()
+	cfg := PatientConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "data")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "none", "none", 8<<20
 	s, err := Open(t.Context(), cfg)

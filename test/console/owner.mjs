@@ -39,7 +39,7 @@ export class Owner {
     writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: true\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n${more}`);
     o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${port || (channel === "bearer" ? 0 : await freePort())}`, "--json"], {
       stdio: ["ignore", "pipe", "pipe"],
-      env: { ...process.env, HOME: o.dir },
+      env: { ...process.env, HOME: o.dir, SALLYPORT_GATEWAY_FACTS_DEADLINE: "30s" },
     });
     [o.out, o.err] = ["", ""];
     o.ended = new Promise((done) => o.child.on("exit", done));

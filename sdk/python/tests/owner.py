@@ -34,7 +34,7 @@ class Owner:
         folder.mkdir(parents=True)
         (folder / "sallyport.yaml").write_text("\n".join(lines) + "\n" + config)
         self.env = {"HOME": str(self.home), "XDG_STATE_HOME": str(self.home / "state"), "XDG_CONFIG_HOME": str(self.home / "config"),
-                    "PATH": os.environ["PATH"]}
+                    "PATH": os.environ["PATH"], "SALLYPORT_GATEWAY_FACTS_DEADLINE": "30s"}
         out = self.home / "up.json"
         with out.open("wb") as f:
             self.process = subprocess.Popen([BINARY, "up", "--listen", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--json"],

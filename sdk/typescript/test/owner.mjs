@@ -21,7 +21,7 @@ export class Owner {
     const folder = join(o.home, "config", "sallyport");
     mkdirSync(folder, { recursive: true });
     writeFileSync(join(folder, "sallyport.yaml"), `version: 1\nledger: {segment_bytes: 8388608}\n${policy ? `policy: {dir: ${policy}}\n` : ""}${config}`);
-    o.env = { HOME: o.home, XDG_STATE_HOME: join(o.home, "state"), XDG_CONFIG_HOME: join(o.home, "config"), PATH: process.env.PATH };
+    o.env = { HOME: o.home, XDG_STATE_HOME: join(o.home, "state"), XDG_CONFIG_HOME: join(o.home, "config"), PATH: process.env.PATH, SALLYPORT_GATEWAY_FACTS_DEADLINE: "30s" };
     const out = join(o.home, "up.json");
     const fd = openSync(out, "w");
     o.process = spawn(BINARY, ["up", "--listen", "127.0.0.1:0", "--listen-admin", "127.0.0.1:0", "--json"], { stdio: ["ignore", fd, fd], env: o.env });
