@@ -160,5 +160,5 @@ func (m *Profiles) Denied(q *action.Query) {
 func (m *Profiles) refuse(a *act) {
 	m.worry(a, 0.5)
 	m.profile(a).refuse(true)
-	m.trail(a.Session).note(a)
+	m.note(a)
 }

@@ -20,7 +20,7 @@ type ProfilesConfig struct {
 	Rules         *Rules  // known chains of actions; nil: none
 	AlarmsPerDay  float64 // false alarms that are accepted per agent and day; 0 means DefaultAlarms
 	MaxAgents     int     // profiles in memory, the least recently used dropped first; 0 means 4,096
-	MaxSessions   int     // sessions whose order of tools is known; 0 means 4,096
+	MaxSessions   int     // sessions whose order of tools is known, and others whose chains are; 0 means 4,096
 	MaxOpen       int     // actions that may be open at once; 0 means 65,536
 	Fresh         bool    // there is no past, as after Ready
 	InOrder       bool    // after Ready, learn in the order that Ordered tells; else as told
@@ -150,10 +150,7 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 	if g != nil {
 		peers = &g.profile
 	}
-	t := &nowhere
-	if e, ok := m.sessions[a.Session]; ok {
-		t = e.Value.(*trail)
-	}
+	t := m.trailAt(a.Session)
 	v.usual = m.key.score(p, peers, a, t.Prev)
 	if v.rules = m.rules.Load(); gate {
 		if v.first != action.Yes {
@@ -162,7 +159,7 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 		if v.dest != action.Yes {
 			a.Matches &^= v.rules.dest
 		}
-		v.chains = v.rules.completed(t, a)
+		v.chains = m.completed(v.rules, a)
 	}
 	for s, off := range m.cfg.WithoutSignal {
 		if off {
@@ -337,7 +334,7 @@ func (m *Profiles) Restore(_ context.Context, q *action.Query) error {
 	}
 	m.open[q.ID] = a
 	m.line.reserved(q.ID)
-	m.trail(a.Session).note(&a)
+	m.note(&a)
 	return nil
 }
 
@@ -451,20 +448,4 @@ func (m *Profiles) group(key uint64) *group {
 		m.groups[key] = g
 	}
 	return g
-}
-
-// trail returns the trail of a session, making it if there is none. It needs mu.
-func (m *Profiles) trail(session uint64) *trail {
-	if e, ok := m.sessions[session]; ok {
-		m.trails.MoveToFront(e)
-		return e.Value.(*trail)
-	}
-	for len(m.sessions) >= m.cfg.MaxSessions {
-		old := m.trails.Back()
-		delete(m.sessions, old.Value.(*trail).Key)
-		m.trails.Remove(old)
-	}
-	t := &trail{Key: session}
-	m.sessions[session] = m.trails.PushFront(t)
-	return t
 }

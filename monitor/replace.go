@@ -93,7 +93,7 @@ func (r *Rules) replacedBy(n *Rules) Replaced {
 		}
 	}
 	for _, x := range n.rules {
-		if slices.ContainsFunc(x.steps, func(s step) bool { return s.bit&^known != 0 }) {
+		if slices.ContainsFunc(x.steps, func(s step) bool { return s.bit&^known != 0 }) || x.per != perSession && r.wide[x.per] == 0 {
 			out.Anew = append(out.Anew, x.id)
 		} else {
 			out.Carried = append(out.Carried, x.id)

@@ -18,18 +18,20 @@ import (
 )
 
 // Rules are known chains of actions, in the spirit of Sigma's correlations: each is a list of steps that
-// one session takes within some time. A rule states a fact and raises an alarm; policy decides.
+// one session, agent, user or tenant takes within some time. A rule states a fact and raises an alarm; policy decides.
 type Rules struct {
 	rules  []rule
 	picks  []pick
 	tool   uint64 // selections that want the first use of a tool, by bit
 	dest   uint64 // or of a destination
 	digest uint64
+	wide   [scopes]uint64 // selections of the rules of each scope
 }
 
 type rule struct {
 	id, title string
 	within    int64 // ms
+	per       scope
 	anyOrder  bool
 	steps     []step
 }
@@ -46,7 +48,8 @@ const Unusual = "unusual"
 // Drift is the alert id of an agent whose tools of late differ from those of its reference.
 const Drift = "drift"
 
-// trailEvents is the number of actions of a session that rules look back over.
+// trailEvents is the number of actions of a session that rules look back over, and of those actions of an agent,
+// user or tenant that their rules look for.
 const trailEvents = 64
 
 // event is one action of a session.
@@ -90,6 +93,7 @@ type ruleText struct {
 	ID       string        `yaml:"id"`
 	Title    string        `yaml:"title"`
 	Within   time.Duration `yaml:"within"`
+	Per      string        `yaml:"per"` // session (default), agent, user or tenant
 	AnyOrder bool          `yaml:"any_order"`
 	Steps    []pick        `yaml:"steps"`
 }
@@ -150,6 +154,10 @@ func (r *Rules) add(t *ruleText) error {
 		return fmt.Errorf("title, within (at most 24h) and steps are required")
 	}
 	n := rule{id: t.ID, title: t.Title, within: t.Within.Milliseconds(), anyOrder: t.AnyOrder}
+	var err error
+	if n.per, err = scopeOf(t.Per); err != nil {
+		return err
+	}
 	for i, p := range t.Steps {
 		if err := p.check(); err != nil {
 			return fmt.Errorf("step %d: %w", i+1, err)
@@ -169,6 +177,7 @@ func (r *Rules) add(t *ruleText) error {
 			r.dest |= s.bit
 		}
 		n.steps = append(n.steps, s)
+		r.wide[n.per] |= s.bit
 	}
 	r.rules = append(r.rules, n)
 	return nil
@@ -257,16 +266,7 @@ func goesOut(q *action.Query) bool {
 		slices.ContainsFunc(q.Action.URLs, func(u action.URL) bool { return u.Private != action.Yes })
 }
 
-// completed returns the rules whose last step a takes after the others, by bit.
-func (r *Rules) completed(t *trail, a *act) (done uint64) {
-	for i := range r.rules {
-		if r.rules[i].completed(t, a) {
-			done |= 1 << i
-		}
-	}
-	return done
-}
-
+// completed reports whether a takes the last step of r after the others in t.
 func (r *rule) completed(t *trail, a *act) bool {
 	if r.anyOrder {
 		part := false

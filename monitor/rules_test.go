@@ -108,6 +108,45 @@ func TestRulesLookAtTheirOwnSessionOnly(t *testing.T) {
 	}
 }
 
+func TestChainsAreSeenAcrossSessions(t *testing.T) {
+	for _, c := range []struct {
+		per, agent, user, tenant string // of the second step
+		hours                    int64  // after the first
+		busy                     int    // other actions of the tenant between them
+		want                     bool
+	}{
+		{"agent", "a", "ann", "default", 20, 500, true},
+		{"agent", "a", "ann", "default", 25, 0, false},
+		{"agent", "b", "ann", "default", 1, 0, false},
+		{"agent", "a", "ann", "other", 1, 0, false},
+		{"user", "b", "ann", "default", 20, 500, true},
+		{"user", "a", "ben", "default", 1, 0, false},
+		{"user", "a", "", "default", 1, 0, false},
+		{"tenant", "b", "ben", "default", 20, 500, true},
+		{"tenant", "a", "ann", "other", 1, 0, false},
+		{"session", "a", "ann", "default", 1, 0, false},
+	} {
+		r, err := ReadRules("f.yaml", []byte("version: 1\nrules:\n  - {id: a.b, title: t, within: 24h, per: "+c.per+", steps: [{tool: [crm/export]}, {tool: [mail/send]}]}\n"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := profiles(t, ProfilesConfig{Rules: r})
+		first := call("a", "crm/export", "", start)
+		first.Subject.User.ID = "ann"
+		do(t, m, first)
+		for i := range c.busy {
+			q := call(fmt.Sprint("worker", i%7), "x/y", "", start+int64(i))
+			q.Context.Session.ID = fmt.Sprint("s", i%9)
+			do(t, m, q)
+		}
+		q := call(c.agent, "mail/send", "", start+c.hours*3_600_000)
+		q.Subject.User.ID, q.Subject.Tenant, q.Context.Session.ID = c.user, c.tenant, "another"
+		if got := slices.Contains(do(t, m, q).Alerts, "a.b"); got != c.want {
+			t.Errorf("per %s, by %s for %q of %s, %d hours later: %v", c.per, c.agent, c.user, c.tenant, c.hours, got)
+		}
+	}
+}
+
 func TestRulesRefuseWhatCouldNeverFire(t *testing.T) {
 	rule := func(head, steps string) string {
 		return "version: 1\nrules:\n  - id: a.b\n    title: t\n    within: 1h\n" + head + "    steps:\n" + steps
@@ -128,6 +167,8 @@ func TestRulesRefuseWhatCouldNeverFire(t *testing.T) {
 		"an id that stands twice":    {"version: 1\nrules:\n  - {id: a.b, title: t, within: 1h, steps: [{count: 1}]}\n  - {id: a.b, title: t, within: 1h, steps: [{count: 1}]}\n", false},
 		"an unknown way to differ":   {rule("", "      - distinct: user\n"), false},
 		"any order":                  {rule("    any_order: true\n", "      - effect: [read]\n      - effect: [send]\n"), true},
+		"a wide rule":                {rule("    per: tenant\n", "      - effect: [send]\n"), true},
+		"an unknown width":           {rule("    per: host\n", "      - effect: [send]\n"), false},
 		"an unknown answer to a yes": {rule("", "      - first_tool: maybe\n"), false},
 	} {
 		if _, err := ReadRules("f.yaml", []byte(c.file)); (err == nil) != c.ok {

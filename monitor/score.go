@@ -55,10 +55,12 @@ type steer struct {
 
 // act is what an action looks like to a profile: fingerprints and numbers, no text.
 type act struct {
-	Agent, Base    uint64 // in its version; in any
-	Group, Session uint64
-	Tie            float64
-	Ms, Bytes      int64
+	Agent, Base uint64 // in its version; in any
+	Group       uint64
+	Session     uint64
+	Spread      [scopes]uint64 // whose actions chains look back over: of the session, the agent, the user, the tenant; 0 for nobody
+	Tie         float64
+	Ms, Bytes   int64
 
 	Tool, Effect, Class uint64
 	Dests               [maxDests]uint64
@@ -82,6 +84,10 @@ func (k hashKey) look(q *action.Query) (a act) {
 	a.Base = k.text("agent", q.Subject.Tenant, q.Subject.ID)
 	a.Group = k.text("group", q.Subject.Tenant, role)
 	a.Session = k.text("session", q.Subject.Tenant, q.Context.Session.ID)
+	a.Spread = [scopes]uint64{a.Session, k.text("agent's", q.Subject.Tenant, q.Subject.ID), 0, k.text("tenant's", q.Subject.Tenant)}
+	if u := q.Subject.User.ID; u != "" {
+		a.Spread[perUser] = k.text("user's", q.Subject.Tenant, u)
+	}
 	a.Tie = float64(k.text("tie", q.ID)>>11) / (1 << 53)
 	a.Ms, a.Bytes = q.Context.Time.UnixMilli, q.Action.Bytes
 	a.Tool = k.text("tool", q.Resource.Server, q.Resource.Name)

@@ -13,7 +13,7 @@ import (
 )
 
 // snapshotHead begins every snapshot; the seal of the rest follows it on the same line.
-const snapshotHead = "sallyport monitor 1 "
+const snapshotHead = "sallyport monitor 2 "
 
 // ErrSnapshot means that a snapshot is of another format, damaged, or not ours. Without it the profiles
 // are learnt again from the ledger.
@@ -27,7 +27,8 @@ func (m *Profiles) Snapshot(size func() uint64, seal func(body []byte) string) [
 	var b bytes.Buffer
 	put := func(v any) { _ = binary.Write(&b, binary.LittleEndian, v) } // a buffer takes everything of fixed size
 	m.mu.Lock()
-	put([]uint64{size(), m.rules.Load().digest, uint64(len(m.agents)), uint64(len(m.latest)), uint64(len(m.groups)), uint64(len(m.sessions)), uint64(len(m.open))})
+	n := size() // before covered: what the log takes meanwhile is not covered
+	put([]uint64{m.line.covered(n), m.rules.Load().digest, uint64(len(m.agents)), uint64(len(m.latest)), uint64(len(m.groups)), uint64(len(m.sessions)), uint64(len(m.open))})
 	for e := m.order.Back(); e != nil; e = e.Prev() {
 		put(e.Value.(*profile))
 	}
