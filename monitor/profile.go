@@ -226,14 +226,17 @@ func (p *profile) calibrate(score float64) {
 	}
 }
 
+const dayMs = 24 * 3600 * 1000
+
 // tick counts an action for its day.
 func (p *profile) tick(ms int64) {
-	day := ms / (24 * 3600 * 1000)
+	day := ms / dayMs
 	if day > p.Day {
 		switch {
 		case p.Day == 0:
-		case p.PerDay == 0:
-			p.PerDay = float32(p.Today)
+		case p.PerDay == 0: // it began somewhere in that day
+			part := 1 - float64(p.FirstMs%dayMs)/dayMs
+			p.PerDay = float32(float64(p.Today) / max(part, 0.25))
 		default:
 			p.PerDay += 0.2 * (float32(p.Today) - p.PerDay)
 		}

@@ -224,8 +224,8 @@ func (m *Profiles) profileOf(a *act) *profile {
 // rate is how many of an agent's actions may be unusual without being an attack.
 func (m *Profiles) rate(p *profile) float64 {
 	n := float64(p.PerDay)
-	if n < 1 { // the first day
-		n = max(float64(p.Today), perDay)
+	if n < 1 { // the first day: at the pace so far it would be
+		n = max(float64(p.Today)*dayMs/float64(max(p.LastMs-p.FirstMs, dayMs/24)), perDay)
 	}
 	return min(m.cfg.AlarmsPerDay/n, 0.05)
 }
@@ -237,9 +237,9 @@ func (m *Profiles) threshold(p *profile) float64 {
 }
 
 const (
-	maxAdapt  = 0.5 // a factor of 1.6
-	settled   = 500 // actions after which the threshold follows the alarms; before, everything is still new
-	adaptRate = 0.1 // by which an alarm lowers the logarithm of the threshold
+	maxAdapt  = 1.5 // a factor of 4.5
+	settled   = 50  // actions after which the threshold follows the alarms
+	adaptRate = 0.4 // by which an alarm lowers the logarithm of the threshold
 )
 
 // adapt lowers the threshold a little after an alarm, and raises it a very little after anything else, so
