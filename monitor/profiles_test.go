@@ -99,6 +99,36 @@ func TestFirstPayrollExportRaisesAnAlarmBeforeItRuns(t *testing.T) {
 	}
 }
 
+func TestAddressOfSomebodyWhomTheUserNamedIsLessOdd(t *testing.T) {
+	value := func(pointer string, origins ...action.Origin) action.Value {
+		return action.Value{Pointer: pointer, Sink: action.SinkDestination, Origin: origins[0], Origins: origins}
+	}
+	score := func(url bool, name ...action.Origin) (bits float64) {
+		m := profiles(t, ProfilesConfig{})
+		at := int64(start)
+		routine(t, m, rand.New(rand.NewPCG(1, 2)), "clerk", 300, &at)
+		q := call("clerk", "crm/invite", "dora@out.example", at+60_000)
+		if q.Action.Recipients[0].Pointer = "/mail"; url {
+			q.Action.Recipients, q.Action.URLs = nil, []action.URL{{Host: "out.example", Pointer: "/mail"}}
+		}
+		q.Action.Effect = action.EffectSend
+		q.Context.Flow.State = action.StateKnown
+		q.Context.Flow.Arguments = []action.Value{value("/name", name...), value("/mail", action.OriginUntrusted)}
+		_, bits, err := m.Follow(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bits
+	}
+	strange, linked := score(false, action.OriginUntrusted), score(false, action.OriginUser)
+	if linked <= 0 || linked > 0.8*strange {
+		t.Errorf("%.1f bits with a name of the user's, %.1f without", linked, strange)
+	}
+	if url := score(true, action.OriginUser); url <= linked {
+		t.Errorf("a host beside the name: %.1f bits, a recipient %.1f", url, linked)
+	}
+}
+
 func TestProfilesLearnOnlyWhatWasPermittedAndDone(t *testing.T) {
 	ctx := context.Background()
 	for name, end := range map[string]func(m *Profiles, q *action.Query){

@@ -67,7 +67,9 @@ type act struct {
 	Vouched             [maxDests]bool
 	Steers              [maxSteers]steer
 	Ndests, Nsteers     uint8
+	Recipients          uint8 // of the destinations; URLs follow
 	Typed, Acts         bool
+	Linked              bool   // somebody vouches for a value that says where it goes
 	Matches             uint64 // selections of the rules, by bit
 }
 
@@ -105,6 +107,7 @@ func (k hashKey) look(q *action.Query) (a act) {
 		r := &q.Action.Recipients[i]
 		a.dest(k.folded("to", r.Kind, r.Value), vouched(f, r.Pointer))
 	}
+	a.Recipients = a.Ndests
 	for i := range q.Action.URLs {
 		u := &q.Action.URLs[i]
 		a.dest(k.text("host", u.Host, u.Account), vouched(f, u.Pointer))
@@ -128,6 +131,7 @@ func (k hashKey) steer(a *act, q *action.Query, v *action.Value) {
 	}
 	if s.Trusted {
 		s.Origin = k.text("origin", "vouched")
+		a.Linked = a.Linked || v.Sink == action.SinkDestination
 	}
 	s.Exact = k.text("steers", q.Resource.Server, q.Resource.Name, string(v.Sink))
 	s.Kind = k.text("steers", kind, string(v.Sink))
@@ -270,7 +274,11 @@ func (k hashKey) score(p, peers *profile, a *act, prev [2]uint64) (u usual) {
 	for i := range a.Steers[:a.Nsteers] {
 		if s := &a.Steers[i]; !s.Trusted {
 			general := p.likely(k, inSink, s.Kind, s.Origin, peers.likely(k, inSink, s.Kind, s.Origin, s.Prior))
-			u.set(SignalOrigin, surprise(p.likely(k, inSteer, s.Exact, s.Origin, general)))
+			bits := surprise(p.likely(k, inSteer, s.Exact, s.Origin, general))
+			if a.Linked {
+				bits /= 2
+			}
+			u.set(SignalOrigin, bits)
 		}
 	}
 	for i, d := range a.Dests[:a.Ndests] {
@@ -280,13 +288,16 @@ func (k hashKey) score(p, peers *profile, a *act, prev [2]uint64) (u usual) {
 	return u
 }
 
-// reaches adds what is known of destination i. A new one that somebody vouches for is a quarter as odd.
+// reaches adds what is known of destination i. A new one that somebody vouches for is a quarter as odd, and half as odd
+// is a recipient beside whom such a value stands: the address of somebody whom the user named.
 func (k hashKey) reaches(p *profile, a *act, d uint64, i int, u *usual) {
 	here := p.likely(k, inNewDest, a.Tool, 1, math.Exp2(-p.NewDest.novelty()))
 	since := p.since(d)
 	bits := surprise(here)
 	if a.Vouched[i] {
 		bits /= 4
+	} else if a.Linked && i < int(a.Recipients) {
+		bits /= 2
 	}
 	switch {
 	case since == 0:
