@@ -14,12 +14,17 @@ type DetectConfig struct {
 	Injection  string `yaml:"injection" doc:"off: instructions to a model in arguments and results are not looked for; default on"`
 	Signatures string `yaml:"signatures" doc:"file of signatures of confirmed attacks, as \"sallyport detect sign\" writes it; read again when it changes"`
 
+	Canaries DecoyConfig `yaml:"canaries"`
+
 	Lists []AttackList `yaml:"lists" doc:"published lists of signatures to subscribe to; asked once a minute"`
 }
 
 func (c *DetectConfig) check() error {
 	if c.Injection != "" && c.Injection != "on" && c.Injection != "off" {
 		return fmt.Errorf("config: detect.injection: %q is neither on nor off", c.Injection)
+	}
+	if err := c.Canaries.check(); err != nil {
+		return err
 	}
 	names := map[string]bool{"signatures": true}
 	for i := range c.Lists {

@@ -127,3 +127,30 @@ func TestSignaturesFindRepeats(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestCanariesAreFoundInTwoHalves(t *testing.T) {
+	d, err := New(Config{Fingerprint: fingerprint, Canaries: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.Canary("default", "a run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, x := range []struct {
+		name, content string
+		want          action.Tri
+	}{
+		{"in order", `{"a":"` + c[:16] + `","b":"` + c[16:] + `"}`, action.Yes},
+		{"the other way round, within more", `{"a":"` + c[20:] + ` and more","b":"x","c":["it is ` + c[:20] + `"]}`, action.Yes},
+		{"the first half alone", `{"a":"` + c[:16] + `","b":"0123456789abcdef"}`, action.No},
+		{"one half twice", `{"a":"` + c[:16] + `","b":"` + c[:16] + `"}`, action.No},
+	} {
+		if p := stated(t, d, "default", x.content); p.Canary != x.want {
+			t.Errorf("%s: %s", x.name, p.Canary)
+		}
+		if p := stated(t, d, "another", x.content); p.Canary == action.Yes {
+			t.Errorf("%s: found by another tenant", x.name)
+		}
+	}
+}

@@ -112,9 +112,13 @@ func (d *Detector) look(ctx context.Context, content []byte, tenant string) (act
 	if d.canaries && tenant != "" {
 		s.canary = canary{detector: d, tenant: tenant}
 	}
+	var ends pieces
 	opaque, err := walk(content, func(sp spot) {
 		if ctx.Err() != nil {
 			return
+		}
+		if s.canary.detector != nil {
+			ends.add(sp.pointer, sp.text)
 		}
 		for _, h := range s.text(sp.text, sp.name) {
 			d.state(&p, &s, sp.pointer, h)
@@ -125,6 +129,9 @@ func (d *Detector) look(ctx context.Context, content []byte, tenant string) (act
 	}
 	if err != nil {
 		return action.UnknownDetect(), err
+	}
+	if pointer, found := ends.joined(&s.canary); found && p.Canary != action.Yes {
+		d.state(&p, &s, pointer, hit{class: classCanary, kind: "a planted canary in two values", score: 1000})
 	}
 	if s.canary.detector != nil && p.Canary != action.Yes && !s.canary.short && !s.truncated {
 		p.Canary = action.No

@@ -122,6 +122,9 @@ func (a *app) confined(ctx context.Context, f *runFlags, args []string) error {
 	spec.Write = append(spec.Write, tmp)
 	spec.Env = append(runEnv(f.env), "TMPDIR="+tmp)
 	s := newSupervisor(a, c, spec.Walls, f.agent, token)
+	if err := decoys(ctx, c, &cfg.Detect.Canaries, s.name, tmp, &spec); err != nil {
+		return err
+	}
 	if f.agent == "" {
 		f.measured.env = f.env
 		at, stop, err := a.supervise(ctx, s.client(), &f.measured, token, args)
