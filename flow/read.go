@@ -88,12 +88,15 @@ func (s *session) aboutOf(f *Flow, v []valued) (about uint64) {
 // nouns are the stems of a tool's name, and of what its description says that it does something to.
 func (f *Flow) nouns(name, about []string) (out []uint64) {
 	for _, w := range slices.Concat(name, about) {
-		if h := f.stemHash([]byte(w)); h != 0 {
+		if h := f.stemHash([]byte(w)); h != 0 && !reading[w] {
 			out = append(out, h)
 		}
 	}
 	return out
 }
+
+// reading are verbs of tools that read. In a request the same words may be nouns: "my to-do list".
+var reading = set(`list lists get gets read reads search searches find finds show shows view views fetch fetches query queries look lookup check checks return returns retrieve retrieves`)
 
 // createdField reports whether a field identifies what a call of this session made.
 func createdField(x seen) bool {
