@@ -93,15 +93,20 @@ func countedText(t string) (list *node, rest []string, ok bool) {
 	if !ok {
 		return nil, nil, false
 	}
+	kept := recs[:0]
 	for _, rec := range recs {
+		fields := len(rec.keys)
 		if cut := rec.cut(); cut != "" {
-			rest = append(rest, cut)
+			if rest = append(rest, cut); fields == 2 && len(rec.keys) == 1 { // a name without its value says nothing
+				continue
+			}
 		}
+		kept = append(kept, rec)
 		for i := range rec.items {
 			rec.items[i] = cellOf(rec.items[i].text)
 		}
 	}
-	return named(&node{kind: 'l', items: recs}), rest, true
+	return named(&node{kind: 'l', items: kept}), rest, true
 }
 
 // entriesOf parts a list at its numbers: one to the total, each once, in order, all written in one way.
