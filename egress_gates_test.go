@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
@@ -282,12 +283,14 @@ func TestEgressKillEndsWhatIsOpen(t *testing.T) {
 	}
 	defer res.Body.Close()
 	<-begun
+	ordered := time.Now()
 	if _, err := x.Kill.Kill(context.Background(), identity.Actor{ID: "ann"}, identity.Target{Scope: identity.KillAgent, Tenant: "default", ID: "fetcher"}, "test"); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.ReadAll(res.Body); err == nil {
 		t.Error("the stream ended as if it were whole")
 	}
+	t.Logf("the tunnel was closed %v after the kill was ordered", time.Since(ordered))
 	if res, err := x.client(true).Get("https://events.example.org/"); err == nil && res.Header.Get("Sallyport-Effect") == "" {
 		t.Error("a killed agent got through")
 	}
