@@ -97,6 +97,18 @@ type workbench struct {
 
 var _ admin.Workbench = (*workbench)(nil)
 
+// watched lists what the bundle in force only watches now.
+func (s *Sallyport) watched() []admin.Watched {
+	out := []admin.Watched{}
+	manifest := s.Policy.Active().Source().Manifest
+	for _, o := range manifest.Observed(s.Ledger.Now()) {
+		if o.Tenant == "default" {
+			out = append(out, admin.Watched{Agent: o.Agent, Tool: o.Tool, UntilMs: o.Until.UnixMilli(), Reason: o.Reason})
+		}
+	}
+	return out
+}
+
 // Activity lists agents in numbers, each with the mode that the bundle in force gives it now.
 func (b *workbench) Activity(ctx context.Context, limit int, cursor string) (index.Page[admin.Activity], error) {
 	current{b.s.Index, b.s}.await(ctx, cursor)

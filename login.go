@@ -160,6 +160,9 @@ func (s *Sallyport) openSignIn() error {
 // Name implements admin.SignIn.
 func (i *signIn) Name() string { return i.cfg.Name }
 
+// Credentials implements admin.SignIn.
+func (i *signIn) Credentials() string { return vouchedPrefix }
+
 // Vouches implements admin.SignIn.
 func (i *signIn) Vouches(c *gateway.Caller) bool {
 	ch := &c.Subject.Channel

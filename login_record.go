@@ -26,6 +26,7 @@ const (
 	codeLoginChanged = "login.roles"
 	codeLoginEnded   = "login.ended"
 	codeBreakGlass   = "login.break-glass"
+	codeLoginClosed  = "login.closed" // by an admin
 )
 
 // loginDetail is what is sealed with a record about a login.
@@ -117,4 +118,11 @@ func (s *Sallyport) breakGlass(ctx context.Context, c *gateway.Caller, reason st
 	r.Codes = []string{codeBreakGlass}
 	_, err = s.Ledger.Append(ctx, r)
 	return err
+}
+
+// recordClosed puts on record that an admin ended a login of somebody's.
+func (s *Sallyport) recordClosed(ctx context.Context, by, of *gateway.Caller) error {
+	return s.recordKey(ctx, codeLoginClosed, s.actor(by).ID, of.Subject.Channel.CredID, s.actor(by).Channel, struct {
+		Of string `json:"of"`
+	}{of.Name})
 }

@@ -361,7 +361,8 @@ func (s *Sallyport) adminConfig() admin.Config {
 		Bundles: adminBundles{s}, Workbench: &workbench{s: s}, Origins: s.Config.origins(), Channels: &s.channels,
 		Policies: func(context.Context) ([]admin.Policy, error) {
 			b := s.Policy.Active().Bundle()
-			return []admin.Policy{{Name: b.Name, Digest: b.Digest, Sequence: b.Sequence, ExpiresMs: b.Expires, Mode: action.Enforce}}, nil
+			return []admin.Policy{{Name: b.Name, Digest: b.Digest, Sequence: b.Sequence, ExpiresMs: b.Expires, Mode: action.Enforce, Observe: s.watched()}}, nil
 		},
+		LoginClosed: s.recordClosed,
 	}
 }

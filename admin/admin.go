@@ -95,6 +95,16 @@ type Policy struct {
 	Sequence  int64       `json:"sequence"`
 	ExpiresMs int64       `json:"expires_ms"` // 0 means it does not expire
 	Mode      action.Mode `json:"mode"`
+
+	Observe []Watched `json:"observe"` // what it only watches now
+}
+
+// Watched is what a bundle only watches: what it would deny or ask about runs, and is recorded.
+type Watched struct {
+	Agent   string `json:"agent"` // an id, or "*"
+	Tool    string `json:"tool"`  // "server/name", "server/*" or "*"
+	UntilMs int64  `json:"until_ms"`
+	Reason  string `json:"reason"`
 }
 
 // Config is what the listener needs. New requires Gate; Approvals, Identities, Switch, Tools, Index,
@@ -128,7 +138,11 @@ type Config struct {
 	Records TenantRecords
 	Facts   Facts // nil: nothing can be forgotten, and there are no canaries
 
-	Sessions  *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
+	Sessions *Sessions // logins of browsers; nil: nobody can log in. The listener's Gate must ask them too
+
+	// LoginClosed puts on record that by ended a login of of, before it ends. Nil means that nobody can.
+	LoginClosed func(ctx context.Context, by, of *gateway.Caller) error
+
 	SignIn    SignIn    // nil: nobody signs in through a provider
 	Origins   []string  // where browsers find the console; the first is preferred. SignIn needs one
 	Channels  Channels  // nil: nobody is told elsewhere
@@ -257,6 +271,8 @@ func (d *desk) table() []gateway.Route {
 
 		{Pattern: "POST /v1/login", Scopes: peopleScopes, Serve: d.login},
 		{Pattern: "POST /v1/logout", Scopes: peopleScopes, Serve: d.logout},
+		{Pattern: "GET /v1/logins", Scopes: to(admin), Serve: d.listLogins},
+		{Pattern: "DELETE /v1/logins/{id}", Scopes: to(admin), Serve: d.endLogin},
 		{Pattern: "GET /v1/me", Scopes: peopleScopes, Serve: d.showMe},
 
 		{Pattern: "GET /v1/activity", Scopes: to(viewer, auditor), Serve: d.listActivity},

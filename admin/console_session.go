@@ -57,6 +57,7 @@ type Sessions struct {
 type loginHolder struct {
 	caller gateway.Caller
 	key    [32]byte // hash of the key
+	began  time.Time
 	used   time.Time
 	until  time.Time
 	carry  [32]byte // of a code: hash of what the browser that may redeem it has in a cookie; zero for any browser
@@ -123,7 +124,7 @@ func (s *Sessions) Start(c *gateway.Caller) (Login, error) {
 	}
 	held := *c
 	held.Subject.Scopes = slices.Clone(c.Subject.Scopes)
-	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), used: now, until: l.Until}
+	s.open[sha256.Sum256([]byte(l.Cookie))] = &loginHolder{caller: held, key: sha256.Sum256([]byte(l.Key)), began: now, used: now, until: l.Until}
 	return l, nil
 }
 

@@ -23,6 +23,8 @@ type SignIn interface {
 	Begin(ctx context.Context, redirect string, how SignInHow) (where, carry string, err error)
 	// Finish returns who came back. Its errors are SignInError where the person can do something.
 	Finish(ctx context.Context, redirect, carry string, query url.Values) (*gateway.Caller, error)
+	// Credentials is how the ids of the credentials begin that people have here, and no other does.
+	Credentials() string
 	// Vouches reports whether the caller signed in here.
 	Vouches(c *gateway.Caller) bool
 }

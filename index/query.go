@@ -56,11 +56,19 @@ type Session struct {
 	Quarantined int64       `json:"quarantined"`
 	Unknown     int64       `json:"unknown"`    // actions whose outcome nobody knows
 	Unenforced  int64       `json:"unenforced"` // decisions that observe mode let pass
+	Assurance   int         `json:"assurance"`  // what was proved of what runs, at its latest decision: 0..4
+	Model       int         `json:"model"`      // and of its model: 0..3
 }
+
+// sessionRows are sessions, each with what was proved when it was last decided on.
+const sessionRows = `SELECT *,
+	COALESCE((SELECT r.assurance FROM records r WHERE r.session = sessions.id AND r.session <> '' AND r.verdict <> '' ORDER BY r.idx DESC LIMIT 1), 0),
+	COALESCE((SELECT r.model FROM records r WHERE r.session = sessions.id AND r.session <> '' AND r.verdict <> '' ORDER BY r.idx DESC LIMIT 1), 0)
+	FROM sessions`
 
 func (s *Session) scan(row interface{ Scan(...any) error }) error {
 	return row.Scan(&s.ID, &s.Agent, &s.User, &s.Door, &s.First, &s.Last, &s.FirstMs, &s.LastMs, &s.Actions, &s.Allowed, &s.Asked,
-		&s.Denied, &s.Quarantined, &s.Unknown, &s.Unenforced)
+		&s.Denied, &s.Quarantined, &s.Unknown, &s.Unenforced, &s.Assurance, &s.Model)
 }
 
 // Agent is one agent in numbers. Quarantined counts as denied.
@@ -98,14 +106,14 @@ func (x *Index) Sessions(ctx context.Context, f Filter, limit int, cursor string
 	if f.Session != "" || f.Server != "" || f.Tool != "" || f.Kind != "" {
 		return Page[Session]{}, fmt.Errorf("%w: sessions are not listed by session, tool or kind", ErrQuery)
 	}
-	return page(ctx, x, `SELECT * FROM sessions`, w, "last_idx", true, limit, cursor,
+	return page(ctx, x, sessionRows, w, "last_idx", true, limit, cursor,
 		func(s *Session) uint64 { return s.Last }, (*Session).scan, (*Session).named)
 }
 
 // Session returns one session in numbers, or ErrNotFound.
 func (x *Index) Session(ctx context.Context, id string) (Session, error) {
 	var s Session
-	err := s.scan(x.db.Load().Read.QueryRowContext(ctx, `SELECT * FROM sessions WHERE id = ?`, id))
+	err := s.scan(x.db.Load().Read.QueryRowContext(ctx, sessionRows+` WHERE id = ?`, id))
 	if errors.Is(err, sql.ErrNoRows) {
 		return s, fmt.Errorf("%w: session %q", ErrNotFound, clean(id, 64))
 	}

@@ -29,4 +29,6 @@ export type Checked = [
   Answers<Doc.LedgerHead, Page.LedgerHead>,
   Answers<Doc.Kill, Page.Kill>,
   Answers<Doc.Signer, Page.Signer>,
+  Answers<Doc.Login, Page.Login>,
+  Answers<Doc.Watched, Page.Watched>,
 ];

@@ -281,6 +281,19 @@ export type LedgerHead = {
   witnesses: number;
 };
 
+export type Login = {
+  acr: string;
+  began_ms: number;
+  credential: string;
+  id: string;
+  name: string;
+  own: boolean;
+  roles: Array<Role>;
+  through: string;
+  until_ms: number;
+  used_ms: number;
+};
+
 export type Me = {
   acr: string;
   amr: Array<string>;
@@ -350,6 +363,7 @@ export type Policy = {
   expires_ms: number;
   mode: "enforce" | "observe";
   name: string;
+  observe: Array<Watched>;
   sequence: number;
 };
 
@@ -501,6 +515,7 @@ export type Session = {
   agent: string;
   allowed: number;
   asked: number;
+  assurance: number;
   denied: number;
   door: string;
   first: number;
@@ -508,6 +523,7 @@ export type Session = {
   id: string;
   last: number;
   last_ms: number;
+  model: number;
   quarantined: number;
   unenforced: number;
   unknown: number;
@@ -699,3 +715,10 @@ export type Verdict = {
   }>;
   verdict: "allow" | "ask" | "deny" | "quarantine";
 } | null;
+
+export type Watched = {
+  agent: string;
+  reason: string;
+  tool: string;
+  until_ms: number;
+};

@@ -182,6 +182,20 @@ export interface Session {
   quarantined: number;
   unknown: number;
   unenforced: number;
+  assurance: number;
+  model: number;
+}
+
+export interface Login {
+  id: string;
+  name: string;
+  roles: string[];
+  through: string;
+  acr: string;
+  began_ms: number;
+  used_ms: number;
+  until_ms: number;
+  own: boolean;
 }
 
 export interface Redecided {
@@ -270,6 +284,14 @@ export interface Policy {
   sequence: number;
   expires_ms: number;
   mode: string;
+  observe: Watched[];
+}
+
+export interface Watched {
+  agent: string;
+  tool: string;
+  until_ms: number;
+  reason: string;
 }
 
 export interface Verdict {
