@@ -25,7 +25,9 @@ func TestAdminsListAndEndLogins(t *testing.T) {
 			return nil
 		}
 	})
-	halves := func(cookie, key string) []string { return []string{"Cookie", CookieName + "=" + cookie, KeyHeader, key} }
+	halves := func(cookie, key string) []string {
+		return []string{"Cookie", CookieName + "=" + cookie, KeyHeader, key}
+	}
 	cookie, key := b.browser("viewer")
 	mine, mineKey := b.browser("operator")
 	read := func() map[string]Opened {

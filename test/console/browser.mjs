@@ -65,3 +65,12 @@ export async function windowOf(browser, owner, token, options = {}) {
   if (token) await w.login();
   return w;
 }
+
+/** authenticator gives a window a passkey device of its own, whose owner is always there. */
+export async function authenticator(w) {
+  const cdp = await w.page.context().newCDPSession(w.page);
+  await cdp.send("WebAuthn.enable");
+  await cdp.send("WebAuthn.addVirtualAuthenticator", {
+    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
+  });
+}

@@ -23,9 +23,9 @@ export const freePort = () =>
 export class Owner {
   /**
    * start begins one whose grave asks need channel, with more in its configuration. Passkeys and sign-ins are bound to
-   * the console's port, which must be known beforehand.
+   * the console's port, which must be known beforehand. Unless single, releasing everything takes two people.
    */
-  static async start(channel = "bearer", more = "", port = 0, asking = "") {
+  static async start(channel = "bearer", more = "", port = 0, asking = "", single = true) {
     const o = new Owner();
     o.dir = mkdtempSync(join(tmpdir(), "console-"));
     o.data = join(o.dir, "data");
@@ -36,7 +36,7 @@ export class Owner {
     }
     rmSync(join(policy, "tests"), { recursive: true, force: true });
     o.config = join(o.dir, "sallyport.yaml");
-    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: true\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n${more}`);
+    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: ${single}\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n${more}`);
     o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${port || (channel === "bearer" ? 0 : await freePort())}`, "--json"], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: o.dir, SALLYPORT_GATEWAY_FACTS_DEADLINE: "30s" },

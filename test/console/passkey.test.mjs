@@ -3,10 +3,10 @@
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
 
-import { open, windowOf } from "./browser.mjs";
+import { authenticator, open, windowOf } from "./browser.mjs";
 import { Owner } from "./owner.mjs";
 
-let owner, browser, bot;
+let owner, browser, bot, w, code, url; // one login, of one person with one passkey
 
 before(async () => {
   browser = await open(); // alone: a start of the owner that fails must not leave a browser that nobody closes
@@ -21,14 +21,10 @@ after(async () => {
 });
 
 test("A code logs in once, as an operator, who adds a passkey and approves with it by keyboard alone", async () => {
-  const { code, url } = owner.code();
+  ({ code, url } = owner.code());
   assert.equal(url, `${owner.people}/console/`);
-  const w = await windowOf(browser, owner);
-  const cdp = await w.page.context().newCDPSession(w.page);
-  await cdp.send("WebAuthn.enable");
-  await cdp.send("WebAuthn.addVirtualAuthenticator", {
-    options: { protocol: "ctap2", transport: "internal", hasResidentKey: true, hasUserVerification: true, isUserVerified: true, automaticPresenceSimulation: true },
-  });
+  w = await windowOf(browser, owner);
+  await authenticator(w);
   await w.login(code);
   const s = (await owner.agent(bot, "POST", "/v1/sessions", { user_request: "tidy up" })).id;
   const a = await owner.act(bot, s, "crm/delete_customer", { id: "42" });
@@ -74,8 +70,43 @@ test("A code logs in once, as an operator, who adds a passkey and approves with 
   await w.page.locator("h1", { hasText: "Inbox" }).waitFor(); // where an answer leads
   const ran = await owner.agent(bot, "GET", `/v1/actions/${third.id}?wait=10s`);
   assert.deepEqual([ran.decision.effect, ran.arguments], ["allow", { id: "45" }]);
+});
 
-  // Stopping everything takes the signature of a key once anybody has one.
+test("Equal requests are approved by one signature, each of them once", async () => {
+  const asked = [];
+  for (let i = 0; i < 3; i++) {
+    const s = (await owner.agent(bot, "POST", "/v1/sessions", {})).id;
+    asked.push(await owner.act(bot, s, "crm/delete_customer", { id: "90" }));
+  }
+  await w.go("inbox", "Inbox");
+  await w.page.getByText("3 times").waitFor();
+  assert.equal(await w.page.locator("[data-request]").count(), 1);
+  await w.shot("inbox-equal-light");
+  await w.page.locator("[data-request]").first().click();
+  await w.page.getByText("3 equal requests").waitFor();
+  await w.page.locator(".actions").waitFor();
+  await w.page.keyboard.press("a");
+  await w.page.getByText("Your answer goes to 3 equal requests").waitFor();
+  await w.page.keyboard.press("Enter");
+  await w.page.getByText("Nothing waits").waitFor();
+  const signatures = new Set();
+  for (const a of asked) {
+    assert.equal((await owner.agent(bot, "GET", `/v1/actions/${a.id}?wait=10s`)).decision.effect, "allow");
+    const { answers } = await owner.person("GET", `/v1/approvals/${a.approval.id}`);
+    assert.equal(answers[0].channel, "passkey");
+    assert.equal(answers[0].among.length, 3);
+    signatures.add(answers[0].evidence);
+    await owner.agent(bot, "POST", `/v1/actions/${a.id}/outcome`, { status: "done", result: {} });
+  }
+  assert.equal(signatures.size, 1, "more than one signature was made");
+  const s = (await owner.agent(bot, "POST", "/v1/sessions", {})).id;
+  const next = await owner.act(bot, s, "crm/delete_customer", { id: "90" });
+  assert.equal(next.decision.effect, "ask", "a fourth one passes");
+  await owner.person("POST", `/v1/approvals/${next.approval.id}/deny`, { comment: "" }, { "If-Match": `"${(await owner.person("GET", `/v1/approvals/${next.approval.id}`)).revision}"` });
+  w.clean();
+});
+
+test("Stopping everything takes the signature of a key once anybody has one, and so does letting it run again", async () => {
   await w.go("control", "Kill switch");
   await w.page.getByRole("button", { name: "Everything" }).click();
   await w.page.getByLabel("Reason").fill("drill");
@@ -83,7 +114,13 @@ test("A code logs in once, as an operator, who adds a passkey and approves with 
   await w.page.keyboard.down("Space");
   await w.page.getByText("Nothing is stopped").waitFor({ state: "detached" });
   await w.page.keyboard.up("Space");
+  const s = (await owner.agent(bot, "POST", "/v1/sessions", {})).id;
   assert.equal((await owner.act(bot, s, "crm/read_customer", { id: "1" })).decision.effect, "deny");
+  await w.page.getByRole("button", { name: "Release…" }).click();
+  await w.page.getByRole("dialog").getByLabel("Reason").fill("the drill is over");
+  await w.page.keyboard.press("Enter");
+  await w.page.getByText("Repeat it when its delay is over").waitFor(); // one person may, with a key and after a while
+  await w.page.getByText("Everything", { exact: true }).first().waitFor();
   w.clean();
   await w.close();
 

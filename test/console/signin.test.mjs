@@ -9,13 +9,13 @@ import { createServer } from "node:http";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
-import { open, windowOf } from "./browser.mjs";
+import { authenticator, open, windowOf } from "./browser.mjs";
 import { freePort, Owner } from "./owner.mjs";
 import { provider } from "./provider.mjs";
 
 let browser, owner, idp, chat;
 const told = [];
-const people = { vera: ["staff"], anton: ["staff", "payments"], olga: ["ops"], eve: ["others"] };
+const people = { vera: ["staff"], anton: ["staff", "payments"], olga: ["ops"], omar: ["ops"], eve: ["others"] };
 
 before(async () => {
   const [console_, at] = [await freePort(), await freePort()];
@@ -34,6 +34,7 @@ before(async () => {
       ["viewer: staff", "approver: payments", "admin: ops"].map((r) => r.split(": ")).map(([role, group]) => `      - role: ${role}\n        groups: [${group}]\n`).join(""),
     console_,
     `  channels:\n    - name: floor\n      kind: teams\n      url_file: ${url}\n`,
+    false,
   );
   owner.people = owner.people.replace("127.0.0.1", "localhost");
   await owner.furnish();
@@ -150,12 +151,64 @@ test("The link of a message asks, refuses once, and needs no login", async () =>
   await w.page.getByRole("heading", { name: "It is denied" }).waitFor();
   const { state, answers } = await owner.person("GET", `/v1/approvals/${a.approval.id}`);
   assert.deepEqual([state, answers[0].approver, answers[0].comment], ["refused", "teams:floor", "not today"]);
+  // In the console it stands who refused, where, and why.
+  const v = await signedIn("vera");
+  await v.page.locator(".frame").waitFor();
+  await v.go(`request/${a.approval.id}`);
+  await v.page.getByText("teams:floor").waitFor();
+  await v.page.getByText("not today").first().waitFor();
+  await v.shot("denied-in-chat-light");
+  await v.close();
   await w.page.goto("about:blank");
   await w.page.goto(deny.url);
   await w.page.getByText("It no longer waits").or(w.page.getByText("It is denied")).waitFor();
   assert.equal(await w.page.getByRole("button", { name: "Deny" }).count(), 0);
   assert.deepEqual(w.complaints, []);
   await w.close();
+});
+
+test("What stops everything is released by two people, each with a key of his own", async () => {
+  const bot = await owner.bot("runner", "kim");
+  const { id } = await owner.agent(bot, "POST", "/v1/sessions", {});
+  const reads = async () => (await owner.act(bot, id, "crm/read_customer", { id: "1" })).decision.effect;
+  assert.equal(await reads(), "allow");
+  const admins = [];
+  for (const who of ["olga", "omar"]) {
+    const w = await signedIn(who);
+    await authenticator(w);
+    await w.page.locator(".frame").waitFor();
+    await w.go("settings", "Settings");
+    await w.page.getByLabel("Name of the passkey").fill(`key of ${who}`);
+    await w.page.keyboard.press("Enter");
+    await w.page.getByText("counts from now on").waitFor();
+    await w.go("control", "Kill switch");
+    admins.push(w);
+  }
+  const [olga, omar] = admins;
+  await olga.page.getByRole("button", { name: "Everything" }).click();
+  await olga.page.getByLabel("Reason").fill("a drill");
+  await olga.page.getByRole("button", { name: "Stop everything" }).focus();
+  await olga.page.keyboard.down("Space");
+  await olga.page.getByText("by olga").waitFor();
+  await olga.page.keyboard.up("Space");
+  assert.equal(await reads(), "deny");
+  const release = async (w, says) => {
+    await w.page.getByRole("button", { name: "Release…" }).click();
+    await w.page.getByRole("dialog").getByLabel("Reason").fill("it was a drill");
+    await w.page.keyboard.press("Enter");
+    await w.page.getByText(says, { exact: true }).waitFor();
+  };
+  await release(olga, "Recorded. A second person has to confirm before it runs again.");
+  assert.equal(await reads(), "deny");
+  await olga.shot("kill-everything-light");
+  await omar.page.reload();
+  await release(omar, "Released.");
+  await omar.page.getByText("Nothing is stopped").waitFor();
+  assert.equal(await reads(), "allow");
+  for (const w of admins) {
+    assert.deepEqual(w.complaints, []);
+    await w.close();
+  }
 });
 
 test("After the first admin's sign-in the owner's user has to break the glass, and everybody hears of it", async () => {
