@@ -209,9 +209,12 @@ func (c *computing) claim(cl *claim, out map[int32]bool) {
 		if !relevant {
 			continue
 		}
+		first := map[int32]bool{}
+		for _, i := range winners {
+			first[i], won[i] = true, true
+		}
 		for _, i := range g.records {
-			if slices.Contains(winners, i) {
-				won[i] = true
+			if first[i] {
 				continue
 			}
 			for _, k := range sh.records[i].keys {
