@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"io"
 	"os"
 	"sort"
 
@@ -167,10 +168,14 @@ func (c *cursor) read(index uint64) (Entry, error) {
 		return Entry{}, fmt.Errorf("ledger: entry %d: %w", index, err)
 	}
 	e := Entry{Index: index, Leaf: leaf, Raw: raw}
-	at, name, log := c.at, c.span.name, c.log
-	e.open = func(part action.PartName) ([]byte, []byte, error) { return log.openPart(name, at, index, leaf, part) }
+	at, name, near, log := c.at, c.span.name, c.file, c.log
+	e.open = func(part action.PartName) ([]byte, []byte, error) {
+		f := &lender{disk: log.cfg.disk, name: name, lent: near}
+		defer f.close()
+		return log.openPart(f, at, index, leaf, part)
+	}
 	e.Open = func(part action.PartName) ([]byte, error) {
-		_, data, err := log.openPart(name, at, index, leaf, part)
+		_, data, err := e.open(part)
 		return data, err
 	}
 	return e, nil
@@ -282,17 +287,43 @@ func (c *cursor) bytes(at int64, n int) ([]byte, error) {
 	return c.buf[:n], nil
 }
 
+// lender reads a file through one that a cursor has open, as long as it has, and opens the file itself after that.
+type lender struct {
+	disk disk
+	name string
+	lent file // of the cursor, which may close it at any time
+	own  file
+}
+
+func (f *lender) ReadAt(b []byte, at int64) (int, error) {
+	if f.lent != nil {
+		if n, err := f.lent.ReadAt(b, at); err == nil {
+			return n, nil
+		}
+		f.lent = nil
+	}
+	if f.own == nil {
+		own, err := f.disk.Open(f.name, os.O_RDONLY)
+		if err != nil {
+			return 0, err
+		}
+		f.own = own
+	}
+	return f.own.ReadAt(b, at)
+}
+
+func (f *lender) close() {
+	if f.own != nil {
+		_ = f.own.Close()
+	}
+}
+
 // openPart finds and unseals a part among the payload frames that begin at offset at.
-func (l *Log) openPart(name string, at int64, index uint64, leaf *Leaf, part action.PartName) (salt, data []byte, err error) {
+func (l *Log) openPart(f io.ReaderAt, at int64, index uint64, leaf *Leaf, part action.PartName) (salt, data []byte, err error) {
 	ref := leaf.part(part)
 	if ref == nil {
 		return nil, nil, fmt.Errorf("%w: entry %d has no part %q", ErrNotFound, index, clip(string(part)))
 	}
-	f, err := l.cfg.disk.Open(name, os.O_RDONLY)
-	if err != nil {
-		return nil, nil, fmt.Errorf("ledger: read: %w", err)
-	}
-	defer f.Close()
 	for range leaf.Parts {
 		var head [frameHeadBytes]byte
 		if _, err := f.ReadAt(head[:], at); err != nil {
