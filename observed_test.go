@@ -91,10 +91,13 @@ func TestPolicyIsTypedByTheToolsThatAreKnown(t *testing.T) {
 	if err != nil {
 		t.Fatal(pin, err)
 	}
-	if err := load(`context.action.arguments.amount == "3"`); err == nil || !strings.Contains(err.Error(), "with the arguments of bank/pay") {
+	if err := load(`context.action.arguments has amount && context.action.arguments.amount == "3"`); err == nil || !strings.Contains(err.Error(), "with the arguments of bank/pay") {
 		t.Errorf("a number that is compared with a text: %v", err)
 	}
-	if err := load(`context.action.arguments.amount < 3`); err != nil {
+	if err := load(`context.action.arguments has amount && context.action.arguments.amount < 3`); err != nil {
 		t.Error(err)
+	}
+	if err := load(`context.action.arguments.amount < 3`); err == nil || !strings.Contains(err.Error(), "safe form: context.action.arguments has amount") {
+		t.Errorf("an argument that a call may leave out: %v", err)
 	}
 }

@@ -65,7 +65,7 @@ func TestNewRefusesWhatIsOutsideTheProfile(t *testing.T) {
 		"an unknown channel":            {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"channel": "unknown"}}`, "channel"},
 		"a level of nothing":            {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"acr": " "}}`, "approver: "},
 		"two spaces between levels":     {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"acr": "a  b"}}`, "approver: "},
-		"methods in a list":             {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"amr": ["hwk"]}}`, "approver: "},
+		"methods in a list":             {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"amr": ["hwk"]}}`, "object of constants"},
 		"an age of zero":                {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"max_age_s": 0}}`, "approver: 0"},
 		"a quorum of zero":              {head + `ask contains {"id": "a", "code": "c", "reason": "r", "approver": {"quorum": 0}}`, "approver: 0"},
 		"an unknown obligation":         {head + `oblige contains {"id": "a", "type": "pray"}`, "pray"},
