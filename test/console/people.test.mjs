@@ -199,7 +199,7 @@ test("An admin sees who is logged in, and ends a login", async () => {
   const logins = w.page.getByRole("region", { name: "Logins" });
   await logins.getByText("this browser").waitFor();
   await w.shot("logins-light");
-  await logins.locator("li").filter({ hasText: "vera" }).getByRole("button", { name: "Log out" }).click();
+  await logins.locator("li").filter({ hasText: "vera" }).getByRole("button", { name: "End login" }).click();
   await w.page.getByText("Withdraw the token, too").waitFor();
   assert.equal(await logins.locator("li").filter({ hasText: "vera" }).count(), 0);
   await other.go("sessions");
