@@ -13,6 +13,7 @@ import (
 type guise struct {
 	words, known      int
 	rotated, reversed int
+	both              int
 	mixed             int // words of letters and digits, or with signs that stand for letters
 	single, pairs     int // longest run of words of one letter, and of two
 }
@@ -20,7 +21,7 @@ type guise struct {
 // look passes over the words of t, and has r read them as m weighs them (nil: nobody), but for those that
 // are cited: they are spoken about, not spoken.
 func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
-	lastRotated, lastReversed, single, pairs := uint32(0), uint32(0), 0, 0
+	lastRotated, lastReversed, lastBoth, single, pairs, spelt := uint32(0), uint32(0), uint32(0), 0, 0, 0
 	for i := 0; i < len(t); {
 		if folded[t[i]] == 0 {
 			i++
@@ -47,13 +48,17 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 		switch {
 		case n == 1:
 			single++
-			g.single = max(g.single, single)
 		case n == 2 && t[start] < 0x80:
 			pairs++
-			g.pairs = max(g.pairs, pairs)
 			single = 0
 		default:
-			single, pairs = 0, 0
+			single, pairs, spelt = 0, 0, 0
+		}
+		if letter && n <= 2 {
+			spelt++
+		}
+		if spelt >= 2 || single+pairs >= 48 { // a row of a table is no text whose letters stand apart
+			g.single, g.pairs = max(g.single, single), max(g.pairs, pairs)
 		}
 		if digit && letter || joins(t, i) {
 			g.mixed++
@@ -65,6 +70,8 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 				g.rotated, lastRotated = g.rotated+1, h
 			case k&isReversed != 0 && h != lastReversed:
 				g.reversed, lastReversed = g.reversed+1, h
+			case k&isBoth != 0 && h != lastBoth:
+				g.both, lastBoth = g.both+1, h
 			}
 		}
 		for len(cited) > 0 && cited[0][1] <= start {
@@ -110,11 +117,8 @@ func disguised(t string, g guise) (out []turned) {
 		out = append(out, turned{backwards(t), "reversed", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 		out = append(out, turned{eachBackwards(t), "reversed", whole, false})
 	}
-	if g.rotated+g.reversed < 2 && g.words > 2 && g.known*4 < g.words && len(t) <= maxTurned { // both at once
-		b := backwards(rotate(t))
-		if r := look(b, nil, nil, nil); r.known >= 3 && r.known*3 >= r.words {
-			out = append(out, turned{b, "reversed+rot13", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
-		}
+	if g.both >= 3 && enough(g.both, g) && len(t) <= maxTurned {
+		out = append(out, turned{backwards(rotate(t)), "reversed+rot13", func(s, e int) (int, int) { return len(t) - e, len(t) - s }, false})
 	}
 	if g.single >= 8 || g.pairs >= 8 {
 		for _, gaps := range [2]bool{true, false} {
@@ -123,8 +127,12 @@ func disguised(t string, g guise) (out []turned) {
 			}
 		}
 	}
-	out = append(out, twice(t, g)...)
+	var signs leets
 	if g.mixed >= 2 {
+		signs = readSigns(t)
+	}
+	out = append(out, twice(t, g, &signs)...)
+	if signs.plain >= 2 {
 		if text, ok := unleet(t); ok {
 			out = append(out, turned{text, "leet", whole, true})
 		}
@@ -133,25 +141,109 @@ func disguised(t string, g guise) (out []turned) {
 }
 
 // twice returns the readings of t that are turned around and disguised in another way below that, so that
-// no word of t shows it: escapes, and signs for letters.
-func twice(t string, g guise) (out []turned) {
+// no word of t shows it as it stands: escapes, and signs for letters.
+func twice(t string, g guise, signs *leets) (out []turned) {
 	if g.known*4 >= g.words || len(t) > maxTurned {
 		return nil
 	}
 	escapes := strings.Count(t, "%") + strings.Count(t, "\\") + strings.Count(t, "&")
-	if escapes < 4 && g.mixed < 3 {
+	if escapes < 4 && max(signs.rotated, signs.reversed, signs.both) < 2 {
 		return nil
 	}
 	back := func(s, e int) (int, int) { return len(t) - e, len(t) - s }
-	for _, c := range [3]turned{{rotate(t), "rot13", whole, false}, {backwards(t), "reversed", back, false}, {backwards(rotate(t)), "reversed+rot13", back, false}} {
-		if v := unescape(c.text); v != nil && look(v.text, nil, nil, nil).known >= 3 {
-			out = append(out, c)
-		} else if _, ok := unleet(c.text); ok {
+	for _, c := range [3]struct {
+		turn  func() string
+		signs int
+		turned
+	}{
+		{func() string { return rotate(t) }, signs.rotated, turned{layer: "rot13", back: whole}},
+		{func() string { return backwards(t) }, signs.reversed, turned{layer: "reversed", back: back}},
+		{func() string { return backwards(rotate(t)) }, signs.both, turned{layer: "reversed+rot13", back: back}},
+	} {
+		if escapes < 4 && c.signs < 2 {
+			continue
+		}
+		c.text = c.turn()
+		if escapes >= 4 {
+			if v := unescape(c.text); v != nil && look(v.text, nil, nil, nil).known >= 3 {
+				out = append(out, c.turned)
+				continue
+			}
+		}
+		if c.signs >= 2 {
 			c.prose = true
-			out = append(out, c)
+			out = append(out, c.turned)
 		}
 	}
 	return out
+}
+
+// leets counts words that become known if signs in them are read as letters, and the letters as they stand, rotated,
+// backwards, or both.
+type leets struct{ plain, rotated, reversed, both int }
+
+// readSigns passes over t once and changes nothing.
+func readSigns(t string) (n leets) {
+	for i := 0; i < len(t); {
+		if !isLetter(t[i]) && leet[t[i]] == 0 {
+			i++
+			continue
+		}
+		start, signs := i, 0
+		for ; i < len(t) && (isLetter(t[i]) || leet[t[i]] != 0); i++ {
+			if !isLetter(t[i]) {
+				signs++
+			}
+		}
+		end := i
+		for end > start+1 && t[end-1] == '!' {
+			end, signs = end-1, signs-1
+		}
+		if size := end - start; signs == 0 || size < 3 || size > 24 || signs == size && size == 3 {
+			continue
+		}
+		for _, one := range [2]byte{'i', 'l'} {
+			if n.count(t[start:end], one) || strings.IndexByte(t[start:end], '1') < 0 {
+				break
+			}
+		}
+	}
+	return n
+}
+
+// count reads one word; one is what a one stands for.
+func (n *leets) count(w string, one byte) bool {
+	as, rot, back, both := learn.Seed, learn.Seed, learn.Seed, learn.Seed
+	for i := range len(w) {
+		as, rot = learn.Step(as, unsign(w[i], one, false)), learn.Step(rot, unsign(w[i], one, true))
+		c := w[len(w)-1-i]
+		back, both = learn.Step(back, unsign(c, one, false)), learn.Step(both, unsign(c, one, true))
+	}
+	found := false
+	for _, x := range [4]struct {
+		hash uint32
+		n    *int
+	}{{as, &n.plain}, {rot, &n.rotated}, {back, &n.reversed}, {both, &n.both}} {
+		if k := lookup(x.hash); k&isKnown != 0 || x.n == &n.plain && k != 0 {
+			*x.n++
+			found = true
+		}
+	}
+	return found
+}
+
+// unsign is the letter that c stands for, in lower case.
+func unsign(c, one byte, rotated bool) byte {
+	switch {
+	case c == '1':
+		return one
+	case !isLetter(c):
+		return leet[c]
+	}
+	if c = lower(c); rotated {
+		return 'a' + (c-'a'+13)%26
+	}
+	return c
 }
 
 // eachBackwards turns each word around and leaves it in its place.

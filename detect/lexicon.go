@@ -4,6 +4,7 @@ package detect
 
 import (
 	"strings"
+	"unicode/utf8"
 
 	"github.com/sallyport/sallyport/detect/learn"
 )
@@ -37,6 +38,7 @@ const (
 	isKnown = 1 << iota
 	isRotated
 	isReversed
+	isBoth
 )
 
 // entries is a hash table of words, by the low bits of their hash; the rest of it is kept to compare.
@@ -60,6 +62,7 @@ var entries = func() (t [1 << entryBits]struct {
 		if len(w) > 2 {
 			add(rotate(w), isRotated)
 			add(backwards(w), isReversed)
+			add(backwards(rotate(w)), isBoth)
 		}
 	}
 	return t
@@ -94,10 +97,17 @@ func rotate(s string) string {
 func backwards(s string) string {
 	b := make([]byte, len(s))
 	at := len(s)
-	for _, r := range s {
-		n := len(string(r))
+	for i := 0; i < len(s); {
+		if s[i] < utf8.RuneSelf {
+			at--
+			b[at] = s[i]
+			i++
+			continue
+		}
+		_, n := utf8.DecodeRuneInString(s[i:])
 		at -= n
-		copy(b[max(at, 0):], string(r))
+		copy(b[at:], s[i:i+n])
+		i += n
 	}
 	return string(b)
 }
