@@ -185,13 +185,16 @@ type leets struct{ plain, rotated, reversed, both int }
 // readSigns passes over t once and changes nothing.
 func readSigns(t string) (n leets) {
 	for i := 0; i < len(t); {
-		if !isLetter(t[i]) && leet[t[i]] == 0 {
+		if byteKinds[t[i]]&(byteLetter|byteLeet) == 0 {
 			i++
 			continue
 		}
 		start, signs := i, 0
-		for ; i < len(t) && (isLetter(t[i]) || leet[t[i]] != 0); i++ {
-			if !isLetter(t[i]) {
+		for ; i < len(t); i++ {
+			if k := byteKinds[t[i]]; k&byteLetter == 0 {
+				if k&byteLeet == 0 {
+					break
+				}
 				signs++
 			}
 		}
@@ -378,10 +381,6 @@ func unspace(t string, pairs, gaps bool) *view {
 	}
 	v.text = string(b)
 	return v
-}
-
-func isGap(c byte) bool {
-	return c == ' ' || c == '.' || c == '-' || c == '_' || c == '*' || c == '|' || c == ',' || c == '/' || c == '\n' || c == '\t'
 }
 
 // unitAfter reports whether a unit follows the gap at j within four signs.

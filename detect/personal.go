@@ -57,8 +57,6 @@ func personal(t string, unbounded bool) (hits []hit) {
 	return hits
 }
 
-func isHex(c byte) bool { return c >= '0' && c <= '9' || lower(c) >= 'a' && lower(c) <= 'f' }
-
 // mailAt takes the address of mail whose at sign is t[i].
 func mailAt(t string, i int) (hit, bool) {
 	start, end := i, i+1
@@ -87,8 +85,6 @@ func mailAt(t string, i int) (hit, bool) {
 	}
 	return personalHit("email", start, end, scoreContact), true
 }
-
-func isLetter(c byte) bool { return lower(c) >= 'a' && lower(c) <= 'z' }
 
 // ip6At takes an IPv6 address one of whose first colons is t[i]: at least four groups, or two colons.
 func ip6At(t string, i int) (hit, bool) {

@@ -299,7 +299,7 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 		if i < len(t) {
 			c = t[i]
 		}
-		if isAlnum(c) || c == '+' || c == '/' || c == '-' || c == '_' {
+		if byteKinds[c]&byteRun != 0 {
 			if run < 0 {
 				run, line = i, i
 			}

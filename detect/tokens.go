@@ -163,8 +163,45 @@ func (s *shape) match(text string, end int, body *set) (start, stop int, ok bool
 	return start, stop, (entropy(text[end:stop]) >= 2.2 || len(s.prefix) >= 12) && !filled(text[end:stop])
 }
 
-func isAlnum(c byte) bool {
-	return c >= '0' && c <= '9' || c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z'
-}
+// Kinds of bytes, by one table.
+const (
+	byteDigit = 1 << iota
+	byteLetter
+	byteHex
+	byteWord // digit, letter or underscore
+	byteRun  // what base64 and its relatives are made of, but for the padding
+	byteGap  // what may stand between letters that stand apart
+	byteLeet // a sign that may stand for a letter
+)
 
-func isWord(c byte) bool { return isAlnum(c) || c == '_' }
+var byteKinds = func() (t [256]uint8) {
+	for c := range 256 {
+		b := byte(c)
+		if b >= '0' && b <= '9' {
+			t[c] |= byteDigit | byteWord | byteRun | byteHex
+		}
+		if l := lower(b); l >= 'a' && l <= 'z' {
+			t[c] |= byteLetter | byteWord | byteRun
+			if l <= 'f' {
+				t[c] |= byteHex
+			}
+		}
+		if leet[b] != 0 {
+			t[c] |= byteLeet
+		}
+	}
+	for _, c := range []byte("+/-_") {
+		t[c] |= byteRun
+	}
+	for _, c := range []byte(" .-_*|,/\n\t") {
+		t[c] |= byteGap
+	}
+	t['_'] |= byteWord
+	return t
+}()
+
+func isAlnum(c byte) bool  { return byteKinds[c]&(byteDigit|byteLetter) != 0 }
+func isLetter(c byte) bool { return byteKinds[c]&byteLetter != 0 }
+func isHex(c byte) bool    { return byteKinds[c]&byteHex != 0 }
+func isWord(c byte) bool   { return byteKinds[c]&byteWord != 0 }
+func isGap(c byte) bool    { return byteKinds[c]&byteGap != 0 }
