@@ -91,6 +91,8 @@ func Defaults() []Counter {
 		{Name: "denied_hour", Key: PerAgent, Window: Hour, What: "denied"},
 		{Name: "spend_day", Key: PerAgent, Window: Day, What: "amount:EUR"},
 		{Name: "spend_day_usd", Key: PerAgent, Window: Day, What: "amount:USD"},
+		{Name: "spend_payee_day", Key: PerRecipient, Window: Day, What: "amount:EUR"},
+		{Name: "spend_payee_day_usd", Key: PerRecipient, Window: Day, What: "amount:USD"},
 	}
 }
 

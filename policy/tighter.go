@@ -173,7 +173,7 @@ var (
 	permitting = map[string]bool{"roots": true, "hosts": true, "recipients": true, "commands": true, "databases_read": true, "databases_write": true,
 		"folders_read": true, "folders_scratch": true, "remotes_push": true, "repositories_read": true, "repositories_write": true,
 		"domains_mail": true, "channels": true, "payees": true, "currencies": true, "agents": true}
-	refusing = map[string]bool{"tables_hidden": true, "folders_never": true, "names_never": true, "endings_never": true, "programs_never": true}
+	refusing = map[string]bool{"hosts_drop": true, "tables_hidden": true, "folders_never": true, "names_never": true, "endings_never": true, "programs_never": true}
 )
 
 // embedded reports whether every policy of b is one of some embedded pack, byte for byte.

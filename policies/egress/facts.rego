@@ -52,24 +52,13 @@ changes_nothing if input.action.effect == "read"
 
 sends if input.action.effect in {"send", "write"}
 
-# Services where anybody leaves data for anybody, or that lead back to somebody's own machine. Honest work seldom
-# needs them; who does lists them.
-drops := {
-	"pastebin.com", "paste.ee", "dpaste.com", "dpaste.org", "hastebin.com", "ghostbin.com", "rentry.co", "ix.io", "sprunge.us", "termbin.com",
-	"0x0.st", "transfer.sh", "file.io", "temp.sh", "gofile.io", "anonfiles.com", "filebin.net", "catbox.moe", "tmpfiles.org", "bashupload.com",
-	"oshi.at", "wetransfer.com", "webhook.site", "requestbin.com", "requestbin.net", "requestcatcher.com", "beeceptor.com", "hookbin.com",
-	"pipedream.net", "postb.in", "ptsv2.com", "interact.sh", "oast.pro", "oast.live", "oast.fun", "oast.me", "oast.site", "oast.online",
-	"oastify.com", "burpcollaborator.net", "dnslog.cn", "ceye.io", "canarytokens.com", "ngrok.io", "ngrok.app", "ngrok-free.app", "ngrok.dev",
-	"trycloudflare.com", "loca.lt", "localtunnel.me", "serveo.net", "pagekite.me", "bore.pub", "onion",
+drop if {
+	some u in input.action.urls
+	u.host in data.params.hosts_drop
 }
 
 drop if {
 	some u in input.action.urls
-	u.host in drops
-}
-
-drop if {
-	some u in input.action.urls
-	some d in drops
+	some d in data.params.hosts_drop
 	endswith(u.host, concat("", [".", d]))
 }

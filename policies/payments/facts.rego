@@ -45,18 +45,24 @@ all_payees if {
 	every r in input.action.recipients { payee(r) }
 }
 
-counter("EUR") := "spend_day"
+counter(base, "EUR") := base
 
-counter(currency) := concat("_", ["spend_day", lower(currency)]) if currency != "EUR"
+counter(base, currency) := concat("_", [base, lower(currency)]) if currency != "EUR"
 
 within_day if {
 	amount_known
-	every a in input.action.amounts { fits_day(a) }
+	every a in input.action.amounts { fits("spend_day", a, data.params.spend_day_max_minor) }
 }
 
-fits_day(a) if {
+# The counter of a payment to several payees is that of the one who has got most.
+within_payee_day if {
+	amount_known
+	every a in input.action.amounts { fits("spend_payee_day", a, data.params.payee_day_max_minor) }
+}
+
+fits(base, a, limit) if {
 	some c in input.context.history.counters
-	c.name == counter(a.currency)
+	c.name == counter(base, a.currency)
 	c.state == "known"
-	c.value + a.minor <= data.params.spend_day_max_minor
+	c.value + a.minor <= limit
 }

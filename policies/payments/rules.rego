@@ -3,7 +3,7 @@ package sallyport.payments
 
 import rego.v2
 
-allow contains {"id": "pay", "code": "small-payment", "reason": "A small payment to a listed payee, within the sum of the day."} if {
+allow contains {"id": "pay", "code": "small-payment", "reason": "A small payment to a listed payee, within the sums of the day."} if {
 	input.phase == "before"
 	input.action.effect == "spend"
 	reviewed
@@ -11,6 +11,7 @@ allow contains {"id": "pay", "code": "small-payment", "reason": "A small payment
 	at_most(data.params.amount_unasked_minor)
 	all_payees
 	within_day
+	within_payee_day
 	no_places
 }
 
@@ -91,6 +92,19 @@ ask contains {
 	input.phase == "before"
 	pays
 	not within_day
+}
+
+# METADATA
+# custom: {owasp: [ASI02, ASI08], atlas: [AML.T0048]}
+ask contains {
+	"id": "payee.day", "code": "payee-day-spent", "severity": "high",
+	"reason": "One payee gets more in a day than the parameters let pass, or nobody counts it.",
+	"hint": "This payee has got as much today as passes unasked, so a person has to approve more.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	pays
+	not within_payee_day
 }
 
 # METADATA

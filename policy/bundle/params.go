@@ -17,6 +17,7 @@ import (
 type Params struct {
 	Roots             []string `yaml:"roots" json:"roots"`           // absolute folders besides the session's own
 	Hosts             []string `yaml:"hosts" json:"hosts"`           // host names, lower case, that may be read from
+	HostsDrop         []string `yaml:"hosts_drop" json:"hosts_drop"` // host names, lower case, where anybody leaves data for anybody, with all below them
 	Recipients        []string `yaml:"recipients" json:"recipients"` // addresses that count as inside
 	Commands          []string `yaml:"commands" json:"commands"`     // "program" or "program verb" that may run unasked
 	RequireSeparation bool     `yaml:"require_separation" json:"require_separation"`
@@ -54,6 +55,7 @@ type Params struct {
 	AmountMaxMinor     int64    `yaml:"amount_max_minor" json:"amount_max_minor"`         // in hundredths, of one payment
 	AmountTwoMinor     int64    `yaml:"amount_two_minor" json:"amount_two_minor"`         // in hundredths, from which two people must agree
 	SpendDayMaxMinor   int64    `yaml:"spend_day_max_minor" json:"spend_day_max_minor"`   // in hundredths, of one agent in a day
+	PayeeDayMaxMinor   int64    `yaml:"payee_day_max_minor" json:"payee_day_max_minor"`   // in hundredths, to one payee in a day
 
 	Agents          []string `yaml:"agents" json:"agents"`                     // that may stand in a chain of delegation
 	DelegationDepth int64    `yaml:"delegation_depth" json:"delegation_depth"` // longest chain
@@ -85,7 +87,7 @@ func ReadParams(data []byte) (Params, error) {
 	if err := p.checkWords(); err != nil {
 		return Params{}, fmt.Errorf("%s: %w", ParamsFile, err)
 	}
-	for _, h := range p.Hosts {
+	for _, h := range slices.Concat(p.Hosts, p.HostsDrop) {
 		if h == "" || h != strings.ToLower(h) || strings.ContainsAny(h, "/:*@ ") || strings.HasPrefix(h, ".") {
 			return Params{}, fmt.Errorf("%s: host %q is no lower-case host name", ParamsFile, action.Clip(h, 200))
 		}
@@ -130,7 +132,8 @@ func (p *Params) checkWords() error {
 		}
 	}
 	for what, n := range map[string]int64{"files_changed_max": p.FilesChangedMax, "recipients_max": p.RecipientsMax, "amount_unasked_minor": p.AmountUnaskedMinor,
-		"amount_max_minor": p.AmountMaxMinor, "amount_two_minor": p.AmountTwoMinor, "spend_day_max_minor": p.SpendDayMaxMinor, "delegation_depth": p.DelegationDepth} {
+		"amount_max_minor": p.AmountMaxMinor, "amount_two_minor": p.AmountTwoMinor, "spend_day_max_minor": p.SpendDayMaxMinor, "payee_day_max_minor": p.PayeeDayMaxMinor,
+		"delegation_depth": p.DelegationDepth} {
 		if n < 0 || n >= action.MaxNumber {
 			return fmt.Errorf("%s: %d is negative or too large", what, n)
 		}
