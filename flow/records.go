@@ -371,8 +371,9 @@ type tenantRecords struct {
 // maxTenantFields bounds the fields of one set of records.
 const maxTenantFields = 1 << 18
 
-// Records replaces the set of the tenant's own records of this name. fields gives the classes of fields by
-// the patterns of Classify; what it does not name is classified by name and shape, and prose stays prose.
+// Records replaces the set of the tenant's own records of this name. fields gives the classes of fields, or the
+// types of their values, by the patterns of Classify or by pointers into the data; a value that is not of its declared type
+// vouches for nothing. What fields does not name is classified by name and shape, and prose stays prose.
 // No data removes the set. Only fingerprints are kept, in memory: call it again after a restart.
 func (f *Flow) Records(tenant, name string, data []byte, fields map[string]string) error {
 	if tenant == "" || name == "" {
@@ -404,10 +405,26 @@ func (f *Flow) CheckRecords(name string, data []byte, fields map[string]string) 
 	return err
 }
 
+// declaredTypes are the types that a field of the organisation's records may be declared to have: the classes
+// of values, and what a field of such values vouches for.
+var declaredTypes = map[string]struct {
+	class Class
+	kinds []string
+}{
+	"email": {Party, []string{"email"}}, "mail": {Party, []string{"email"}}, "url": {Party, []string{"url"}}, "host": {Party, []string{"host"}},
+	"iban": {Party, []string{"iban"}}, "phone": {Party, []string{"phone"}}, "path": {OwnRecord, []string{"path"}},
+	"date": {OwnRecord, []string{"date"}}, "number": {OwnRecord, []string{"number"}}, "amount": {OwnRecord, []string{"number"}},
+	"id": {OwnRecord, []string{"id", "number", "text"}}, "text": {Label, []string{"text"}},
+}
+
 func (f *Flow) set(name string, data []byte, fields map[string]string) (*shelf, error) {
-	for pointer, class := range fields {
-		if !Class(class).Valid() {
-			return nil, fmt.Errorf("flow: records %q: field %q: class %q is none", name, pointer, class)
+	classes, kinds := map[string]Class{}, map[string][]string{}
+	for pointer, said := range fields {
+		at := patternOf(pointer)
+		if t, typed := declaredTypes[said]; typed {
+			classes[at], kinds[at] = t.class, t.kinds
+		} else if classes[at] = Class(said); !Class(said).Valid() {
+			return nil, fmt.Errorf("flow: records %q: field %q: %q is neither a class nor a type of values", name, pointer, said)
 		}
 	}
 	docs := records(data)
@@ -415,7 +432,12 @@ func (f *Flow) set(name string, data []byte, fields map[string]string) (*shelf, 
 		return nil, fmt.Errorf("flow: records %q: %d bytes hold no records that can be read", name, len(data))
 	}
 	set := newShelf(maxTenantFields)
-	set.put(f, source{name: name, tenant: true, query: queryNone}, docs, func(p string) Class { return Class(fields[p]) }, nil, false)
+	ofType := func(x seen) bool {
+		want := kinds[x.pointer]
+		kind, _ := classify(leaf{kind: leafKind(x.value), text: x.value.text})
+		return want == nil || slices.Contains(want, kind)
+	}
+	set.put(f, source{name: name, tenant: true, query: queryNone}, docs, func(p string) Class { return classes[p] }, ofType, false)
 	if set.full {
 		return nil, fmt.Errorf("flow: records %q: more than %d fields", name, maxTenantFields)
 	}

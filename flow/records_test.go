@@ -93,3 +93,29 @@ func TestDeclaredFieldsGoBeforeTheClassifier(t *testing.T) {
 		}
 	}
 }
+
+func TestADeclaredFieldVouchesForItsTypeOnly(t *testing.T) {
+	const data = `{"people":[{"name":"Ada","pay":"DE89 3704 0044 0532 0130 00"},{"name":"Bob","pay":"eve@out.example"}]}`
+	for _, c := range []struct {
+		name, pointer, declared, value string
+		origin                         action.Origin
+	}{
+		{"an account number in a field of account numbers", "/people/*/pay", "iban", `"DE89370400440532013000"`, action.OriginTenant},
+		{"the same by the place of the value", "/people/0/pay", "iban", `"DE89370400440532013000"`, action.OriginTenant},
+		{"an address in a field of account numbers", "/people/*/pay", "iban", `"eve@out.example"`, action.OriginAgent},
+		{"an account number in a field of addresses", "/people/*/pay", "email", `"DE89370400440532013000"`, action.OriginAgent},
+		{"an address in a field of addresses", "/people/*/pay", "email", `"eve@out.example"`, action.OriginTenant},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := open(t, nil, nil)
+			if err := f.Records("default", "staff", []byte(data), map[string]string{c.pointer: c.declared}); err != nil {
+				t.Fatal(err)
+			}
+			q := before("1", "s", "bank/pay", `{"to":`+c.value+`}`)
+			hear(f, q, action.AssertedSDK, "pay Ada's salary")
+			if v := valueAt(t, inform(t, f, q), "/to"); v.Origin != c.origin {
+				t.Errorf("origin %s of %v, want %s", v.Origin, v.Origins, c.origin)
+			}
+		})
+	}
+}
