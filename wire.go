@@ -51,6 +51,24 @@ func (s *Sallyport) ledgerConfig() ledger.Config {
 // RecoverLedger goes on with a log that is behind its newest checkpoint, as ledger.Recover does. No owner
 // may be at work. The index is thrown away once the new epoch is open: it knows entries that are lost.
 func RecoverLedger(cfg Config, operator string, known ...[]byte) (ledger.Recovery, error) {
+	done, err := offline(cfg, func(lc ledger.Config) (ledger.Recovery, error) { return ledger.Recover(lc, operator, known...) })
+	if err == nil && done.Second != "" {
+		for _, suffix := range []string{"", "-wal", "-shm"} {
+			if gone := os.Remove(layout(cfg.Data).index + suffix); !errors.Is(gone, fs.ErrNotExist) {
+				err = errors.Join(err, gone)
+			}
+		}
+	}
+	return done, err
+}
+
+// RotateLedger gives the log another signing key, as ledger.Rotate does. No owner may be at work.
+func RotateLedger(cfg Config, operator string) (ledger.Recovery, error) {
+	return offline(cfg, func(lc ledger.Config) (ledger.Recovery, error) { return ledger.Rotate(lc, operator) })
+}
+
+// offline runs do on the log of a directory that no owner has.
+func offline(cfg Config, do func(ledger.Config) (ledger.Recovery, error)) (ledger.Recovery, error) {
 	lock, err := own(cfg.Data)
 	if err != nil {
 		return ledger.Recovery{}, err
@@ -59,14 +77,7 @@ func RecoverLedger(cfg Config, operator string, known ...[]byte) (ledger.Recover
 	if lc.Wrap, err = cfg.Ledger.TenantKey.open(cfg.Data); err != nil {
 		return ledger.Recovery{}, errors.Join(err, lock.Close())
 	}
-	done, err := ledger.Recover(lc, operator, known...)
-	if err == nil && done.Second != "" {
-		for _, suffix := range []string{"", "-wal", "-shm"} {
-			if gone := os.Remove(layout(cfg.Data).index + suffix); !errors.Is(gone, fs.ErrNotExist) {
-				err = errors.Join(err, gone)
-			}
-		}
-	}
+	done, err := do(lc)
 	return done, errors.Join(err, lock.Close())
 }
 

@@ -166,7 +166,7 @@ func (c *checker) finish() *Report {
 			seen = &empty
 		}
 		lost := slices.IndexFunc(r.Gaps, func(g Gap) bool {
-			return h.cp.Size > g.Restored.Size && h.cp.Origin != g.Origin && h.cp.Origin != r.Origin
+			return !g.Rotation() && h.cp.Size > g.Restored.Size && h.cp.Origin != g.Origin && h.cp.Origin != r.Origin
 		})
 		switch {
 		case lost >= 0:

@@ -58,7 +58,13 @@ type Gap struct {
 	Signed   bool   `json:"signed"`
 }
 
+// Rotation reports whether nothing is lost: only the key is another one from here on.
+func (g *Gap) Rotation() bool { return g.Known == g.Restored }
+
 func (g *Gap) String() string {
+	if g.Rotation() {
+		return fmt.Sprintf("KEY: nothing is lost; epoch %d goes on at entry %d as %s", g.Epoch, g.Index, g.Origin)
+	}
 	return fmt.Sprintf("GAP: entries %d to %d were recorded and are lost; epoch %d goes on at entry %d as %s",
 		g.Restored.Size, g.Known.Size-1, g.Epoch, g.Index, g.Origin)
 }
@@ -84,18 +90,30 @@ type Recovery struct {
 //
 // Known are checkpoints that others kept, a witness for example, and that the head cell lacks.
 func Recover(cfg Config, operator string, known ...[]byte) (Recovery, error) {
+	cfg.recovering, cfg.known = true, known
+	return nextEpoch(cfg, operator, (*Log).gap)
+}
+
+// Rotate gives the log another signing key. It takes two people and two calls, as Recover does, and opens an epoch in
+// the same way, but loses nothing: its first record, signed by the key before, names the head at which the new key
+// takes over, and a checkpoint of the old key beyond that is a fault. The log may have grown between the two calls; no
+// owner may be at work in either. The old private key is overwritten.
+func Rotate(cfg Config, operator string) (Recovery, error) {
+	return nextEpoch(cfg, operator, (*Log).rotation)
+}
+
+func nextEpoch(cfg Config, operator string, find func(*Log) (Gap, error)) (Recovery, error) {
 	var out Recovery
 	if !identifier(operator) || operator == "" {
 		return out, errors.New("ledger: recover: an operator without spaces in the name is needed")
 	}
-	cfg.recovering, cfg.known = true, known
 	probe := cfg
 	probe.ReadOnly = true
 	l, err := Open(probe)
 	if err != nil {
 		return out, err
 	}
-	out.Gap, err = l.gap()
+	out.Gap, err = find(l)
 	if err = errors.Join(err, l.Close()); err != nil {
 		return out, err
 	}
@@ -103,9 +121,7 @@ func Recover(cfg Config, operator string, known ...[]byte) (Recovery, error) {
 	if err != nil {
 		return out, err
 	}
-	fits := request != nil && request.Restored == out.Restored && request.Known == out.Known &&
-		l.cfg.Now().Sub(request.at).Abs() < requestFor
-	if !fits {
+	if request == nil || !request.fits(&out.Gap) || l.cfg.Now().Sub(request.at).Abs() >= requestFor {
 		out.Operator = operator
 		return out, writeRequest(&l.cfg, &out.Gap, operator)
 	}
@@ -123,6 +139,11 @@ func Recover(cfg Config, operator string, known ...[]byte) (Recovery, error) {
 	}
 	err = l.openEpoch(&out, separation)
 	return out, errors.Join(err, l.release())
+}
+
+// fits reports whether what was asked for is what would be done: the same loss, or a new key.
+func (r *recoverRequest) fits(g *Gap) bool {
+	return r.Restored == g.Restored && r.Known == g.Known || r.Rotation() && g.Rotation()
 }
 
 type recoverRequest struct {
@@ -184,10 +205,21 @@ func (l *Log) gap() (Gap, error) {
 	if g.Known.Size <= g.Restored.Size {
 		return g, errors.New("ledger: recover: the log is not behind any head that is known; there is nothing to recover")
 	}
+	return g, g.allowed()
+}
+
+// rotation is a gap that loses nothing.
+func (l *Log) rotation() (Gap, error) {
+	head := Head{l.size, digest(l.tree.root())}
+	g := Gap{Epoch: int64(len(l.keys.epochs)) + 1, Restored: head, Known: head}
+	return g, g.allowed()
+}
+
+func (g *Gap) allowed() error {
 	if g.Epoch > maxEpochs {
-		return g, errors.New("ledger: recover: too many epochs")
+		return errors.New("ledger: recover: too many epochs")
 	}
-	return g, nil
+	return nil
 }
 
 // openEpoch writes the first record of a new epoch. What a crash leaves is either the old epoch, still
@@ -342,7 +374,7 @@ func epochOpened(index uint64, l *Leaf, before note.Verifier) *Gap {
 	restored, ok := readHeadText(l.Codes[1], "restored/")
 	known, ok2 := readHeadText(l.Codes[2], "known/")
 	v, err := note.NewVerifier(l.Subject)
-	if !ok || !ok2 || err != nil || restored.Size != index || known.Size <= restored.Size {
+	if !ok || !ok2 || err != nil || restored.Size != index || known.Size < restored.Size || known.Size == restored.Size && known != restored {
 		return nil
 	}
 	g := &Gap{Epoch: l.Epoch, Index: index, Origin: v.Name(), Vkey: l.Subject, Restored: restored, Known: known}

@@ -190,6 +190,9 @@ func TestFullDiskKeepsRoomForRefusals(t *testing.T) {
 	for ; ; refused++ {
 		r := testRecord("s", n+refused)
 		r.Kind, r.Verdict = action.KindDecision, action.Deny
+		if refused%2 == 1 { // a stop, a withdrawal of it, and what people answer must fit as well
+			r.Kind, r.Verdict = []action.Kind{action.KindKill, action.KindRelease, action.KindApproval}[refused/2%3], ""
+		}
 		if _, err := l.Append(context.Background(), r); errors.Is(err, ErrFull) {
 			break
 		} else if err != nil {
@@ -278,6 +281,10 @@ var damages = map[string]struct {
 	}, ErrBehind},
 	"one slot of the head cell is torn": {func(d *memDisk) { d.files["/state/head"].data[100] ^= 1 }, nil},
 	"the signing key is gone":           {func(d *memDisk) { delete(d.files, "/log/keys/log.key") }, fs.ErrNotExist},
+	"two segments have changed places": {func(d *memDisk) {
+		a, b := d.files[segmentName("/log/wal", 1)], d.files[segmentName("/log/wal", 2)]
+		a.data, b.data = b.data, a.data
+	}, ErrCorrupt},
 	"an unknown frame format": {func(d *memDisk) {
 		b := d.files[segmentName("/log/wal", 2)].data
 		b[5] = 9

@@ -64,12 +64,13 @@ class Log {
     this.epochs++;
     const known = /^known\/(0|[1-9][0-9]*)\/sha256:[0-9a-f]{64}$/.exec(leaf.codes.length === 3 ? leaf.codes[2] : "");
     if (leaf.codes[0] !== "epoch.opened" || leaf.codes[1] !== `restored/${this.size}/${digest(this.root())}` || !known ||
-      Number(known[1]) <= this.size || leaf.epoch !== this.epochs) {
+      Number(known[1]) < this.size || (Number(known[1]) === this.size && leaf.codes[2].slice(6) !== leaf.codes[1].slice(9)) || leaf.epoch !== this.epochs) {
       this.problem("it opens no epoch");
       return;
     }
     readKey(leaf.subject ?? "");
-    this.gaps.push(`entries ${this.size} to ${Number(known[1]) - 1} were recorded and are lost`);
+    if (Number(known[1]) === this.size) this.gaps.push(`nothing is lost: epoch ${this.epochs} goes on at entry ${this.size} under another key`);
+    else this.gaps.push(`entries ${this.size} to ${Number(known[1]) - 1} were recorded and are lost`);
   }
   bundle(data, width) {
     this.refs.clear();

@@ -119,9 +119,9 @@ class Log:
         self.epochs += 1
         want = ["epoch.opened", "restored/%d/sha256:%s" % (self.size, before.hex())]
         m = re.fullmatch("known/([0-9]+)/sha256:[0-9a-f]{64}", leaf["codes"][2]) if len(leaf["codes"]) == 3 else None
-        if leaf["codes"][:2] != want or not m or int(m[1]) <= self.size or leaf.get("epoch") != self.epochs: return self.problem("it opens no epoch")
+        if leaf["codes"][:2] != want or not m or int(m[1]) < self.size or int(m[1]) == self.size and leaf["codes"][2][6:] != want[1][9:] or leaf.get("epoch") != self.epochs: return self.problem("it opens no epoch")
         vkey(leaf.get("subject", ""), 1)
-        print("GAP: entries %d to %d were recorded and are lost" % (self.size, int(m[1]) - 1))
+        print("GAP: entries %d to %d were recorded and are lost" % (self.size, int(m[1]) - 1) if int(m[1]) > self.size else "KEY: another key from entry %d on" % self.size)
     def bundle(self, data, width):
         leaves, at, self.refs = [], 0, {}
         while at < len(data):
