@@ -102,6 +102,7 @@ type certificates struct {
 	mu    sync.Mutex // guards below
 	known map[[sha256.Size]byte]judged
 	until map[string]time.Time // by SPIFFE id: the end of the newest certificate that was seen
+	roots uint64               // of the source, by its count of changes, that known rests on
 }
 
 // judged is a chain that was judged. It is judged again after a while: roots are withdrawn too.
@@ -162,7 +163,15 @@ func (c *certificates) caller(chain []*x509.Certificate) (*gateway.Caller, error
 func (c *certificates) judge(chain []*x509.Certificate) (judged, error) {
 	now := c.now()
 	print := sha256.Sum256(chain[0].Raw)
+	var roots uint64
+	if c.source != nil {
+		roots = c.source.Changes() // before they are used: roots that come meanwhile are judged by next time
+	}
 	c.mu.Lock()
+	if c.roots != roots {
+		clear(c.known)
+		c.roots = roots
+	}
 	v, ok := c.known[print]
 	c.mu.Unlock()
 	if ok && now.Before(v.until) {
@@ -191,7 +200,9 @@ func (c *certificates) judge(chain []*x509.Certificate) (judged, error) {
 	if len(c.known) >= maxChains {
 		clear(c.known)
 	}
-	c.known[print] = v
+	if c.roots == roots {
+		c.known[print] = v
+	}
 	if c.until[v.id].Before(chain[0].NotAfter) {
 		c.until[v.id] = chain[0].NotAfter // one entry for each id of the configuration
 	}

@@ -32,6 +32,7 @@ type Workload struct {
 	mu    sync.Mutex // guards below
 	own   *tls.Certificate
 	roots map[string]*x509.CertPool // by trust domain
+	times uint64                    // how often they have changed
 }
 
 // The bounds of the API.
@@ -67,6 +68,13 @@ func (w *Workload) Roots(leaf *x509.Certificate) *x509.CertPool {
 	return w.roots[id.Domain]
 }
 
+// Changes counts what the API has said so far: what was judged by earlier roots has to be judged again.
+func (w *Workload) Changes() uint64 {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.times
+}
+
 // Run follows the API until ctx ends. What goes wrong is told and tried again.
 func (w *Workload) Run(ctx context.Context, tell func(error)) error {
 	wait := retry
@@ -79,6 +87,7 @@ func (w *Workload) Run(ctx context.Context, tell func(error)) error {
 		if errors.Is(err, errNobody) {
 			w.mu.Lock()
 			w.own, w.roots = nil, nil
+			w.times++
 			w.mu.Unlock()
 		}
 		if w.now().Sub(began) > maxRetry {
@@ -138,6 +147,7 @@ func (w *Workload) follow(ctx context.Context) error {
 		}
 		w.mu.Lock()
 		w.own, w.roots = own, roots
+		w.times++
 		w.mu.Unlock()
 	}
 }
