@@ -54,6 +54,25 @@ func TestPeopleSeeLevelsAndWhyTheyWereLost(t *testing.T) {
 	if got := b.pay(a, "1"); got != "allow" {
 		t.Fatal(got)
 	}
+	levels := func() [2]int {
+		t.Helper()
+		var sessions struct {
+			Items []struct {
+				Agent     string `json:"agent"`
+				Assurance int    `json:"assurance"`
+				Model     int    `json:"model"`
+			} `json:"items"`
+		}
+		b.indexed()
+		b.people("/v1/sessions?agent=payer", &sessions)
+		if len(sessions.Items) != 1 {
+			t.Fatalf("sessions: %+v", sessions.Items)
+		}
+		return [2]int{sessions.Items[0].Assurance, sessions.Items[0].Model}
+	}
+	if got := levels(); got != [2]int{1, 0} {
+		t.Errorf("the session's levels: %v", got)
+	}
 	b.write("model/weights", "another model")
 	if _, err := a.Renew(t.Context()); !errors.Is(err, attester.ErrRefused) {
 		t.Fatalf("a changed model: %v", err)
@@ -90,6 +109,9 @@ func TestPeopleSeeLevelsAndWhyTheyWereLost(t *testing.T) {
 	}
 	if !allowed || !denied {
 		t.Errorf("records: %+v", records.Items)
+	}
+	if got := levels(); got != [2]int{0, 0} {
+		t.Errorf("the session's levels after the denial: %v", got)
 	}
 }
 
