@@ -136,6 +136,26 @@ func TestProvenanceThatProvesNothingIsRefused(t *testing.T) {
 	}
 }
 
+// TestNoByteIsFree flips a bit of every byte of a bundle, and cuts it everywhere: nothing of that is accepted.
+func TestNoByteIsFree(t *testing.T) {
+	k := newKey(t)
+	v := &Verifier{Signers: modelsig.Config{Keys: []*ecdsa.PublicKey{&k.PublicKey}}, Subjects: []string{digest}}
+	bundle := bundled(t, k, good())
+	if _, err := v.Verify(t.Context(), bundle, attest.Options{}); err != nil {
+		t.Fatal(err)
+	}
+	for i := range bundle {
+		bad := slices.Clone(bundle)
+		bad[i] ^= 1 << (i % 8)
+		if _, err := v.Verify(t.Context(), bad, attest.Options{}); err == nil {
+			t.Errorf("byte %d is free: %q", i, bad[max(0, i-12):min(len(bad), i+12)])
+		}
+		if _, err := v.Verify(t.Context(), bundle[:i], attest.Options{}); err == nil {
+			t.Errorf("cut at %d", i)
+		}
+	}
+}
+
 func FuzzStatement(f *testing.F) {
 	data, err := action.Canonical(good())
 	if err != nil {
