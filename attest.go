@@ -32,15 +32,16 @@ import (
 
 // AttestConfig says which agents must prove what they run, and what is expected of them.
 type AttestConfig struct {
-	Policy      string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
-	Collateral  string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX, and of AMD's lists of revocations (snp-PRODUCT.crl); without it such evidence is refused, or worth nothing"`
-	Update      AttestUpdate  `yaml:"update"`
-	Roots       string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
-	TPM         string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
-	Signers     []string      `yaml:"signers" doc:"PEM files of public keys whose signatures of models and builds are accepted"`
-	Keyless     AttestKeyless `yaml:"keyless"`
-	TrustDomain string        `yaml:"trust_domain" doc:"SPIFFE trust domain of the certificates that leases come with; default: that of the agents' spiffe_id"`
-	Agents      []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
+	Policy         string        `yaml:"policy" doc:"folder of the bundle that appraises evidence; default: the embedded one"`
+	Collateral     string        `yaml:"collateral" doc:"folder of collateral for Intel SGX and TDX, and of AMD's lists of revocations (snp-PRODUCT.crl); without it such evidence is refused, or worth nothing"`
+	Update         AttestUpdate  `yaml:"update"`
+	Roots          string        `yaml:"roots" doc:"PEM file of the makers of TPMs whose chips count as endorsed"`
+	TPM            string        `yaml:"tpm" doc:"TPM of the owner's own machine, whose quotes stand beside its measurements of itself"`
+	Signers        []string      `yaml:"signers" doc:"PEM files of public keys whose signatures of models and builds are accepted"`
+	Keyless        AttestKeyless `yaml:"keyless"`
+	TrustDomain    string        `yaml:"trust_domain" doc:"SPIFFE trust domain of the certificates that leases come with; default: that of the agents' spiffe_id"`
+	BundleEndpoint bool          `yaml:"bundle_endpoint" doc:"serve the roots of leases' certificates to anybody, over TLS at /.well-known/spiffe/bundle.json of the agents' address (SPIFFE federation, https_web or https_spiffe)"`
+	Agents         []AttestAgent `yaml:"agents" doc:"agents that act only while their attestation holds"`
 }
 
 // AttestAgent is what is expected of one agent.

@@ -21,9 +21,10 @@ type ListenConfig struct {
 
 // ListenTLS is the certificate of the listeners. Files that are replaced are taken up by the next connection.
 type ListenTLS struct {
-	Cert     string `yaml:"cert" doc:"file with our certificate chain; the addresses for agents and people then speak TLS 1.3 only, and the egress proxy TLS to all but loopback"`
-	Key      string `yaml:"key" doc:"file with its key"`
-	ClientCA string `yaml:"client_ca" doc:"file with authorities of agents' certificates; one names its agent by a URI of federation.spiffe.agents"`
+	Cert      string `yaml:"cert" doc:"file with our certificate chain; the addresses for agents and people then speak TLS 1.3 only, and the egress proxy TLS to all but loopback"`
+	Key       string `yaml:"key" doc:"file with its key"`
+	ClientCRL string `yaml:"client_crl" doc:"file of lists of certificates that these authorities have withdrawn (CRL, in PEM); each authority then needs one in date; looked at anew every 30s"`
+	ClientCA  string `yaml:"client_ca" doc:"file with authorities of agents' certificates; one names its agent by a URI of federation.spiffe.agents"`
 }
 
 // errPlainBeyond is a listener whose tokens everybody on the way could read.
@@ -97,6 +98,7 @@ func (s *Sallyport) protect(l net.Listener, clients bool) (net.Listener, error) 
 	if err != nil || c == nil || l == nil {
 		return l, err
 	}
+	c.NextProtos = []string{"h2", "http/1.1"}
 	return tls.NewListener(l, c), nil
 }
 

@@ -4,6 +4,7 @@ package sallyport_test
 
 import (
 	"bufio"
+	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -20,6 +21,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -144,6 +147,52 @@ func (b *bank) showing(c tls.Certificate, token string) http.RoundTripper {
 type trip func(*http.Request) (*http.Response, error)
 
 func (f trip) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
+
+// TestListenersSpeakHTTP2 lets an agent act over one connection that its certificate was shown on, many requests at once.
+func TestListenersSpeakHTTP2(t *testing.T) {
+	clients := newCA(t, "example.org")
+	path := filepath.Join(t.TempDir(), "clients.pem")
+	if err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clients.cert.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b, _ := openSafe(t, func(c *sallyport.Config) {
+		c.Listen.TLS.ClientCA = path
+		c.Federation.SPIFFE.Agents = []sallyport.FederationAgent{{ID: "spiffe://example.org/free", Agent: "free"}}
+	}, "payer")
+	b.agent("free")
+	cfg := b.tls.Clone()
+	cfg.Certificates = []tls.Certificate{clients.sign("spiffe://example.org/free", nil)}
+	var dials atomic.Int64
+	tr := &http.Transport{TLSClientConfig: cfg, ForceAttemptHTTP2: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+		dials.Add(1)
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}}
+	defer tr.CloseIdleConnections()
+	var protocol atomic.Value
+	rt := trip(func(r *http.Request) (*http.Response, error) {
+		resp, err := tr.RoundTrip(r)
+		if err == nil {
+			protocol.Store(resp.Proto)
+		}
+		return resp, err
+	})
+	if got := b.pay(rt, "first"); got != "allow" {
+		t.Fatal(got)
+	}
+	before := dials.Load()
+	var wg sync.WaitGroup
+	for i := range 8 {
+		wg.Go(func() {
+			if got := b.pay(rt, fmt.Sprint("many", i)); got != "allow" {
+				t.Error(got)
+			}
+		})
+	}
+	wg.Wait()
+	if protocol.Load() != "HTTP/2.0" || dials.Load() != before {
+		t.Errorf("%v over %d connections", protocol.Load(), dials.Load())
+	}
+}
 
 func TestListenersSpeakTLSOnly(t *testing.T) {
 	b, ca := openSafe(t, nil, "payer")

@@ -306,6 +306,7 @@ func (s *Sallyport) agents(auth gateway.Authenticator, socket bool) (http.Handle
 	routes = append(routes, s.attestRoutes()...)
 	routes = append(routes, s.exchangeRoutes()...)
 	routes = append(routes, s.metadataRoutes()...)
+	routes = append(routes, s.bundleRoutes()...)
 	if socket {
 		door := &mcp.RelayDoor{Gate: s.MCP, Upstream: s.relayUpstream, Separation: separationOf}
 		routes = append(routes, door.Route())

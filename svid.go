@@ -10,6 +10,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -96,6 +97,7 @@ type certificates struct {
 	tokens  *identity.Tokens
 	agents  map[string]string // SPIFFE id -> agent
 	clients *x509.CertPool    // listen.tls.client_ca
+	lists   string            // listen.tls.client_crl; "" looks at none
 	source  *svid.Workload    // nil without a workload API
 	now     func() time.Time
 
@@ -135,6 +137,9 @@ func (s *Sallyport) openCertificates() error {
 		if c.clients = x509.NewCertPool(); !c.clients.AppendCertsFromPEM(text) {
 			return fmt.Errorf("listen: client_ca %q holds no certificate in PEM", path)
 		}
+	}
+	if c.lists = s.Config.Listen.TLS.ClientCRL; c.lists != "" && c.clients == nil {
+		return errors.New("listen: client_crl: without client_ca there is nobody to withdraw")
 	}
 	if socket := s.Config.Federation.SPIFFE.Socket; socket != "" {
 		c.source = &svid.Workload{Socket: strings.TrimPrefix(socket, "unix://")}
@@ -186,6 +191,11 @@ func (c *certificates) judge(chain []*x509.Certificate) (judged, error) {
 		v.kind = action.CredentialMTLS
 		if id, err = svid.Verify(chain, c.clients, now); err != nil {
 			return v, err
+		}
+		if c.lists != "" {
+			if err := (svid.Withdrawn{Path: c.lists}).Check(chain, c.clients, now); err != nil {
+				return v, err
+			}
 		}
 	}
 	v.id = id.String()

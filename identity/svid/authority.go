@@ -121,14 +121,24 @@ func (a *Authority) Holder(der []byte) (string, bool) {
 
 // Bundle returns the roots that certificates in force rest on, in PEM.
 func (a *Authority) Bundle() ([]byte, error) {
+	roots, err := a.Roots()
+	var out []byte
+	for _, c := range roots {
+		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw})...)
+	}
+	return out, err
+}
+
+// Roots returns the roots that certificates in force rest on, the newest last.
+func (a *Authority) Roots() ([]*x509.Certificate, error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if _, err := a.root(a.now()); err != nil {
 		return nil, err
 	}
-	var out []byte
+	var out []*x509.Certificate
 	for _, r := range a.roots {
-		out = append(out, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: r.cert.Raw})...)
+		out = append(out, r.cert)
 	}
 	return out, nil
 }

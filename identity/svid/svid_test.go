@@ -225,3 +225,77 @@ func TestRefusalsOfTheAPI(t *testing.T) {
 		}
 	}
 }
+
+// TestARestartedAuthorityKnowsNoneOfTheOld is the stance on restarts: leases are gone with the process, and so is what
+// signed for them. No list of withdrawn certificates is needed: none lives longer than five minutes, and none is known to
+// another process.
+func TestARestartedAuthorityKnowsNoneOfTheOld(t *testing.T) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before, after := &Authority{Domain: "example.org"}, &Authority{Domain: "example.org"}
+	made, err := before.Issue(ID{Domain: "example.org", Path: "/agent/payer"}, "lease", key.Public(), time.Now().Add(time.Hour))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if life := time.Until(made.Expires); life > MaxLife {
+		t.Errorf("it lives for %s", life)
+	}
+	if who, ok := before.Holder(made.DER); !ok || who != "lease" {
+		t.Errorf("held by %q", who)
+	}
+	if who, ok := after.Holder(made.DER); ok {
+		t.Errorf("after a restart held by %q", who)
+	}
+	roots, err := after.Roots()
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(made.DER)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(roots[0])
+	if _, err := Verify([]*x509.Certificate{leaf}, pool, time.Now()); err == nil {
+		t.Error("after a restart it leads to the new root")
+	}
+}
+
+// BenchmarkCertificate is what a connection costs that shows a certificate of a lease, or of others. What was judged is remembered for 30 seconds.
+func BenchmarkCertificate(b *testing.B) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		b.Fatal(err)
+	}
+	a := &Authority{Domain: "example.org"}
+	made, err := a.Issue(ID{Domain: "example.org", Path: "/agent/payer"}, "lease", key.Public(), time.Now().Add(time.Minute))
+	if err != nil {
+		b.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(made.DER)
+	if err != nil {
+		b.Fatal(err)
+	}
+	roots, err := a.Roots()
+	if err != nil {
+		b.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AddCert(roots[0])
+	b.Run("of=lease", func(b *testing.B) {
+		for b.Loop() {
+			if _, ok := a.Holder(made.DER); !ok {
+				b.Fatal("nobody's")
+			}
+		}
+	})
+	b.Run("of=others", func(b *testing.B) {
+		for b.Loop() {
+			if _, err := Verify([]*x509.Certificate{leaf}, pool, time.Now()); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/federation"
 	"github.com/spiffe/go-spiffe/v2/proto/spiffe/workload"
 	"github.com/spiffe/go-spiffe/v2/spiffeid"
 	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
@@ -243,6 +244,7 @@ func TestAgentsOfATrustDomainAct(t *testing.T) {
 	cfg := sallyport.DefaultConfig()
 	cfg.Data = filepath.Join(t.TempDir(), "d")
 	cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = "127.0.0.1:0", "none", 8<<20
+	cfg.Attest.TrustDomain, cfg.Attest.BundleEndpoint = "leases.example", true
 	cfg.Federation.SPIFFE = sallyport.FederationSPIFFE{Socket: "unix://" + path, Agents: []sallyport.FederationAgent{{ID: "spiffe://example.org/payer", Agent: "payer"}}}
 	s, err := sallyport.Open(t.Context(), cfg)
 	if err != nil {
@@ -293,6 +295,16 @@ func TestAgentsOfATrustDomainAct(t *testing.T) {
 	}
 	if status, text := asks("spiffe://example.org/stranger"); status != 401 {
 		t.Errorf("a workload that is no agent: %d %s", status, text)
+	}
+	// Their client of SPIFFE federation, in the profile https_spiffe, reads the roots of our leases.
+	leases := spiffeid.RequireTrustDomainFromString("leases.example")
+	told, err := federation.FetchBundle(t.Context(), leases, "https://"+l.Agents.Addr().String()+"/.well-known/spiffe/bundle.json",
+		federation.WithSPIFFEAuth(bundle, spiffeid.RequireFromString("spiffe://example.org/gateway")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if seq, ok := told.SequenceNumber(); len(told.X509Authorities()) != 1 || !ok || seq == 0 || told.TrustDomain() != leases {
+		t.Errorf("their client read %d roots, sequence %d", len(told.X509Authorities()), seq)
 	}
 	source, err := workloadapi.NewX509Source(t.Context(), workloadapi.WithClientOptions(workloadapi.WithAddr("unix://"+path)))
 	if err != nil {
