@@ -47,6 +47,7 @@ var undecided = map[string]string{
 	"approval.seeds.hours":         "how reviewers are tested",
 	"approval.seeds.days":          "how reviewers are tested",
 	"approval.seeds.groups":        "how reviewers are tested",
+	"attest.bundle_endpoint":       "tells strangers what is no secret",
 	"attest.update.from":           "what comes from there must be signed by the maker of the chip",
 	"attest.update.amd":            "what comes from there must be signed by the maker of the chip",
 	"attest.update.every":          "when it is asked; how old it may be is policy's",

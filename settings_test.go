@@ -67,7 +67,7 @@ func TestSettingsDigestNamesWhatDecides(t *testing.T) {
 var bundled = []string{"policy.params", "egress.policy", "postgres.policy", "monitor.rules", "flow.servers", "flow.outputs"}
 
 // named by their digest in each bundle, which two people sign.
-var twoPersons = strings.Fields(`listen.tls.client_ca listen.plain gateway.hosts gateway.public_url gateway.servers admin.hosts
+var twoPersons = strings.Fields(`listen.tls.client_ca listen.tls.client_crl listen.plain gateway.hosts gateway.public_url gateway.servers admin.hosts
 	admin.login.name admin.login.issuer admin.login.client_id admin.login.secret_file admin.login.secret_env admin.login.scopes
 	admin.login.user_claim admin.login.groups_claim admin.login.roles policy.trust policy.alone policy.second.url policy.second.key
 	policy.second.token_file policy.second.limit approval.ttl approval.grant_ttl approval.max_pending approval.groups approval.keys.rp_id
