@@ -32,6 +32,10 @@ const (
 	EffectAdmin   Effect = "admin"
 )
 
+// NameResult is the action of a result that an agent brings to its model, of a call that the door to the model
+// does not know: a read of a resource that nobody declared.
+const NameResult = "llm/result"
+
 // Values lists every effect, the unknown one first.
 func (Effect) Values() []string {
 	return []string{"unknown", "read", "respond", "write", "execute", "send", "destroy", "spend", "admin"}

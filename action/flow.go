@@ -240,7 +240,7 @@ type Result struct {
 	Bytes     int64          `json:"bytes"`
 	Truncated Tri            `json:"truncated"` // larger than gate two may hold
 	Opaque    Tri            `json:"opaque"`    // holds parts that cannot be decoded
-	Kind      string         `json:"kind"`      // "result", "error", "progress", "log", "elicitation", "sampling", "none"
+	Kind      string         `json:"kind"`      // "result", "error", "progress", "log", "elicitation", "sampling", "reasoning", "provided", "none"
 }
 
 // ResultStatus is how an execution ended.

@@ -384,7 +384,8 @@ func (e *Enforcer) Chunk(ctx context.Context, s *action.Subject, id string, o Ou
 	if err != nil {
 		return Release{}, err
 	}
-	if !j.goesOn() || split || obliged(&x.decision, action.ObligeScan) {
+	looked := o.Kind == KindReasoning || o.Kind == KindProvided
+	if !j.goesOn() || split && !looked || obliged(&x.decision, action.ObligeScan) && !looked {
 		r := e.outcomeRecord(x, j, action.KindDecision, o, nil)
 		r.Round, r.Status = x.round+x.chunks, action.StatusWithheld
 		if _, err := e.append(ctx, r); err != nil {

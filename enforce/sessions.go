@@ -210,6 +210,22 @@ func (e *Enforcer) Say(ctx context.Context, s *action.Subject, session string, s
 	return err
 }
 
+// Called returns the action that a door opened under a call id, also one of before a restart, as far as actions that
+// ended are remembered. ErrNotFound: there is none, or it is not the subject's.
+func (e *Enforcer) Called(ctx context.Context, s *action.Subject, session, callID string) (string, error) {
+	call := e.cfg.Fingerprint("call", []byte(session), []byte(s.Channel.Door), []byte(callID))
+	e.mu.Lock()
+	x := e.calls[call]
+	e.mu.Unlock()
+	if x == nil || callID == "" {
+		return "", ErrNotFound
+	}
+	if _, err := e.find(ctx, s, x.id); err != nil {
+		return "", err
+	}
+	return x.id, nil
+}
+
 func (s *sessionState) belongs(to *action.Subject) bool {
 	return s.rec.Tenant == to.Tenant && s.rec.Agent == to.ID && s.rec.User == to.User.ID
 }

@@ -62,6 +62,13 @@ type Outcome struct {
 	Opaque  bool                // holds parts that cannot be decoded
 }
 
+// Kinds of what Chunk only looks at, beside an answer that somebody else makes: it is judged and labels the session,
+// and nothing is released by that. So an obligation to scan withholds nothing of it.
+const (
+	KindReasoning = "reasoning" // what a model said to itself
+	KindProvided  = "provided"  // what a tool that the provider ran gave to the model
+)
+
 // Release is the answer of the second gate.
 type Release struct {
 	ID        string

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
 )
 
 // read takes in what q brought back: the records of it, and the values and words that strangers may have
@@ -16,7 +17,7 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 	if q.Context.Result.Truncated == action.Yes || l.Opaque == action.Yes {
 		s.truncated = s.truncated || l.Untrusted != action.No
 	}
-	if q.Resource.Type == "message" {
+	if q.Resource.Type == "message" && q.Context.Result.Kind != enforce.KindProvided {
 		return
 	}
 	in := intake{f: f, s: s, tool: s.toolNumber(action.ToolKey(action.Clip(q.Resource.Server, 128), action.Clip(q.Resource.Name, 128))),

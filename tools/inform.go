@@ -84,6 +84,9 @@ func (r *Registry) standing(snap *snapshot, q *action.Query) (*plan, action.Defi
 		}
 		return e.plan, e.at
 	case "resource", "prompt":
+		if q.Action.Name == action.NameResult { // no server is told anything
+			zone = action.ZoneInside
+		}
 		return &plan{effect: action.EffectRead, source: action.EffectInferred, reversible: "yes", idempotent: action.TriUnknown,
 			zone: zone, class: verbRead}, none
 	case "message":

@@ -30,6 +30,7 @@ type call struct {
 type ruling struct {
 	permit bool
 	args   []byte // in place of the call's own; nil keeps them
+	id     string // under which the agent meets the call; "" keeps the provider's
 	text   string // what stands in the answer in place of a refused call
 }
 
@@ -68,6 +69,9 @@ type machine interface {
 	body(data []byte, r rule) ([]byte, error)
 	// bodyPieces finds the text in a complete answer.
 	bodyPieces(data []byte) ([]piece, error)
+	// asides finds what a frame holds beside text and calls, bodyAsides that of a complete answer.
+	asides(f *frame) ([]aside, error)
+	bodyAsides(data []byte) ([]aside, error)
 }
 
 // answer takes the frames of one stream to the client.
@@ -81,6 +85,7 @@ type answer struct {
 	kept  []*frame // out of the way of calls, but not out yet
 	bytes int      // of both
 	said  spoken
+	muse  musing
 }
 
 // run reads src to its end. What is kept then still waits for finish.
@@ -100,7 +105,7 @@ func (a *answer) run(src *frames) error {
 	if len(a.held) > 0 {
 		return fmt.Errorf("%w: it ends within a call", errStream)
 	}
-	return nil
+	return a.muse.flush()
 }
 
 func (a *answer) frame(f *frame) error {
@@ -108,6 +113,13 @@ func (a *answer) frame(f *frame) error {
 		return a.out(f, false)
 	}
 	s, err := a.m.take(f)
+	if err != nil {
+		return err
+	}
+	asides, err := a.m.asides(f)
+	if err == nil {
+		err = a.muse.hear(asides)
+	}
 	if err != nil {
 		return err
 	}
@@ -129,6 +141,9 @@ func (a *answer) settle(f *frame, end bool) error {
 		a.bytes -= len(h.raw)
 	}
 	a.held = nil
+	if err := a.muse.flush(); err != nil {
+		return err
+	}
 	out, err := a.m.settle(held, a.rule)
 	if err != nil {
 		return err

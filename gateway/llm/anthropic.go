@@ -35,18 +35,20 @@ type msgEvent struct {
 }
 
 type msgDelta struct {
-	Type    string
-	Text    jsontext.Value
-	Partial *string        `json:"partial_json"`
-	Stop    jsontext.Value `json:"stop_reason"`
+	Type               string
+	Text               jsontext.Value
+	Partial            *string `json:"partial_json"`
+	Thinking, Citation jsontext.Value
+	Stop               jsontext.Value `json:"stop_reason"`
 }
 
 type msgBlock struct {
-	Type  string
-	ID    string
-	Name  string
-	Input jsontext.Value
-	Text  jsontext.Value
+	Type                string
+	ID                  string
+	Name                string
+	Input               jsontext.Value
+	Text                jsontext.Value
+	Thinking, Citations jsontext.Value
 }
 
 // doneByProvider are the tools that it runs itself, which are gated on the request.
@@ -145,10 +147,18 @@ func (m *messages) settle(held []*frame, r rule) ([]*frame, error) {
 	}
 	if v.permit {
 		m.left++
-		if v.args == nil {
+		if v.args == nil && v.id == "" {
 			return held, nil
 		}
-		start, err := edit(b.start, edits{"/input": []byte("{}")})
+		if v.args == nil {
+			held[0], err = renamed(held[0], map[jsontext.Pointer]string{"/content_block/id": v.id})
+			return held, err
+		}
+		e := edits{"/input": []byte("{}")}
+		if v.id != "" {
+			e["/id"] = quote(v.id)
+		}
+		start, err := edit(b.start, e)
 		if err != nil {
 			return nil, err
 		}
@@ -243,6 +253,9 @@ func (m *messages) body(data []byte, r rule) ([]byte, error) {
 			continue
 		case v.args != nil:
 			e[at("/content", i, "input")] = v.args
+		}
+		if v.id != "" {
+			e[at("/content", i, "id")] = quote(v.id)
 		}
 		m.left++
 	}

@@ -57,6 +57,10 @@ type chatMessage struct {
 	Refusal      jsontext.Value
 	ToolCalls    []chatFragment `json:"tool_calls"`
 	FunctionCall *chatFunction  `json:"function_call"`
+
+	ReasoningContent jsontext.Value `json:"reasoning_content"`
+	Reasoning        jsontext.Value
+	Annotations      jsontext.Value
 }
 
 type chatFragment struct {
@@ -212,11 +216,12 @@ type chatOut struct {
 	changed bool
 	calls   []chatFragment // that are permitted
 	old     *chatFunction
-	text    string // in place of those that are not
+	text    string            // in place of those that are not
+	ids     map[string]string // minted, by the provider's
 }
 
 func (o *chatCalls) rule(r rule) (chatOut, error) {
-	var out chatOut
+	out := chatOut{ids: map[string]string{}}
 	keep := func(k *chatCall) (ok bool, text string, err error) {
 		v, err := r(k.asked())
 		if err != nil {
@@ -229,6 +234,9 @@ func (o *chatCalls) rule(r rule) (chatOut, error) {
 			out.changed = true
 			out.text = joined(out.text, v.text)
 			return false, "", nil
+		}
+		if v.id != "" {
+			out.ids[k.id] = v.id
 		}
 		if v.args != nil {
 			out.changed = true
@@ -244,7 +252,7 @@ func (o *chatCalls) rule(r rule) (chatOut, error) {
 		}
 		if ok {
 			n := len(out.calls)
-			fr := chatFragment{Index: &n, ID: k.id, Type: k.kind}
+			fr := chatFragment{Index: &n, ID: out.mint(k.id), Type: k.kind}
 			if k.kind == "custom" {
 				fr.Custom = &chatCustom{k.name, text}
 			} else {
@@ -265,6 +273,38 @@ func (o *chatCalls) rule(r rule) (chatOut, error) {
 	return out, nil
 }
 
+// mint is the id under which the agent meets a call.
+func (o chatOut) mint(id string) string {
+	if now := o.ids[id]; now != "" {
+		return now
+	}
+	return id
+}
+
+// rename puts minted ids into a frame whose calls stay as they are.
+func rename(f *frame, outs map[int]chatOut) (*frame, error) {
+	var d chatDoc
+	if f.data == nil || bytes.Equal(f.data, doneData) {
+		return f, nil
+	}
+	if err := read(f.data, &d); err != nil {
+		return nil, err
+	}
+	ids := map[jsontext.Pointer]string{}
+	for i := range d.Choices {
+		o, ok := outs[d.Choices[i].Index]
+		if d.Choices[i].Delta == nil || !ok || o.changed {
+			continue
+		}
+		for n, fr := range d.Choices[i].Delta.ToolCalls {
+			if now := o.ids[fr.ID]; fr.ID != "" && now != "" {
+				ids[at("/choices", i, "delta", "tool_calls", n, "id")] = now
+			}
+		}
+	}
+	return renamed(f, ids)
+}
+
 func (o chatOut) none() bool { return len(o.calls) == 0 && o.old == nil }
 
 func (c *chat) settle(held []*frame, r rule) ([]*frame, error) {
@@ -281,11 +321,16 @@ func (c *chat) settle(held []*frame, r rule) ([]*frame, error) {
 		}
 		outs[i], changed = o, changed || o.changed
 	}
-	if !changed {
-		return held, nil
-	}
 	var frames []*frame
 	for _, f := range held {
+		f, err := rename(f, outs)
+		if err != nil {
+			return nil, err
+		}
+		if !changed {
+			frames = append(frames, f)
+			continue
+		}
 		made, err := c.rewrite(f, outs)
 		if err != nil {
 			return nil, err
@@ -441,6 +486,11 @@ func (c *chat) body(data []byte, r rule) ([]byte, error) {
 			return nil, err
 		}
 		if !o.changed {
+			for n, fr := range m.ToolCalls {
+				if now := o.ids[fr.ID]; now != "" {
+					e[at("/choices", i, "message", "tool_calls", n, "id")] = quote(now)
+				}
+			}
 			continue
 		}
 		if err := c.replace(e, i, m, o); err != nil {

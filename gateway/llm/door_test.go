@@ -279,7 +279,11 @@ func TestCallsAreJudged(t *testing.T) {
 		}
 		var got []string
 		for _, c := range h.calls {
-			got = append(got, c.id+" "+c.name+" "+c.args)
+			id, ours := original(c.id)
+			if !ours {
+				t.Errorf("%s: the id %q is not ours", name, c.id)
+			}
+			got = append(got, id+" "+c.name+" "+c.args)
 		}
 		if s := strings.Join(got, "; "); s != `c1 read_it {"a":1}; c4 change_it {"a":"changed"}; c5 mcp__files__read {"a":5}` {
 			t.Errorf("%s: %s", name, s)
@@ -350,48 +354,6 @@ func TestWordsHaveAnAuthor(t *testing.T) {
 			}
 			if len(said) != 2 || user != "Go on "+c.by || !strings.Contains(system, `"content":"Be brief."`) {
 				t.Errorf("%s %s: %d %q %q", c.token, d.name, len(said), user, system)
-			}
-		}
-	}
-}
-
-func TestResultsPassGateTwo(t *testing.T) {
-	next := map[string]string{
-		"chat":      `{"model":"m-1","messages":[{"role":"user","content":"Go on"},{"role":"assistant","content":null,"tool_calls":[{"id":"c1","type":"function","function":{"name":"read_it","arguments":"{}"}}]},{"role":"tool","tool_call_id":"c1","content":%s}]}`,
-		"responses": `{"model":"m-1","input":[{"role":"user","content":"Go on"},{"type":"function_call","call_id":"c1","name":"read_it","arguments":"{}"},{"type":"function_call_output","call_id":"c1","output":%s}]}`,
-		"messages":  `{"model":"m-1","max_tokens":9,"messages":[{"role":"user","content":"Go on"},{"role":"assistant","content":[{"type":"thinking","thinking":"x","signature":"c2ln"},{"type":"tool_use","id":"c1","name":"read_it","input":{}}]},{"role":"user","content":[{"type":"tool_result","tool_use_id":"c1","content":%s}]}]}`,
-	}
-	for _, d := range dialects {
-		for _, c := range []struct{ name, content, want string }{
-			{"plain", `"all \u0077ell"`, `"all \u0077ell"`},
-			{"redacted", `"the SECRET"`, `"the ***"`},
-			{"parts", `[{"type":"text","text":"the SECRET"}]`, `[{"text":"the ***","type":"text"}]`},
-			{"withheld", `"deny this"`, "Executed; the result was withheld"},
-		} {
-			b := start(t, nil)
-			b.up.say(part{id: "c1", name: "read_it", args: `{}`})
-			if code, body, err := b.post(t, d.path, "{"+d.request+"}"); err != nil || code != 200 {
-				t.Fatal(err, code, body)
-			}
-			b.up.say(part{text: "ok"})
-			for range 2 { // the agent repeats it with every request
-				request := fmt.Sprintf(next[d.name], c.content)
-				if code, body, err := b.post(t, d.path, request); err != nil || code != 200 {
-					t.Fatalf("%s %s: %v %d %s", d.name, c.name, err, code, body)
-				}
-				got, _ := b.up.last()
-				if !strings.Contains(got, c.want) || c.content == c.want && got != request || strings.Contains(got, "SECRET") || strings.Contains(got, "deny this") {
-					t.Errorf("%s %s: %s", d.name, c.name, got)
-				}
-			}
-			n := 0
-			for _, r := range b.log.Of(action.KindOutcome) {
-				if r.Tool == "read_it" {
-					n++
-				}
-			}
-			if n != 1 {
-				t.Errorf("%s %s: %d outcomes", d.name, c.name, n)
 			}
 		}
 	}

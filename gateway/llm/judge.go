@@ -35,6 +35,7 @@ type exchange struct {
 
 	respond  enforce.Admission
 	features []string // actions under way
+	thought  string   // the model's reasoning so far
 	rulings  map[string]ruling
 }
 
@@ -147,10 +148,27 @@ func (x *exchange) results(ctx context.Context) (edits, error) {
 	return e, nil
 }
 
-// result returns what stands in the place of one result; nil keeps it. One of a call that was not judged
-// here, or that has another outcome, is recorded as content.
+// called returns the action that a result is of: one that this door permitted, in this session.
+func (x *exchange) called(ctx context.Context, call string) (string, bool, error) {
+	if id, ok := x.d.calls.get(digest(x.session, call)); ok {
+		return id, true, nil
+	}
+	if _, ours := original(call); !ours {
+		return "", false, nil
+	}
+	id, err := x.d.cfg.Enforcer.Called(ctx, &x.sub, x.session, call)
+	if errors.Is(err, enforce.ErrNotFound) {
+		return "", false, nil
+	}
+	return id, err == nil, err
+}
+
+// result returns what stands in the place of one result; nil keeps it.
 func (x *exchange) result(ctx context.Context, r *result) ([]byte, error) {
-	id, ok := x.d.calls.get(digest(x.session, r.id))
+	id, ok, err := x.called(ctx, r.id)
+	if err != nil {
+		return nil, err
+	}
 	o := enforce.Outcome{Status: action.ResultDone, Kind: "result", Content: r.content, Opaque: r.opaque}
 	if r.failed {
 		o.Status, o.Kind = action.ResultFailed, "error"
@@ -161,18 +179,77 @@ func (x *exchange) result(ctx context.Context, r *result) ([]byte, error) {
 	if ok {
 		rel, err := x.d.cfg.Enforcer.After(ctx, &x.sub, id, o)
 		switch {
-		case err == nil && rel.Status == action.StatusReleased && !rel.Rewritten, err == nil && len(r.content) == 0:
-			return nil, nil
-		case err == nil && rel.Status == action.StatusReleased:
-			return rel.Content, nil
 		case err == nil:
-			return quote(rel.Hint), nil
+			return put(rel, r), nil
 		case !errors.Is(err, enforce.ErrConflict) && !errors.Is(err, enforce.ErrState) && !errors.Is(err, enforce.ErrNotFound):
 			return nil, err
 		}
 	}
-	said := enforce.Said{Kind: action.PartDetail, By: action.AssertedAgent, Text: labelled("tool result", action.Clip(string(r.content), 512<<10))}
-	return nil, x.d.cfg.Enforcer.Say(ctx, &x.sub, x.session, said)
+	return x.strange(ctx, r, o)
+}
+
+// put is what stands in the place of a result after gate two; nil keeps it.
+func put(rel enforce.Release, r *result) []byte {
+	switch {
+	case len(r.content) == 0, rel.Status == action.StatusReleased && !rel.Rewritten:
+		return nil
+	case rel.Status == action.StatusReleased:
+		return rel.Content
+	}
+	return quote(rel.Hint)
+}
+
+// strange takes what comes back of a call that was not judged here, or that has another outcome already, through
+// both gates: as something that the agent reads, of which nobody knows where it is from.
+func (x *exchange) strange(ctx context.Context, r *result, o enforce.Outcome) ([]byte, error) {
+	adm, err := x.d.cfg.Enforcer.Before(ctx, x.attempt(action.NameResult, "resource", x.p.name, "result", nil))
+	if err != nil {
+		return nil, err
+	}
+	if adm.Verdict != action.Allow {
+		if len(r.content) == 0 {
+			return nil, nil
+		}
+		return quote(stopped("The result of a call that is not known here", adm)), nil
+	}
+	rel, err := x.d.cfg.Enforcer.After(ctx, &x.sub, adm.ID, o)
+	if err != nil {
+		return nil, err
+	}
+	return put(rel, r), nil
+}
+
+func (x *exchange) providedKey(v jsontext.Value) [32]byte {
+	v = v.Clone()
+	_ = v.Canonicalize() // as it is, if it has no canonical form
+	return digest(x.session, "provided", string(v))
+}
+
+// provided takes what tools of the provider's gave to earlier answers through the gates, if it was not seen when it
+// came. Nothing of it can be edited: what may not pass stops the request.
+func (x *exchange) provided(ctx context.Context) error {
+	for _, v := range x.asked.provided {
+		key := x.providedKey(v)
+		if _, ok := x.d.said.get(key); ok {
+			continue
+		}
+		adm, err := x.d.cfg.Enforcer.Before(ctx, x.attempt(action.NameResult, "resource", x.p.name, "result", nil))
+		if err != nil {
+			return err
+		}
+		if adm.Verdict != action.Allow {
+			return refusal(stopped("What a tool of the provider's gave", adm))
+		}
+		rel, err := x.d.cfg.Enforcer.After(ctx, &x.sub, adm.ID, enforce.Outcome{Status: action.ResultDone, Content: v})
+		if err != nil {
+			return err
+		}
+		if rel.Status != action.StatusReleased {
+			return refusal(refused("What a tool of the provider's gave", rel.Hint))
+		}
+		x.d.said.put(key, struct{}{})
+	}
+	return nil
 }
 
 // rule judges one call. What cannot be read as a call of a tool is refused; an error means that nobody
@@ -202,8 +279,11 @@ func (x *exchange) judge(ctx context.Context, c call) (ruling, error) {
 		return ruling{text: refused("A call without a name that can be used", "")}, nil
 	}
 	a := x.attempt("tools/call", "tool", server, tool, c.args)
+	a.Reasoning = []byte(x.thought)
+	id := ""
 	if c.id != "" {
-		a.CallID, a.ModelCall = c.id+"#"+x.nonce, c.id
+		id = minted(c.id, x.nonce)
+		a.CallID, a.ModelCall = id, id
 	}
 	adm, err := x.d.cfg.Enforcer.Before(ctx, a)
 	switch {
@@ -214,10 +294,11 @@ func (x *exchange) judge(ctx context.Context, c call) (ruling, error) {
 	case adm.Verdict != action.Allow:
 		return ruling{text: stopped("The call of "+tool, adm)}, nil
 	}
-	if c.id != "" {
-		x.d.calls.put(digest(x.session, c.id), adm.ID)
+	if id != "" {
+		x.d.calls.put(digest(x.session, id), adm.ID)
+		x.d.calls.put(digest(x.session, c.id), adm.ID) // for agents that shorten ids
 	}
-	v := ruling{permit: true}
+	v := ruling{permit: true, id: id}
 	if adm.Rewritten {
 		v.args = adm.Arguments
 	}

@@ -14,8 +14,9 @@
 // What no answer would show is gated on the request: tools that the provider runs itself, content that only
 // the provider has, addresses that it would fetch, parameters and endpoints that nobody here knows.
 //
-// Results of calls that were judged here pass gate two when the next request brings them back; what it takes
-// away does not reach the model.
+// Results pass gate two when the next request brings them back, whether their calls were judged here or not;
+// what it takes away does not reach the model. What the provider's own tools gave, and the model's reasoning, is
+// shown to policy as it comes; it is never edited.
 //
 // # What a verdict here is worth
 //
@@ -47,6 +48,8 @@ type Enforcer interface {
 	Say(ctx context.Context, s *action.Subject, session string, said enforce.Said) error
 	Before(ctx context.Context, a enforce.Attempt) (enforce.Admission, error)
 	After(ctx context.Context, s *action.Subject, id string, o enforce.Outcome) (enforce.Release, error)
+	Chunk(ctx context.Context, s *action.Subject, id string, o enforce.Outcome) (enforce.Release, error)
+	Called(ctx context.Context, s *action.Subject, session, callID string) (string, error)
 }
 
 var _ Enforcer = (*enforce.Enforcer)(nil)
@@ -94,7 +97,7 @@ type door struct {
 	cfg    Config
 	client *http.Client
 	said   recent[struct{}] // texts that stand in a session already
-	calls  recent[string]   // actions by session and call id
+	calls  recent[string]   // actions by session and call id, minted and not
 	seen   recent[[]byte]   // what stands in the place of a result; nil keeps it
 }
 

@@ -19,10 +19,12 @@ import (
 type asked struct {
 	model    string
 	stream   bool
-	user     []string  // texts of the role user
-	system   []string  // texts of the roles system and developer
-	results  []result  // of calls that an earlier answer had
-	features []feature // that nothing but the request shows: each is an action of its own
+	user     []string         // texts of the role user
+	system   []string         // texts of the roles system and developer
+	results  []result         // of calls that an earlier answer had
+	features []feature        // that nothing but the request shows: each is an action of its own
+	provided []jsontext.Value // what the provider's own tools gave to earlier answers
+	ids      edits            // the provider's ids in place of ours
 }
 
 // result is what came back of a call, at a place in the body.
@@ -250,8 +252,13 @@ func (a *asked) chatMessage(i int, msg raw) error {
 	case "system", "developer":
 		a.system = append(a.system, texts...)
 	case "assistant":
+		return each(msg["tool_calls"], func(n int, call raw) error {
+			a.own(at("/messages", i, "tool_calls", n, "id"), call["id"])
+			return nil
+		})
 	case "tool", "function":
 		id := msg.word("tool_call_id")
+		a.own(at("/messages", i, "tool_call_id"), msg["tool_call_id"])
 		a.results = append(a.results, result{place: at("/messages", i, "content"), id: id, content: msg["content"], opaque: opaque})
 	default:
 		return fmt.Errorf("%w: a role that nobody knows", errShape)
@@ -318,6 +325,10 @@ func askedResponses(body []byte) (*asked, error) {
 // item reads one item of the input.
 func (a *asked) item(i int, it raw) error {
 	kind := it.word("type")
+	a.own(at("/input", i, "call_id"), it["call_id"])
+	if providedItem(kind) {
+		a.provided = append(a.provided, encode(it))
+	}
 	if strings.HasSuffix(kind, "_output") && kind != "tool_search_output" {
 		_, opaque, err := a.parts(it["output"], a.openAIPart)
 		if err != nil {
@@ -394,8 +405,13 @@ func (a *asked) message(i int, msg raw) error {
 	}
 	texts, _, err := a.parts(msg["content"], func(n int, kind string, m raw) (string, bool) {
 		if kind != "tool_result" {
+			a.own(at("/messages", i, "content", n, "id"), m["id"])
+			if providedBlock(kind) {
+				a.provided = append(a.provided, encode(m))
+			}
 			return a.anthropicPart(n, kind, m)
 		}
+		a.own(at("/messages", i, "content", n, "tool_use_id"), m["tool_use_id"])
 		_, opaque, err := a.parts(m["content"], a.anthropicPart)
 		a.results = append(a.results, result{place: at("/messages", i, "content", n, "content"), id: m.word("tool_use_id"), content: m["content"],
 			failed: m["is_error"].Kind() == 't', opaque: opaque || err != nil})

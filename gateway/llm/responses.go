@@ -217,30 +217,44 @@ func refusedItem(index int, text string) []byte {
 		"content": []any{map[string]any{"type": "output_text", "text": text, "annotations": []any{}}}})
 }
 
-// rewritten returns the item as it is permitted; nil means unchanged.
-func rewritten(raw jsontext.Value, index int, r rule) (now []byte, refusal string, err error) {
+// outcome is what becomes of an item.
+type outcome struct {
+	now     []byte // nil means unchanged
+	id      string // in place of the call's own, where nothing else changed
+	refusal string // not "": now is a message that refuses
+}
+
+// rewritten returns the item as it is permitted.
+func rewritten(raw jsontext.Value, index int, r rule) (outcome, error) {
 	var it respItem
 	if err := read(raw, &it); err != nil {
-		return nil, "", err
+		return outcome{}, err
 	}
 	if !it.isCall() {
-		return nil, "", nil
+		return outcome{}, nil
 	}
 	c := it.callOf(raw)
 	v, err := r(c)
 	switch {
 	case err != nil:
-		return nil, "", err
+		return outcome{}, err
 	case v.permit && v.args != nil && c.kind != "function":
 		v = ruling{text: unchangeable(c.name)}
-	case v.permit && v.args != nil:
-		now, err := edit(raw, edits{"/arguments": quote(string(v.args))})
-		return now, "", err
 	}
-	if v.permit {
-		return nil, "", nil
+	if !v.permit {
+		return outcome{now: refusedItem(index, v.text), refusal: v.text}, nil
 	}
-	return refusedItem(index, v.text), v.text, nil
+	e, o := edits{}, outcome{}
+	if v.id != "" {
+		e["/call_id"], o.id = quote(v.id), v.id
+	}
+	if v.args != nil {
+		e["/arguments"], o.id = quote(string(v.args)), ""
+	}
+	if len(e) > 0 {
+		o.now, err = edit(raw, e)
+	}
+	return o, err
 }
 
 func (p *responses) settle(held []*frame, r rule) ([]*frame, error) {
@@ -260,26 +274,60 @@ func (p *responses) settle(held []*frame, r rule) ([]*frame, error) {
 	}
 	index := p.item.index
 	p.item = nil
-	now, refusal, err := rewritten(e.Item, index, r)
-	if err != nil {
+	o, err := rewritten(e.Item, index, r)
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if now == nil {
+	case o.id != "":
+		if err := p.rename(held, index, o.id); err != nil {
+			return nil, err
+		}
+		return p.renumber(held)
+	case o.now == nil:
 		return p.renumber(held)
 	}
-	return p.replace(held, index, now, refusal)
+	return p.replace(held, index, o.now, o.refusal)
+}
+
+// rename puts a minted id into the frames that show the call as an item.
+func (p *responses) rename(held []*frame, index int, id string) error {
+	for i, f := range held {
+		var e respEvent
+		if f.data == nil {
+			continue
+		}
+		if err := read(f.data, &e); err != nil {
+			return err
+		}
+		var it respItem
+		if e.Item == nil || e.Index == nil || *e.Index != index {
+			continue
+		}
+		if err := read(e.Item, &it); err != nil {
+			return err
+		}
+		if it.CallID == "" {
+			continue
+		}
+		now, err := renamed(f, map[jsontext.Pointer]string{"/item/call_id": id})
+		if err != nil {
+			return err
+		}
+		held[i] = now
+	}
+	return nil
 }
 
 // settleEnd puts what changed into the copy of the response.
 func (p *responses) settleEnd(held []*frame, f *frame, e *respEvent, r rule) ([]*frame, error) {
 	changes := edits{}
 	for i, raw := range e.Response.Output {
-		now, _, err := rewritten(raw, i, r)
+		o, err := rewritten(raw, i, r)
 		if err != nil {
 			return nil, err
 		}
-		if now != nil {
-			changes[at("/response/output", i)] = now
+		if o.now != nil {
+			changes[at("/response/output", i)] = o.now
 		}
 	}
 	data, err := edit(f.data, changes)
@@ -408,12 +456,12 @@ func (p *responses) body(data []byte, r rule) ([]byte, error) {
 	}
 	e := edits{}
 	for i, raw := range b.Output {
-		now, _, err := rewritten(raw, i, r)
+		o, err := rewritten(raw, i, r)
 		if err != nil {
 			return nil, err
 		}
-		if now != nil {
-			e[at("/output", i)] = now
+		if o.now != nil {
+			e[at("/output", i)] = o.now
 		}
 	}
 	return edit(data, e)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"mime"
 	"net/http"
 	"strings"
@@ -54,6 +55,10 @@ func (d *door) serve(w http.ResponseWriter, r *http.Request, c *gateway.Caller, 
 	}
 	changes, err := x.results(ctx)
 	if err == nil {
+		err = x.provided(ctx)
+	}
+	if err == nil {
+		maps.Copy(changes, x.asked.ids)
 		body, err = edit(body, changes)
 	}
 	if err == nil {
@@ -212,6 +217,14 @@ func (x *exchange) complete(ctx context.Context, w http.ResponseWriter, res *htt
 	if err != nil || len(body) > maxHeld {
 		return fmt.Errorf("%w: it is too large, or ends early", errStream)
 	}
+	asides, err := m.bodyAsides(body)
+	if err != nil {
+		return err
+	}
+	muse := musing{look: func(kind string, content []byte) error { return x.look(ctx, kind, content) }}
+	if err := errors.Join(muse.hear(asides), muse.flush()); err != nil {
+		return err
+	}
 	if body, err = m.body(body, func(c call) (ruling, error) { return x.rule(ctx, c) }); err != nil {
 		return err
 	}
@@ -253,7 +266,12 @@ func (x *exchange) stream(ctx context.Context, w http.ResponseWriter, res *http.
 		}
 		return rc.Flush()
 	}}
+	a.muse.look = func(kind string, content []byte) error { return x.look(ctx, kind, content) }
 	err := a.run(newFrames(res.Body))
+	var why refusal
+	if begun && errors.As(err, &why) {
+		err = fmt.Errorf("%w: %s", errStream, string(why))
+	}
 	texts, ended := x.close(ctx, &a.said, err != nil)
 	x.respond.ID = ""
 	if err := errors.Join(err, ended); err != nil {
