@@ -39,6 +39,8 @@ type EgressHost struct {
 	Pinned    bool     `yaml:"pinned" doc:"its clients accept no other certificate: pass its TLS unread"`
 	TokenFile string   `yaml:"token_file" doc:"file with the credential that we present in the agent's place"`
 	Header    string   `yaml:"header" doc:"field that carries it as it is; default: Authorization, as a bearer token"`
+
+	StreamUploads bool `yaml:"stream_uploads" doc:"let bodies over 4 MiB leave in pieces of 1 MiB, each once it was judged; default: all of it is judged before any leaves, up to 256 MiB"`
 }
 
 func (c *EgressConfig) check() error {
@@ -98,7 +100,7 @@ func (c *EgressConfig) host(host string) egress.Host {
 		return egress.Host{}
 	}
 	h := found[0]
-	out := egress.Host{Pinned: h.Pinned, Private: h.Zone == "inside"}
+	out := egress.Host{Pinned: h.Pinned, Private: h.Zone == "inside", StreamUploads: h.StreamUploads}
 	if h.TokenFile != "" {
 		out.Credential = func() (string, string, error) {
 			b, err := os.ReadFile(h.TokenFile)
@@ -120,6 +122,7 @@ type World struct {
 	Resolver egress.Resolver
 	Dial     func(ctx context.Context, network string, to netip.AddrPort) (net.Conn, error)
 	Roots    *x509.CertPool // nil means those of the configuration
+	Limits   egress.Limits
 }
 
 // openEgress opens the proxy and the policy that decides on what goes through it.
@@ -129,6 +132,7 @@ func (s *Sallyport) openEgress() error {
 		Enforcer: s.Enforcer, Auth: walledProxy{proxied{s}, s.walls, s.Tokens}, Canonical: tools.CanonicalHost, PrivateAddr: tools.PrivateAddr, Host: c.host,
 		Standing: s.mayAct, Changed: s.Kill.Changed, Separation: separationOf, Resolver: s.world.Resolver, Dial: s.world.Dial, Roots: s.world.Roots,
 		Intercept: c.Intercept, Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen, c.Listen}, Now: s.Ledger.Now,
+		SpoolDir: layout(s.Config.Data).run, Limits: s.world.Limits,
 	}
 	for _, h := range c.Hosts {
 		if h.Pinned {

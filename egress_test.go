@@ -19,6 +19,7 @@ import (
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/gateway/egress"
 	"github.com/sallyport/sallyport/gateway/egress/egresstest"
 	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/ledger"
@@ -78,6 +79,11 @@ func (s *seen) field(name string) string {
 
 func openProxied(t testing.TB, change func(*sallyport.Config)) *proxied {
 	t.Helper()
+	return openLimited(t, egress.Limits{}, change)
+}
+
+func openLimited(t testing.TB, limits egress.Limits, change func(*sallyport.Config)) *proxied {
+	t.Helper()
 	x := &proxied{seen: &seen{}}
 	var err error
 	if x.world, err = egresstest.New(x.seen); err != nil {
@@ -91,7 +97,7 @@ func openProxied(t testing.TB, change func(*sallyport.Config)) *proxied {
 	if change != nil {
 		change(&cfg)
 	}
-	s, err := sallyport.OpenIn(context.Background(), cfg, sallyport.World{Resolver: x.world, Dial: x.world.Dial, Roots: x.world.Roots})
+	s, err := sallyport.OpenIn(context.Background(), cfg, sallyport.World{Resolver: x.world, Dial: x.world.Dial, Roots: x.world.Roots, Limits: limits})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -127,7 +127,7 @@ type Record struct {
 	Model      int           `json:"model"`
 	Durability Durability    `json:"durability"`
 	Epoch      int64         `json:"epoch"`   // of the cell's ownership
-	Subject    string        `json:"subject"` // of the record where that is no action: a key id, a bundle digest, a definition digest; of an intent or decision on a call of a model's answer, that call's action
+	Subject    string        `json:"subject"` // of the record where that is no action: a key id, a bundle digest, a definition digest; of an intent or decision on a call of a model's answer, that call's action; of such a call itself, "offer:" and a keyed fingerprint
 	Count      int64         `json:"count"`   // of a counted record: malformed attempts in a window
 	Parts      []PayloadPart `json:"parts"`
 }

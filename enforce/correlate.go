@@ -17,6 +17,10 @@ const maxOffers = 1 << 14
 const (
 	LinkCall  = "call:"  // the same call: subject, the provider's id, tool and arguments are equal
 	LinkAlike = "alike:" // subject, tool and arguments are equal; this door knows no id of the provider, or another one
+
+	// LinkOffer stands before a keyed fingerprint in the intent of such a call itself, by which a start knows again
+	// what waits for the door that executes it.
+	LinkOffer = "offer:"
 )
 
 // A Yielder is a Reserver that can give back what it booked for an action before the action ends. The door that
@@ -65,7 +69,10 @@ func (e *Enforcer) offer(x *entry) {
 	o.id = x.id
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	f := &e.offers
+	e.offers.add(o)
+}
+
+func (f *offers) add(o offer) {
 	if f.byCall == nil {
 		f.byID, f.byCall, f.alike = map[string]offer{}, map[string]string{}, map[string][]string{}
 	}
@@ -80,7 +87,21 @@ func (e *Enforcer) offer(x *entry) {
 	if o.call != "" {
 		f.byCall[o.call] = o.id
 	}
-	f.alike[o.alike] = append(f.alike[o.alike], o.id)
+	if o.alike != "" {
+		f.alike[o.alike] = append(f.alike[o.alike], o.id)
+	}
+}
+
+// replay brings back what a record says of an offer. Only its id is known then, not what it is like.
+func (f *offers) replay(r *action.Record) {
+	if call, ok := strings.CutPrefix(r.Subject, LinkOffer); ok && r.Kind == action.KindIntent && r.Door == action.DoorLLM {
+		f.add(offer{call: call, id: r.Action})
+	}
+	for _, link := range []string{LinkCall, LinkAlike} {
+		if id, ok := strings.CutPrefix(r.Subject, link); ok {
+			f.forget(id)
+		}
+	}
 }
 
 // forget takes the offer of an action off the lists.
@@ -109,7 +130,13 @@ func (f *offers) forget(id string) {
 // call is taken up once. The link is on record and counts a cap's pair once; no verdict follows from it: the
 // executing door decides as if there were none.
 func (e *Enforcer) correlate(x *entry) {
-	if x.link != "" || x.att.Subject.Channel.Door == action.DoorLLM {
+	if x.link != "" {
+		return
+	}
+	if x.att.Subject.Channel.Door == action.DoorLLM {
+		if o, ok := e.offerOf(&x.att); ok && o.call != "" {
+			x.link = LinkOffer + o.call
+		}
 		return
 	}
 	e.mu.Lock()

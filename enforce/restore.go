@@ -36,6 +36,11 @@ func (e *Enforcer) Restore(ctx context.Context) error {
 			order = append(order, r.Action)
 		}
 		x.replay(index, r)
+		if r.Kind == action.KindIntent || r.Kind == action.KindDecision {
+			e.mu.Lock()
+			e.offers.replay(r)
+			e.mu.Unlock()
+		}
 		return nil
 	})
 	if err != nil {

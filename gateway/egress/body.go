@@ -16,7 +16,9 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/andybalholm/brotli"
 	"github.com/go-json-experiment/json/jsontext"
+	"github.com/klauspost/compress/zstd"
 
 	"github.com/sallyport/sallyport/action"
 )
@@ -115,24 +117,71 @@ func looksJSON(data []byte) bool {
 var errPacked = errors.New("egress: the encoding is not known, or unpacks to too much")
 
 func unpack(enc string, data []byte, room int) ([]byte, error) {
-	var r io.Reader
-	var err error
-	switch enc {
-	case "gzip", "x-gzip":
-		r, err = gzip.NewReader(bytes.NewReader(data))
-	case "deflate":
-		r, err = zlib.NewReader(bytes.NewReader(data))
-	default:
-		return nil, errPacked
-	}
+	r, done, err := unpacker(enc, bytes.NewReader(data), room)
 	if err != nil {
 		return nil, err
 	}
+	defer done()
 	out, err := io.ReadAll(io.LimitReader(r, int64(room)+1))
 	if err != nil || len(out) > room {
 		return nil, errPacked
 	}
 	return out, nil
+}
+
+// maxEncodings is how many encodings may be put over each other.
+const maxEncodings = 3
+
+// unpacker reads what src packs, by a list of encodings as Content-Encoding has it. What it keeps in memory is bounded
+// by room, or by 16 MiB where a format's own window is smaller. done gives it back. Its errors are errPacked, but for those of src.
+func unpacker(list string, src io.Reader, room int) (r io.Reader, done func(), err error) {
+	var closers []func()
+	done = func() {
+		for _, c := range closers {
+			c()
+		}
+	}
+	encs := strings.Split(strings.ToLower(list), ",")
+	if len(encs) > maxEncodings {
+		return nil, nil, errPacked
+	}
+	for i := len(encs) - 1; i >= 0; i-- { // the last one was put on last
+		switch strings.TrimSpace(encs[i]) {
+		case "", "identity":
+			continue
+		case "gzip", "x-gzip":
+			src, err = gzip.NewReader(src)
+		case "deflate":
+			src, err = zlib.NewReader(src)
+		case "br":
+			src = brotli.NewReader(src)
+		case "zstd":
+			var d *zstd.Decoder
+			d, err = zstd.NewReader(src, zstd.WithDecoderConcurrency(1), zstd.WithDecoderLowmem(true), zstd.WithDecoderMaxWindow(8<<20), zstd.WithDecoderMaxMemory(uint64(max(room, 1<<20))))
+			if err == nil {
+				closers = append(closers, d.Close)
+				src = d
+			}
+		default:
+			err = errPacked
+		}
+		if err != nil {
+			done()
+			return nil, nil, errPacked
+		}
+	}
+	return &packed{src}, done, nil
+}
+
+// packed calls whatever a format complains of errPacked.
+type packed struct{ io.Reader }
+
+func (p *packed) Read(b []byte) (int, error) {
+	n, err := p.Reader.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, errSpool) {
+		err = errPacked
+	}
+	return n, err
 }
 
 // parts takes a multipart body apart.

@@ -63,7 +63,7 @@ func (h *http1) one(ctx context.Context) bool {
 	}
 	_ = h.conn.SetReadDeadline(time.Now().Add(l.Dial))
 	_ = h.conn.SetWriteDeadline(time.Now().Add(l.Answer + l.Body))
-	w := &writer{conn: h.conn, bw: h.bw, header: http.Header{}}
+	w := &writer{conn: h.conn, bw: h.bw, header: http.Header{}, body: l.Body, answer: l.Answer}
 	if err := peekHead(h.br); err != nil {
 		var bad headError
 		if errors.As(err, &bad) {
@@ -295,6 +295,8 @@ type writer struct {
 	chunked bool
 	bare    bool // no body follows
 	left    int64
+
+	body, answer time.Duration // of the limits
 }
 
 func (w *writer) Header() http.Header { return w.header }

@@ -57,6 +57,10 @@ type Host struct {
 	Pinned  bool // its clients accept one certificate only: TLS to it is not intercepted
 	Private bool // it may have an address of a private range
 
+	// StreamUploads lets bodies of more than Limits.BodyBytes leave window by window, as each has passed; else all
+	// of such a body is judged before any of it leaves.
+	StreamUploads bool
+
 	// Credential is what we present in the agent's place: the name of a header, and its value. nil presents
 	// nothing. It is asked for each request, so that a file can be replaced; an error fails the request.
 	Credential func() (header, value string, err error)
@@ -85,6 +89,7 @@ type Config struct {
 	Roots     *x509.CertPool                                                                 // of upstreams; nil means the system's
 	Intercept []string                                                                       // name constraint of the CAs: domains that they may speak for; nil means all but those of Except
 	Except    []string                                                                       // domains that the CAs must not speak for
+	SpoolDir  string                                                                         // for bodies that wait to be judged; "" means the system's folder for temporary files
 	Listeners []string                                                                       // host:port of our own doors: never dialled
 	Limits    Limits
 	Random    io.Reader        // nil means crypto/rand
@@ -96,7 +101,10 @@ type Config struct {
 type Limits struct {
 	Conns        int           // open connections; 1024
 	AgentConns   int           // of one agent's requests at work; 128
-	BodyBytes    int           // of one request; 4 MiB, what is larger is refused
+	BodyBytes    int           // of one request that is judged in one piece; 4 MiB, what is larger is an upload
+	UploadBytes  int           // of an upload that is spooled, packed and unpacked; 256 MiB, what is larger is refused
+	WindowBytes  int           // of an upload that is judged at a time; 1 MiB
+	SpoolBytes   int           // of all spools; 1 GiB
 	HoldBytes    int           // of a response that is held as a whole; 2 MiB, what is larger is released in pieces
 	PieceBytes   int           // of such a piece; 64 KiB
 	MessageBytes int           // of one WebSocket message; 1 MiB
@@ -111,7 +119,8 @@ func (l Limits) withDefaults() Limits {
 	for _, n := range []struct {
 		at  *int
 		def int
-	}{{&l.Conns, 1024}, {&l.AgentConns, 128}, {&l.BodyBytes, 4 << 20}, {&l.HoldBytes, 2 << 20}, {&l.PieceBytes, 64 << 10}, {&l.MessageBytes, 1 << 20}} {
+	}{{&l.Conns, 1024}, {&l.AgentConns, 128}, {&l.BodyBytes, 4 << 20}, {&l.UploadBytes, 256 << 20},
+		{&l.WindowBytes, 1 << 20}, {&l.SpoolBytes, 1 << 30}, {&l.HoldBytes, 2 << 20}, {&l.PieceBytes, 64 << 10}, {&l.MessageBytes, 1 << 20}} {
 		if *n.at == 0 {
 			*n.at = n.def
 		}
@@ -140,6 +149,7 @@ type Proxy struct {
 	mu     sync.Mutex
 	open   map[*work]bool // what is under way; guarded by mu
 	agents map[string]int // requests under way by agent; guarded by mu
+	spool  int64          // bytes of all spools; guarded by mu
 	conns  chan struct{}
 	wg     sync.WaitGroup // connections
 }

@@ -36,9 +36,12 @@ func (p *Proxy) attempt(c *gateway.Caller, session, name, tool string, to target
 
 // exchange passes one request and its response through the gates.
 func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, r *http.Request, to target, who *gateway.Caller, session string) error {
-	c, err := p.read(r, to)
+	c, err := p.read(w, r, to, who, session)
 	if err != nil {
 		return err
+	}
+	if c.upload != nil {
+		defer c.upload.close()
 	}
 	host := p.cfg.Host(to.host)
 	s := &sending{p: p, w: w, who: who, to: to}
@@ -47,7 +50,18 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, r *http.Req
 			if err := p.prepare(c, &host, adm); err != nil {
 				return enforce.Outcome{}, err
 			}
-			return s.send(ctx, c.outgoing(r.WithContext(ctx)), adm.ID)
+			out := c.outgoing(r.WithContext(ctx))
+			if c.upload == nil {
+				return s.send(ctx, out, adm.ID)
+			}
+			if err := c.upload.open(ctx, out, adm.ID); err != nil {
+				return enforce.Outcome{}, err
+			}
+			o, err := s.send(ctx, out, adm.ID)
+			if refused := c.upload.wait(w, r); refused != nil && !s.streamed {
+				return enforce.Outcome{}, refused
+			}
+			return o, err
 		})
 	switch {
 	case s.streamed:
@@ -61,20 +75,28 @@ func (p *Proxy) exchange(ctx context.Context, w http.ResponseWriter, r *http.Req
 }
 
 // read reads the body and everything else that is judged. Credentials that we replace never get so far.
-func (p *Proxy) read(r *http.Request, to target) (*call, error) {
+func (p *Proxy) read(w http.ResponseWriter, r *http.Request, to target, who *gateway.Caller, session string) (*call, error) {
 	if len(r.Trailer) > 0 {
 		return nil, headError("trailer")
 	}
-	if r.ContentLength > int64(p.cfg.Limits.BodyBytes) {
-		return nil, refuse("too_large")
-	}
 	data, err := io.ReadAll(io.LimitReader(r.Body, int64(p.cfg.Limits.BodyBytes)+1))
+	var up *upload
 	switch {
 	case err != nil:
 		return nil, refuse("slow_body")
 	case len(data) > p.cfg.Limits.BodyBytes:
-		return nil, refuse("too_large")
-	case len(r.Trailer) > 0:
+		if up, err = p.takeUpload(w, r, to, who, session, data); err != nil {
+			if up != nil {
+				up.close()
+			}
+			return nil, err
+		}
+		data = nil
+	}
+	if len(r.Trailer) > 0 {
+		if up != nil {
+			up.close()
+		}
 		return nil, headError("trailer")
 	}
 	carried := supplied(r)
@@ -85,9 +107,15 @@ func (p *Proxy) read(r *http.Request, to target) (*call, error) {
 	}
 	c, err := newCall(r, to, data, p.cfg.Limits.BodyBytes)
 	if err != nil {
+		if up != nil {
+			up.close()
+		}
 		return nil, err
 	}
-	c.carried, c.stripped = carried, stripped
+	c.carried, c.stripped, c.upload = carried, stripped, up
+	if up != nil {
+		c.facts = up.facts()
+	}
 	return c, nil
 }
 

@@ -112,6 +112,8 @@ func FuzzBody(f *testing.F) {
 	f.Add("application/x-www-form-urlencoded", "", []byte("a=1&A=2&b=%zz"))
 	f.Add("multipart/form-data; boundary=B", "", []byte("x--B\r\nContent-Disposition: form-data; name=\"f\"\r\n\r\nv\r\n--B--\r\ny"))
 	f.Add("text/plain", "gzip", []byte("\x1f\x8b"))
+	f.Add("text/plain", "zstd", []byte("\x28\xb5\x2f\xfd\x04\x00\x19\x00\x00abc"))
+	f.Add("text/plain", "br, gzip", []byte("\x0b\x01\x80abc\x03"))
 	f.Fuzz(func(t *testing.T, typ, enc string, data []byte) {
 		c := &call{to: target{scheme: "https", host: "a.example", port: "443"}, method: "POST", path: "/", query: typ,
 			facts: readBody(http.Header{"Content-Type": {typ}, "Content-Encoding": {enc}}, data, 1<<20)}

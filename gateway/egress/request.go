@@ -124,6 +124,7 @@ type call struct {
 	facts    body
 	carried  []string // credentials that the agent supplied and that are still in it
 	stripped []string
+	upload   *upload // in place of body, where that is large
 }
 
 // arguments are the facts of c as the document that is judged and recorded. None of its members is the

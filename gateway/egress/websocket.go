@@ -65,7 +65,7 @@ func (h *http1) upgrade(ctx context.Context, r *http.Request, who *gateway.Calle
 		r.Header.Get("Sec-Websocket-Version") != "13" || !strings.Contains(strings.ToLower(r.Header.Get("Connection")), "upgrade") {
 		return refuse("websocket")
 	}
-	c, err := p.read(r, to)
+	c, err := p.read(w, r, to, who, session)
 	if err != nil {
 		return err
 	}
