@@ -12,70 +12,124 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/ledger"
 )
 
-// script is a model that wants the commands run, one after the other, and then says "done". It speaks as much of the
-// two providers' protocols as their own coding agents need.
+// step is one call that a scripted model makes: of a command in the host's shell, or of a tool by its name.
+type step struct {
+	command string
+	tool    string
+	args    map[string]any
+}
+
+// script is a model that makes its steps, one after the other, and then says "done". A conversation that begins with
+// the word SUBTASK makes those of sub. It speaks as much of the three providers' protocols as their own coding agents
+// need.
 type script struct {
-	commands []string
+	steps, sub []step
 
 	mu   sync.Mutex
 	seen []string // bodies of the requests that had tools
 }
 
+func commands(list ...string) *script {
+	s := &script{}
+	for _, c := range list {
+		s.steps = append(s.steps, step{command: c})
+	}
+	return s
+}
+
 func (s *script) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	var asked struct {
-		Model    string `json:"model"`
-		Tools    []any  `json:"tools"`
-		Messages []any  `json:"messages"`
+		Model    string           `json:"model"`
+		Tools    []any            `json:"tools"`
+		Messages []jsontext.Value `json:"messages"`
+		Input    []jsontext.Value `json:"input"`
+		Contents []jsontext.Value `json:"contents"`
 	}
-	messages := strings.HasSuffix(r.URL.Path, "/messages")
-	if json.Unmarshal(body, &asked) != nil || r.Method != http.MethodPost || !messages && !strings.HasSuffix(r.URL.Path, "/responses") {
+	speak := map[string]func(model, id string, next *step) []event{"/messages": messageEvents, "/responses": responseEvents, ":streamGenerateContent": geminiEvents}
+	var events func(model, id string, next *step) []event
+	for end, fn := range speak {
+		if strings.HasSuffix(r.URL.Path, end) {
+			events = fn
+		}
+	}
+	if json.Unmarshal(body, &asked) != nil || r.Method != http.MethodPost || events == nil {
 		w.WriteHeader(http.StatusNotFound)
 		return
 	}
-	s.mu.Lock()
 	if len(asked.Tools) > 0 {
+		s.mu.Lock()
 		s.seen = append(s.seen, string(body))
+		s.mu.Unlock()
 	}
-	s.mu.Unlock()
-	done := strings.Count(string(body), `"tool_result"`) + strings.Count(string(body), `"function_call_output"`)
-	next := ""
-	if len(asked.Tools) > 0 && done < len(s.commands) {
-		next = s.commands[done]
+	steps, whose := s.steps, "main"
+	if len(s.sub) > 0 && subtask(slices.Concat(asked.Messages, asked.Input, asked.Contents)) {
+		steps, whose = s.sub, "sub"
+	}
+	done := 0
+	for _, word := range []string{`"type":"tool_result"`, `"type":"function_call_output"`, `"functionResponse":`} {
+		done += strings.Count(string(body), word)
+	}
+	var next *step
+	if len(asked.Tools) > 0 && done < len(steps) {
+		next = &steps[done]
 	}
 	w.Header().Set("Content-Type", "text/event-stream")
-	events := responseEvents(done, next)
-	if messages {
-		events = messageEvents(asked.Model, done, next)
-	}
-	for _, e := range events {
+	for _, e := range events(asked.Model, fmt.Sprintf("%s%d", whose, done), next) {
 		b, err := json.Marshal(e)
 		if err != nil {
 			panic(err)
 		}
-		_, _ = fmt.Fprintf(w, "event: %s\ndata: %s\n\n", e["type"], b)
+		if e["type"] != nil {
+			_, _ = fmt.Fprintf(w, "event: %s\n", e["type"])
+		}
+		_, _ = fmt.Fprintf(w, "data: %s\n\n", b)
 	}
+}
+
+// subtask reports whether a conversation is that of a subagent: the word stands in it before the model has spoken.
+func subtask(messages []jsontext.Value) bool {
+	for _, m := range messages {
+		if strings.Contains(string(m), `"tool_use"`) || strings.Contains(string(m), `"function_call"`) || strings.Contains(string(m), `"functionCall"`) {
+			return false
+		}
+		if strings.Contains(string(m), "SUBTASK") {
+			return true
+		}
+	}
+	return false
 }
 
 type event = map[string]any
 
-func messageEvents(model string, n int, command string) []event {
+// of is the tool and its arguments; shell is the host's own, and its argument.
+func (c *step) of(shell, argument string) (string, map[string]any) {
+	if c.tool != "" {
+		return c.tool, c.args
+	}
+	return shell, map[string]any{argument: c.command, "description": "A step."}
+}
+
+func messageEvents(model, id string, next *step) []event {
 	block, delta, reason := event{"type": "text", "text": ""}, event{"type": "text_delta", "text": "done"}, "end_turn"
-	if command != "" {
-		args, _ := json.Marshal(map[string]string{"command": command, "description": "A step."})
-		block = event{"type": "tool_use", "id": fmt.Sprintf("toolu_%d", n), "name": "Bash", "input": event{}}
-		delta, reason = event{"type": "input_json_delta", "partial_json": string(args)}, "tool_use"
+	if next != nil {
+		name, args := next.of("Bash", "command")
+		b, _ := json.Marshal(args)
+		block = event{"type": "tool_use", "id": "toolu_" + id, "name": name, "input": event{}}
+		delta, reason = event{"type": "input_json_delta", "partial_json": string(b)}, "tool_use"
 	}
 	usage := event{"input_tokens": 1, "output_tokens": 1}
 	return []event{
@@ -85,15 +139,32 @@ func messageEvents(model string, n int, command string) []event {
 	}
 }
 
-func responseEvents(n int, command string) []event {
+func responseEvents(_, id string, next *step) []event {
 	item := event{"type": "message", "id": "m", "role": "assistant", "content": []any{event{"type": "output_text", "text": "done", "annotations": []any{}}}}
-	if command != "" {
-		args, _ := json.Marshal(map[string]string{"cmd": command})
-		item = event{"type": "function_call", "id": fmt.Sprintf("fc_%d", n), "call_id": fmt.Sprintf("call_%d", n), "name": "exec_command", "arguments": string(args)}
+	if next != nil {
+		name, args := next.of("exec_command", "cmd")
+		if next.tool == "" {
+			delete(args, "description")
+		}
+		b, _ := json.Marshal(args)
+		item = event{"type": "function_call", "id": "fc_" + id, "call_id": "call_" + id, "name": name, "arguments": string(b)}
+		if server, tool, ok := strings.Cut(name, "/"); ok { // a tool in a namespace
+			item["namespace"], item["name"] = server, tool
+		}
 	}
 	usage := event{"input_tokens": 1, "input_tokens_details": nil, "output_tokens": 1, "output_tokens_details": nil, "total_tokens": 2}
 	return []event{{"type": "response.created", "response": event{"id": "r"}}, {"type": "response.output_item.done", "output_index": 0, "item": item},
 		{"type": "response.completed", "response": event{"id": "r", "usage": usage}}}
+}
+
+func geminiEvents(_, id string, next *step) []event {
+	part := event{"text": "done"}
+	if next != nil {
+		name, args := next.of("run_shell_command", "command")
+		part = event{"functionCall": event{"id": "call_" + id, "name": name, "args": args}}
+	}
+	return []event{{"candidates": []any{event{"content": event{"role": "model", "parts": []any{part}}, "finishReason": "STOP", "index": 0}},
+		"usageMetadata": event{"promptTokenCount": 1, "candidatesTokenCount": 1, "totalTokenCount": 2}}}
 }
 
 // installedHost is the program of a coding agent.
@@ -125,6 +196,7 @@ func (p *place) live(dir string, env []string, s *script, command ...string) str
 	}
 	cmd := exec.CommandContext(ctx, command[0], command[1:]...)
 	cmd.Dir, cmd.Env = dir, append(append([]string{"ANTHROPIC_BASE_URL=" + web.URL, "ANTHROPIC_API_KEY=sk-test", "OPENAI_API_KEY=sk-test",
+		"GOOGLE_GEMINI_BASE_URL=" + web.URL, "GEMINI_API_KEY=sk-test", "GEMINI_CLI_TRUST_WORKSPACE=true", "GEMINI_CLI_NO_RELAUNCH=true",
 		"CODEX_HOME=" + filepath.Join(p.home, ".codex"), "DISABLE_AUTOUPDATER=1", "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC=1"}, p.env...), env...)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -139,7 +211,7 @@ func (p *place) tried(host string, start func(dir string, env []string, s *scrip
 	p.t.Helper()
 	p.must("hooks", "install", host)
 	work := p.folder("work")
-	s := &script{commands: []string{"touch permitted", "sallyport approvals list; touch forbidden"}}
+	s := commands("touch permitted", "sallyport approvals list; touch forbidden")
 	out := start(work, nil, s)
 	exists := func(name string) bool { _, err := os.Stat(filepath.Join(work, name)); return err == nil }
 	if !exists("permitted") || exists("forbidden") {
@@ -148,7 +220,7 @@ func (p *place) tried(host string, start func(dir string, env []string, s *scrip
 	if len(s.seen) < 3 || !strings.Contains(s.seen[len(s.seen)-1], "Approvals are given by a person") {
 		p.t.Errorf("the model was not told why: %d requests\n%s", len(s.seen), out)
 	}
-	drilled := start(work, []string{"SALLYPORT_HOOK_DRILL=1"}, &script{commands: []string{"touch unowned"}})
+	drilled := start(work, []string{"SALLYPORT_HOOK_DRILL=1"}, commands("touch unowned"))
 	if exists("unowned") {
 		p.t.Errorf("without an owner the command ran\n%s", drilled)
 	}

@@ -87,3 +87,24 @@ def test_a_hosted_tool_cannot_be_guarded(owner: Owner) -> None:
 
     with pytest.raises(TypeError):
         asyncio.run(build())
+
+
+def test_what_the_user_asked_for_is_told_once(owner: Owner) -> None:
+    async def talk() -> str:
+        async def invoke(_: Any, given: str) -> Any:
+            return "fine"
+
+        schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+        tool = FunctionTool(name="read_ticket", description="It reads.", params_json_schema=schema, on_invoke_tool=invoke, strict_json_schema=False)
+        guard = AsyncGuard(Gateway(owner.agents, token=owner.harness()), SERVER)
+        try:
+            steps: list[Any] = [[function_call("read_ticket", '{"id":"1"}', call_id=f"c{n}")] for n in range(2)] + [[assistant_message("Done.")]]
+            agent = Agent(name="bot", model=ScriptedModel(steps), tools=guarded([tool], guard))
+            await Runner.run(agent, "Read ticket 1.", run_config=RunConfig(tracing_disabled=True))
+            return await guard.session()
+        finally:
+            await guard.close()
+
+    said = [r for r in owner.records(asyncio.run(talk())) if r["kind"] == "context"]
+    assert [r["codes"] for r in said] == [["by.sdk"]]
+

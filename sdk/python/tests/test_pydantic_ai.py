@@ -65,3 +65,25 @@ def door(gateway: Gateway, session: str, t: Tool, call_id: str) -> Callable[[], 
 @every_case
 def test_toolsets_keep_the_contract(owner: Owner, case: dict[str, Any]) -> None:
     run(owner, case, door)
+
+
+def test_what_the_user_asked_for_is_told_once(owner: Owner) -> None:
+    async def talk() -> str:
+        def model(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+            n = sum(isinstance(m, ModelResponse) for m in messages)
+            return ModelResponse(parts=[ToolCallPart("read_ticket", {"id": "1"}, tool_call_id=f"c{n}")] if n < 2 else [TextPart("Done.")])
+
+        async def act(**arguments: Any) -> str:
+            return "fine"
+
+        schema = {"type": "object", "properties": {"id": {"type": "string"}}, "required": ["id"]}
+        tools: FunctionToolset[None] = FunctionToolset([PydanticTool.from_schema(act, "read_ticket", "It reads.", schema)])
+        guard = AsyncGuard(Gateway(owner.agents, token=owner.harness()), SERVER)
+        try:
+            await Agent(FunctionModel(model), toolsets=[SallyportToolset(tools, guard)]).run("Read ticket 1.")
+            return await guard.session()
+        finally:
+            await guard.close()
+
+    said = [r for r in owner.records(asyncio.run(talk())) if r["kind"] == "context"]
+    assert [r["codes"] for r in said] == [["by.sdk"]]

@@ -33,6 +33,7 @@ function guardTool(name: string, tool: AnyTool, guard: Guard): AnyTool {
     ...tool,
     execute: async (input: any, options: any) => {
       try {
+        await guard.hear(said(options?.messages));
         return await guard.run(name, input, async (args) => await last(execute(args, options)), { callId: options.toolCallId });
       } catch (err) {
         if (err instanceof Pending) return err.ticket ? `${err.message} Ticket ${err.ticket} is open.` : err.message;
@@ -41,6 +42,17 @@ function guardTool(name: string, tool: AnyTool, guard: Guard): AnyTool {
       }
     },
   };
+}
+
+/** What stands in the role of the user in the messages of a call. */
+function said(messages: unknown): string[] {
+  const out: string[] = [];
+  for (const m of Array.isArray(messages) ? messages : []) {
+    if (m?.role !== "user") continue;
+    if (typeof m.content === "string") out.push(m.content);
+    else for (const p of Array.isArray(m.content) ? m.content : []) if (p?.type === "text" && typeof p.text === "string") out.push(p.text);
+  }
+  return out;
 }
 
 /** The last of the values that a streaming tool yields: what came before is judged with it, and not shown alone. */
@@ -55,9 +67,10 @@ async function last(result: any): Promise<unknown> {
 type Status = { type: "not-applicable" } | { type: "denied"; reason: string } | { type: "user-approval"; reason: string };
 
 /** The approval function of generateText and its like. What it lets pass is asked about again when it is executed. */
-export function toolApproval(guard: Guard): (o: { toolCall: { toolName: string; toolCallId: string; input: any } }) => Promise<any> {
-  return async ({ toolCall }): Promise<Status> => {
+export function toolApproval(guard: Guard): (o: { toolCall: { toolName: string; toolCallId: string; input: any }; messages?: unknown }) => Promise<any> {
+  return async ({ toolCall, messages }): Promise<Status> => {
     try {
+      await guard.hear(said(messages));
       const said = await guard.peek(toolCall.toolName, toolCall.input, toolCall.toolCallId);
       if (said && !said.outcome && said.effect === "ask") return { type: "user-approval", reason: said.ticket ? `${said.hint} Ticket ${said.ticket} is open.` : said.hint };
       if (said && !said.outcome && said.effect !== "allow") return { type: "denied", reason: said.hint || "This call is not permitted." };

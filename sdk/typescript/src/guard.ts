@@ -84,6 +84,7 @@ export class Guard {
   readonly gateway: Gateway;
   readonly server: string;
   #session: Promise<string> | undefined;
+  #told = new Set<string>();
 
   constructor(readonly options: GuardOptions) {
     if (!options.server || options.server.includes("/")) throw new TypeError("sallyport: server must name the tools' source, without a slash");
@@ -107,6 +108,19 @@ export class Guard {
       await this.gateway.say(session ?? (await this.session()), kind, text);
     } catch {
       throw new Unavailable(NOT_ASKED);
+    }
+    if (kind === "user_request") this.#told.add(text);
+  }
+
+  /**
+   * Tells the session what the user said, each text once, as adapters find it in their framework's context. It does
+   * nothing for a guard that was given userRequest.
+   */
+  async hear(texts: string[]): Promise<void> {
+    for (const text of texts) {
+      if (this.options.userRequest || text === "" || this.#told.has(text)) continue;
+      await this.say("user_request", text.slice(0, 200_000));
+      this.#told.add(text);
     }
   }
 

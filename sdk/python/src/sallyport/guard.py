@@ -15,7 +15,7 @@ import inspect
 import secrets
 import threading
 import time
-from collections.abc import Awaitable, Callable, Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Iterable, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any, TypeVar
@@ -245,6 +245,8 @@ class _Core:
             raise ValueError("sallyport: server must name the tools' source, without a slash")
         self.gateway, self.server, self.wait, self.paused = gateway, server, wait, paused
         self._session, self._opening = session, session_request(user_request, roots, cwd)
+        self._told: set[str] = set()
+        self._hears = not user_request  # else the host tells the request itself
 
     def _call(self, tool: str, arguments: dict[str, Any], call_id: str, reasoning: str, session: str, wait: float | None) -> Call:
         return Call(session, self.server, tool, arguments, call_id or "call-" + secrets.token_hex(16), reasoning, self.wait if wait is None else wait)
@@ -387,6 +389,18 @@ class AsyncGuard(_Core):
             named(await self.client.send(context_request(session or await self.session(), kind, text, {})))
         except (_wire.Unclear, _wire.Problem) as err:
             raise Unavailable(NOT_ASKED) from err
+        if kind == "user_request":
+            self._told.add(text)
+
+    async def hear(self, texts: Iterable[str]) -> None:
+        """Tells the session what the user said, each text once, as adapters find it in their framework's context.
+
+        It does nothing for a guard that was given user_request.
+        """
+        for text in texts:
+            if self._hears and text and text not in self._told:
+                await self.say("user_request", text[:200_000])
+                self._told.add(text)
 
     async def run(self, tool: str, arguments: dict[str, Any], execute: Callable[[dict[str, Any]], Awaitable[Any]], *, call_id: str = "",
                   reasoning: str = "", session: str = "", wait: float | None = None) -> Any:

@@ -12,6 +12,7 @@ as tools without guarded tools of their own are not covered.
 
 from __future__ import annotations
 
+import contextlib
 import copy
 from collections.abc import Sequence
 from typing import Any
@@ -20,8 +21,22 @@ from agents import FunctionTool
 from agents.tool_context import ToolContext
 
 from . import _wire
-from .errors import Pending, Refused, Withheld
+from .errors import Pending, Refused, SallyportError, Withheld
 from .guard import AsyncGuard
+
+
+def _said(context: Any) -> list[str]:
+    """What stands in the role of the user in the input of this turn."""
+    out: list[str] = []
+    for item in getattr(context, "turn_input", None) or []:
+        if not isinstance(item, dict) or item.get("role") != "user":
+            continue
+        content = item.get("content")
+        if isinstance(content, str):
+            out.append(content)
+        elif isinstance(content, list):
+            out.extend(p["text"] for p in content if isinstance(p, dict) and p.get("type") == "input_text" and isinstance(p.get("text"), str))
+    return out
 
 
 def guarded(tools: Sequence[Any], guard: AsyncGuard) -> list[Any]:
@@ -46,6 +61,7 @@ def guarded_tool(tool: Any, guard: AsyncGuard) -> FunctionTool:
             return await inner(context, _wire.encode(decided).decode())
 
         try:
+            await guard.hear(_said(context))
             return await guard.run(tool.name, arguments, execute, call_id=context.tool_call_id)
         except (Refused, Withheld) as err:
             return err.message
@@ -56,6 +72,8 @@ def guarded_tool(tool: Any, guard: AsyncGuard) -> FunctionTool:
         own = asks if isinstance(asks, bool) else await asks(context, arguments, call_id)
         if own:
             return True
+        with contextlib.suppress(SallyportError):  # invoke tells it again, and fails if it must
+            await guard.hear(_said(context))
         said = await guard.peek(tool.name, arguments, call_id)
         return said is not None and (said.effect == "ask" or said.outcome is not None and said.outcome.status == "held")
 

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pydantic_ai.exceptions import ApprovalRequired, CallDeferred
+from pydantic_ai.messages import UserPromptPart
 from pydantic_ai.tools import AgentDepsT, RunContext
 from pydantic_ai.toolsets import AbstractToolset, ToolsetTool, WrapperToolset
 
@@ -22,6 +23,16 @@ from .errors import Pending, Refused, Withheld
 from .guard import AsyncGuard
 
 PAUSES = (ApprovalRequired, CallDeferred)
+
+
+def _said(ctx: RunContext[Any]) -> list[str]:
+    """What the user said in this conversation."""
+    out: list[str] = []
+    for message in ctx.messages:
+        for part in message.parts:
+            if isinstance(part, UserPromptPart):
+                out.extend([part.content] if isinstance(part.content, str) else [c for c in part.content if isinstance(c, str)])
+    return out
 
 
 @dataclass
@@ -41,6 +52,7 @@ class SallyportToolset(WrapperToolset[AgentDepsT]):
             return await self.wrapped.call_tool(name, decided, ctx, tool)
 
         try:
+            await self.guard.hear(_said(ctx))
             return await self.guard.run(name, dict(tool_args), execute, call_id=ctx.tool_call_id or "")
         except (Refused, Withheld) as err:
             return err.message
