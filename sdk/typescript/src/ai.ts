@@ -33,7 +33,7 @@ function guardTool(name: string, tool: AnyTool, guard: Guard): AnyTool {
     ...tool,
     execute: async (input: any, options: any) => {
       try {
-        await guard.hear(said(options?.messages));
+        await guard.hear(asked(options?.messages));
         return await guard.run(name, input, async (args) => await last(execute(args, options)), { callId: options.toolCallId });
       } catch (err) {
         if (err instanceof Pending) return err.ticket ? `${err.message} Ticket ${err.ticket} is open.` : err.message;
@@ -45,7 +45,7 @@ function guardTool(name: string, tool: AnyTool, guard: Guard): AnyTool {
 }
 
 /** What stands in the role of the user in the messages of a call. */
-function said(messages: unknown): string[] {
+function asked(messages: unknown): string[] {
   const out: string[] = [];
   for (const m of Array.isArray(messages) ? messages : []) {
     if (m?.role !== "user") continue;
@@ -70,7 +70,7 @@ type Status = { type: "not-applicable" } | { type: "denied"; reason: string } | 
 export function toolApproval(guard: Guard): (o: { toolCall: { toolName: string; toolCallId: string; input: any }; messages?: unknown }) => Promise<any> {
   return async ({ toolCall, messages }): Promise<Status> => {
     try {
-      await guard.hear(said(messages));
+      await guard.hear(asked(messages));
       const said = await guard.peek(toolCall.toolName, toolCall.input, toolCall.toolCallId);
       if (said && !said.outcome && said.effect === "ask") return { type: "user-approval", reason: said.ticket ? `${said.hint} Ticket ${said.ticket} is open.` : said.hint };
       if (said && !said.outcome && said.effect !== "allow") return { type: "denied", reason: said.hint || "This call is not permitted." };

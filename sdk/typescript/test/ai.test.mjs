@@ -2,11 +2,14 @@
 
 /** Vercel AI SDK, the real package, with its own scripted model. */
 
+import assert from "node:assert/strict";
+import { it } from "node:test";
 import { generateText, jsonSchema, stepCountIs, tool as aiTool } from "ai";
 import { MockLanguageModelV4 } from "ai/test";
 import { guardTools, toolApproval } from "../dist/ai.js";
-import { Guard } from "../dist/index.js";
+import { Gateway, Guard } from "../dist/index.js";
 import { contractOf, refusalOf, SCHEMA, SERVER } from "./contract.mjs";
+import { Owner } from "./owner.mjs";
 
 const usage = { inputTokens: { total: 1 }, outputTokens: { total: 1 } };
 
@@ -51,3 +54,23 @@ async function approve(owner, session) {
 
 // This framework cannot pause after a call, so the guard itself waits for the person who looks at a result.
 contractOf("Vercel AI SDK", door, (c) => (c.tool === "review" ? { ...c, expect: { ...c.expect, waits: false } } : c));
+
+it("what the user asked for is told once", async () => {
+  const owner = await Owner.start();
+  try {
+    const guard = new Guard({ gateway: new Gateway({ urls: owner.agents, token: await owner.harness() }), server: SERVER });
+    let n = 0;
+    const model = new MockLanguageModelV4({
+      doGenerate: async () =>
+        n++ < 2
+          ? { content: [{ type: "tool-call", toolCallId: `c${n}`, toolName: "read_ticket", input: '{"id":"1"}' }], finishReason: { unified: "tool-calls" }, usage, warnings: [] }
+          : { content: [{ type: "text", text: "Done." }], finishReason: { unified: "stop" }, usage, warnings: [] },
+    });
+    const tools = guardTools({ read_ticket: aiTool({ description: "It reads.", inputSchema: jsonSchema(SCHEMA), execute: async () => "fine" }) }, guard);
+    await generateText({ model, tools, messages: [{ role: "user", content: [{ type: "text", text: "Read ticket 1." }] }], toolApproval: toolApproval(guard), stopWhen: stepCountIs(4) });
+    const told = (await owner.records(await guard.session())).filter((r) => r.kind === "context");
+    assert.deepEqual(told.map((r) => r.codes), [["by.sdk"]]);
+  } finally {
+    await owner.close();
+  }
+});
