@@ -119,7 +119,9 @@ type LedgerConfig struct {
 	Witnesses []LedgerWitness `yaml:"witnesses" doc:"parties that cosign the published checkpoints"`
 	Quorum    int             `yaml:"quorum" doc:"how many of the witnesses must cosign; default: all"`
 	TenantKey TenantKeyConfig `yaml:"tenant_key"`
-	Reasoning string          `yaml:"reasoning" doc:"keep or drop what agents say of their reasons; default keep"`
+	// TenantKeyBefore matters to "ledger rewrap" alone.
+	TenantKeyBefore TenantKeyConfig `yaml:"tenant_key_before"`
+	Reasoning       string          `yaml:"reasoning" doc:"keep or drop what agents say of their reasons; default keep"`
 
 	Retention  []RetentionRule `yaml:"retention" doc:"contents that end by age; records stay"`
 	LegalHolds []string        `yaml:"legal_holds" doc:"users, or agents that act for nobody, whose contents stay whatever their age and cannot be erased"`

@@ -60,6 +60,12 @@ var undecided = map[string]string{
 	"ledger.tenant_key.url":        "how the log is kept",
 	"ledger.tenant_key.key":        "how the log is kept",
 	"ledger.tenant_key.token_file": "a credential for it",
+
+	"ledger.tenant_key_before.kind":       "how the log was kept",
+	"ledger.tenant_key_before.path":       "how the log was kept",
+	"ledger.tenant_key_before.url":        "how the log was kept",
+	"ledger.tenant_key_before.key":        "how the log was kept",
+	"ledger.tenant_key_before.token_file": "a credential for it",
 }
 
 // settingFiles are the settings that name files, or a folder, whose content decides: it stands in the digest in place of the

@@ -5,6 +5,7 @@ package sallyport
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -34,10 +35,19 @@ func (c *LedgerConfig) check() error {
 	if err := c.checkRetention(); err != nil {
 		return err
 	}
-	t := &c.TenantKey
+	if err := c.TenantKeyBefore.check(); err != nil {
+		return fmt.Errorf("config: ledger.tenant_key_before: %w", err)
+	}
+	if err := c.TenantKey.check(); err != nil {
+		return fmt.Errorf("config: ledger.tenant_key: %w", err)
+	}
+	return nil
+}
+
+func (t *TenantKeyConfig) check() error {
 	kinds := []string{"", "file", "age", "transit", "tpm", "keyring"}
 	if !slices.Contains(kinds, t.Kind) {
-		return fmt.Errorf("config: ledger.tenant_key: kind %q is not file, age, transit, tpm or keyring", action.Clip(t.Kind, 32))
+		return fmt.Errorf("kind %q is not file, age, transit, tpm or keyring", action.Clip(t.Kind, 32))
 	}
 	want := TenantKeyConfig{Kind: t.Kind}
 	switch t.Kind {
@@ -49,7 +59,7 @@ func (c *LedgerConfig) check() error {
 		want.Key = t.Key
 	}
 	if *t != want || want.Path != "" && !filepath.IsAbs(want.Path) || t.Kind != "" && want.Path+want.URL+want.Key == "" {
-		return fmt.Errorf("config: ledger.tenant_key: file, age and tpm have an absolute path, transit has url, key and token_file, keyring has key")
+		return errors.New("file, age and tpm have an absolute path, transit has url, key and token_file, keyring has key")
 	}
 	return nil
 }
@@ -77,6 +87,21 @@ func (c *TenantKeyConfig) open(data string) (ledger.Wrapper, error) {
 		return seal.OpenKeyring(c.Key)
 	}
 	return nil, nil
+}
+
+// RewrapLedger wraps the keys of payloads anew, under what ledger.tenant_key says; ledger.tenant_key_before says what
+// wrapped them so far, unless that is the same. It returns how many keys there are. No owner may be at work.
+func RewrapLedger(cfg Config, operator string) (int, error) {
+	return offline(cfg, func(lc ledger.Config) (int, error) {
+		before := lc.Wrap
+		if cfg.Ledger.TenantKeyBefore.Kind != "" {
+			var err error
+			if before, err = cfg.Ledger.TenantKeyBefore.open(cfg.Data); err != nil {
+				return 0, err
+			}
+		}
+		return ledger.Rewrap(lc, before, operator)
+	})
 }
 
 func (s *Sallyport) openLedger(cfg ledger.Config) (l *ledger.Log, err error) {

@@ -68,16 +68,16 @@ func RotateLedger(cfg Config, operator string) (ledger.Recovery, error) {
 }
 
 // offline runs do on the log of a directory that no owner has.
-func offline(cfg Config, do func(ledger.Config) (ledger.Recovery, error)) (ledger.Recovery, error) {
+func offline[T any](cfg Config, do func(ledger.Config) (T, error)) (done T, err error) {
 	lock, err := own(cfg.Data)
 	if err != nil {
-		return ledger.Recovery{}, err
+		return done, err
 	}
 	lc := (&Sallyport{Config: cfg}).ledgerConfig()
 	if lc.Wrap, err = cfg.Ledger.TenantKey.open(cfg.Data); err != nil {
-		return ledger.Recovery{}, errors.Join(err, lock.Close())
+		return done, errors.Join(err, lock.Close())
 	}
-	done, err := do(lc)
+	done, err = do(lc)
 	return done, errors.Join(err, lock.Close())
 }
 

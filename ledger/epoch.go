@@ -322,9 +322,7 @@ func finishEpoch(d disk, dir string) error {
 	if lines := strings.Split(string(next), "\n"); len(lines) > 1 && lines[0] == headSigner {
 		v, err := note.NewVerifier(last)
 		if s, err2 := note.NewSigner(lines[1]); err == nil && err2 == nil && s.Name() == v.Name() && s.KeyHash() == v.KeyHash() {
-			if err := d.Rename(filepath.Join(dir, fileNext), filepath.Join(dir, fileSigner)); err != nil {
-				return fmt.Errorf("ledger: keys: %w", err)
-			}
+			return replaceSecret(d, filepath.Join(dir, fileNext), filepath.Join(dir, fileSigner))
 		}
 	}
 	return d.SyncDir(dir)

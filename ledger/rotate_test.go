@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -105,5 +106,77 @@ func TestTheOldKeySignsNothingBeyondARotation(t *testing.T) {
 	}
 	if r, err := verifyDir(t, dir, Options{Old: [][]byte{forged.Note}}); !errors.Is(err, ErrVerification) {
 		t.Errorf("a checkpoint of the old key beyond the rotation is taken: %+v, %v", r, err)
+	}
+}
+
+// TestRotateSurvivesACrash fails each step of a rotation: afterwards the log is in its old epoch with all its records and
+// can be rotated, or in the new one, and nothing in between.
+func TestRotateSurvivesACrash(t *testing.T) {
+	base := newMemDisk()
+	l := mustOpen(t, memConfig(base))
+	for i := range 3 {
+		mustAppend(t, l, testRecord("s", i))
+	}
+	mustClose(t, l)
+	for _, kind := range []fault{failed, persisted} {
+		stayed, opened := 0, 0
+		for n := 0; ; n++ {
+			d := newMemDisk()
+			for name, f := range base.files {
+				d.files[name] = &memFile{data: bytes.Clone(f.data), stable: bytes.Clone(f.data)}
+			}
+			cfg := memConfig(d)
+			if _, err := Rotate(cfg, "alice"); err != nil {
+				t.Fatal(err)
+			}
+			start := d.ops
+			d.fault = func(op int, _, _ string) fault {
+				switch {
+				case op > start+n:
+					return failed
+				case op == start+n:
+					return kind
+				}
+				return healthy
+			}
+			_, failure := Rotate(cfg, "bob")
+			d.fault = nil
+			for _, f := range d.files {
+				f.locked = false
+			}
+			l, err := Open(cfg)
+			if err != nil {
+				t.Fatalf("fault %d at step %d (%v): %v", kind, n, failure, err)
+			}
+			epoch := l.Checkpoint().Origin != "test.example/log"
+			if epoch {
+				opened++
+				if e, err := l.Read(3); err != nil || e.Leaf.Codes[0] != codeEpoch {
+					t.Fatal(n, e.Leaf, err)
+				}
+			} else {
+				stayed++
+			}
+			mustAppend(t, l, testRecord("s", 10))
+			mustClose(t, l)
+			if !epoch {
+				for _, who := range []string{"alice", "bob"} {
+					if _, err := Rotate(cfg, who); err != nil && !strings.Contains(err.Error(), "must agree") {
+						t.Fatalf("fault %d at step %d (%v): the second try: %v", kind, n, failure, err)
+					}
+				}
+				if l := mustOpen(t, cfg); l.Checkpoint().Origin == "test.example/log" {
+					t.Fatalf("fault %d at step %d: it cannot be rotated", kind, n)
+				} else {
+					mustClose(t, l)
+				}
+			}
+			if failure == nil {
+				break
+			}
+		}
+		if opened == 0 || stayed == 0 {
+			t.Fatalf("%d opened, %d stayed", opened, stayed)
+		}
 	}
 }

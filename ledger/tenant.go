@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 )
@@ -36,12 +35,15 @@ var errNoTenantKey = errors.New("ledger: the tenant key that wraps this key is n
 // unlock reads the tenant key, making it if there is none, and wraps what still lies plain. Without w it errs
 // if there is a tenant key.
 func (k *keyring) unlock(w Wrapper) error {
+	if begun, err := exists(k.disk, filepath.Join(k.dir, fileTenantNext)); err != nil || begun {
+		return errors.Join(err, errors.New("ledger: keys: wrapping them anew was interrupted; call Rewrap again to finish it"))
+	}
 	lines, err := k.read(fileTenant, headTenant)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && w == nil:
 		return nil
 	case errors.Is(err, fs.ErrNotExist):
-		if err = k.createTenantKey(w); err != nil {
+		if err = k.createTenantKey(fileTenant, w); err != nil {
 			return err
 		}
 		lines, err = k.read(fileTenant, headTenant)
@@ -68,17 +70,16 @@ func (k *keyring) unlock(w Wrapper) error {
 
 // unlockToRead takes the tenant key where w can give it, and changes nothing.
 func (k *keyring) unlockToRead(w Wrapper) error {
-	lines, err := k.read(fileTenant, headTenant)
-	if w == nil || errors.Is(err, fs.ErrNotExist) {
+	if w == nil {
 		return nil
 	}
-	if err != nil {
-		return fmt.Errorf("ledger: keys: %w", err)
+	if err := k.readTenantKey(fileTenant, w); !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return k.useTenantKey(lines, w)
+	return nil
 }
 
-func (k *keyring) createTenantKey(w Wrapper) error {
+func (k *keyring) createTenantKey(name string, w Wrapper) error {
 	if w.Name() == "" || strings.ContainsFunc(w.Name(), func(r rune) bool { return r <= ' ' || r > '~' }) {
 		return fmt.Errorf("ledger: keys: %q is no name of a wrapper", clip(w.Name()))
 	}
@@ -94,7 +95,16 @@ func (k *keyring) createTenantKey(w Wrapper) error {
 	if err != nil || !bytes.Equal(again, key[:]) {
 		return errors.Join(fmt.Errorf("ledger: keys: %q does not give back what it wrapped", w.Name()), err)
 	}
-	return k.write(fileTenant, headTenant, w.Name(), base64.StdEncoding.EncodeToString(wrapped))
+	return k.write(name, headTenant, w.Name(), base64.StdEncoding.EncodeToString(wrapped))
+}
+
+// readTenantKey takes the tenant key of a file.
+func (k *keyring) readTenantKey(name string, w Wrapper) error {
+	lines, err := k.read(name, headTenant)
+	if err != nil {
+		return fmt.Errorf("ledger: keys: %w", err)
+	}
+	return k.useTenantKey(lines, w)
 }
 
 func (k *keyring) useTenantKey(lines []string, w Wrapper) error {
@@ -140,19 +150,7 @@ func (k *keyring) wrapFile(name string) error {
 	if err != nil {
 		return nil
 	}
-	old, err := k.disk.Open(filepath.Join(k.dir, name), os.O_RDWR)
-	if err != nil {
-		return err
-	}
-	defer old.Close()
-	if err := k.writeSealKey(name, lines[0], raw); err != nil {
-		return err
-	}
-	n, err := old.Size()
-	if err == nil {
-		_, err = old.WriteAt(bytes.Repeat([]byte{'\n'}, int(min(n, maxKeyFileBytes))), 0)
-	}
-	return errors.Join(err, old.Sync())
+	return k.rewrite(name, lines[0], raw)
 }
 
 // writeSealKey writes a key file, wrapped if there is a tenant key.

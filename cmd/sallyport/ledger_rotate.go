@@ -55,3 +55,34 @@ witnesses the epoch is another log, and receivers of exports get all records onc
 	cmd.MarkFlagsMutuallyExclusive("operator", "second")
 	return cmd
 }
+
+func (a *app) rewrapCommand() *cobra.Command {
+	var operator string
+	cmd := &cobra.Command{
+		Use: "rewrap --operator NAME", Args: cobra.NoArgs,
+		Short: "Wrap the keys of sealed contents anew, under another tenant key",
+		Long: `Make a new tenant key, wrap it by what ledger.tenant_key says, and wrap every key of sealed contents under it. To go from
+one place to another, say from a file to a TPM, put the old setting under ledger.tenant_key_before for this one call. With
+no owner at work; it is recorded first. If it is interrupted, no owner starts until the same call has finished it.
+
+Contents are not sealed anew: a copy of the data directory from before still opens with the old tenant key. Destroy
+what wrapped it once you are done.`,
+		Example: `  sallyport ledger rewrap --operator alice`,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, _, err := a.load()
+			if err != nil {
+				return err
+			}
+			n, err := sallyport.RewrapLedger(cfg, operator)
+			if err != nil {
+				return err
+			}
+			return a.print(map[string]int{"keys": n}, func(w io.Writer) {
+				fmt.Fprintf(w, "%d keys are wrapped anew by %s\n", n, cfg.Ledger.TenantKey.Kind)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&operator, "operator", "", "who does it, for the record")
+	_ = cmd.MarkFlagRequired("operator") // errs only if there is no such flag
+	return cmd
+}
