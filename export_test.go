@@ -51,3 +51,10 @@ func DeciderForTest(s *Sallyport) (enforce.Decider, error) { return s.decider() 
 
 // UndecidedForTest are the settings that change no decision, with the reason.
 func UndecidedForTest() map[string]string { return undecided }
+
+// BundlesForTest is what the people's door puts bundles in force with.
+func BundlesForTest(s *Sallyport) interface {
+	Activate(ctx context.Context, archive []byte, by string, dry bool) (any, error)
+} {
+	return adminBundles{s}
+}

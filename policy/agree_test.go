@@ -22,7 +22,7 @@ func TestCompiledPacksAgreeWithTopdown(t *testing.T) {
 	if testing.Short() {
 		t.Skip("long, and nothing in it is concurrent")
 	}
-	n := 10_000 / len(policies.Names()) // together 10,000
+	n := 10_000
 	if soak() {
 		n = 100_000
 	}

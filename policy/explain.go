@@ -79,3 +79,25 @@ func deciding(d *action.Decision, m action.Match) int {
 	}
 	return 1
 }
+
+// Trace decides q once more, slowly, and returns the steps of each engine that can tell them, line by line, for people.
+func (c *Compiled) Trace(ctx context.Context, q *action.Query) ([]string, error) {
+	var out []string
+	for _, e := range c.evaluators {
+		t, ok := e.(interface {
+			Trace(ctx context.Context, q *action.Query) ([]string, error)
+		})
+		if !ok {
+			out = append(out, e.Engine().Name+": no trace")
+			continue
+		}
+		lines, err := t.Trace(ctx, q)
+		if err != nil {
+			return nil, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
+		}
+		for _, l := range lines {
+			out = append(out, e.Engine().Name+": "+l)
+		}
+	}
+	return out, nil
+}

@@ -17,12 +17,14 @@ import (
 
 func (a *app) policyExplainCommand() *cobra.Command {
 	var dir string
+	var trace bool
 	cmd := &cobra.Command{
-		Use: "explain [--policy DIR] [FILE]", Short: "Say why a document is decided as it is", Args: cobra.MaximumNArgs(1),
+		Use: "explain [--policy DIR] [--trace] [FILE]", Short: "Say why a document is decided as it is", Args: cobra.MaximumNArgs(1),
 		Long: `Decide a document agent.v1, as a record's input.before holds it or a part of one, from FILE or standard input,
 under the bundle in DIR or the embedded baseline. It prints the verdict, every rule that fired and the facts
 that are stated; all others are unknown. Of what is not allowed it prints facts that, if they were otherwise, would lead to a
-better answer; each is needed, and the policy itself was asked. The exit code is 0 whatever the verdict; "sallyport check" has it in its exit code.`,
+better answer; each is needed, and the policy itself was asked. With --trace it
+prints each rule that was tried and the expression at which it failed. The exit code is 0 whatever the verdict; "sallyport check" has it in its exit code.`,
 		Example: "  sallyport policy explain --policy policies/mine recorded.json",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			in := a.in
@@ -63,7 +65,13 @@ better answer; each is needed, and the policy itself was asked. The exit code is
 				policy.Explanation
 				Facts  []string      `json:"facts"`
 				Remedy policy.Remedy `json:"remedy"`
-			}{e, policy.Stated(q), remedy}
+				Trace  []string      `json:"trace,omitempty"`
+			}{e, policy.Stated(q), remedy, nil}
+			if trace {
+				if out.Trace, err = c.Trace(cmd.Context(), q); err != nil {
+					return err
+				}
+			}
 			return a.print(out, func(w io.Writer) {
 				fmt.Fprint(w, e.Text)
 				for _, f := range out.Facts {
@@ -75,9 +83,13 @@ better answer; each is needed, and the policy itself was asked. The exit code is
 				for _, f := range remedy.Changes {
 					fmt.Fprintf(w, "    %s = %s (not %s)\n", f.Fact, f.To, f.From)
 				}
+				for _, l := range out.Trace {
+					fmt.Fprintf(w, "  %s\n", l)
+				}
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&trace, "trace", false, "print each rule that was tried, and where it failed")
 	cmd.Flags().StringVar(&dir, "policy", "", "folder of the bundle (default: the embedded baseline)")
 	return cmd
 }

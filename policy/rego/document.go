@@ -40,7 +40,7 @@ func (e *Evaluator) Document(ctx context.Context, name string, input any) ([]byt
 	if err != nil {
 		return nil, fmt.Errorf("rego: %w", err)
 	}
-	answer, err := e.eval(ctx, e.documents, body, ast.NewTerm(v))
+	answer, err := e.eval(ctx, e.documents, body, ast.NewTerm(v), nil)
 	if err != nil {
 		return nil, fmt.Errorf("rego: document %q: %w", name, err)
 	}

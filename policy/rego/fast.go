@@ -193,7 +193,7 @@ func (e *Evaluator) ask(ctx context.Context, m *machine, q *action.Query) bool {
 	if err != nil {
 		return false
 	}
-	answer, err := e.eval(ctx, e.fast.slow, e.fast.query, input)
+	answer, err := e.eval(ctx, e.fast.slow, e.fast.query, input, nil)
 	if err != nil || answer == nil {
 		return false
 	}

@@ -278,7 +278,7 @@ func (e *Evaluator) topdown(ctx context.Context, q *action.Query) (action.Decisi
 		fail(&d, "rego.input", err)
 		return d, nil
 	}
-	answer, err := e.eval(ctx, e.compiler, e.query, input)
+	answer, err := e.eval(ctx, e.compiler, e.query, input, nil)
 	if err != nil {
 		if ctx.Err() != nil {
 			return d, fmt.Errorf("rego: %w", context.Cause(ctx))
@@ -292,8 +292,8 @@ func (e *Evaluator) topdown(ctx context.Context, q *action.Query) (action.Decisi
 
 var noMetrics = metrics.NoOp()
 
-// eval runs body and returns the value of its variable answer, nil if it is undefined.
-func (e *Evaluator) eval(ctx context.Context, c *ast.Compiler, body ast.Body, input *ast.Term) (*ast.Term, error) {
+// eval runs body and returns the value of its variable answer, nil if it is undefined. to, if not nil, sees each rule tried.
+func (e *Evaluator) eval(ctx context.Context, c *ast.Compiler, body ast.Body, input *ast.Term, to topdown.QueryTracer) (*ast.Term, error) {
 	cancel := topdown.NewCancel()
 	// A cancel of our own needs no goroutine, unlike one that watches the context.
 	timer := time.AfterFunc(e.limit, cancel.Cancel)
@@ -303,7 +303,11 @@ func (e *Evaluator) eval(ctx context.Context, c *ast.Compiler, body ast.Body, in
 	}
 	var out *ast.Term
 	results := 0
-	err := topdown.NewQuery(body).WithCompiler(c).WithStore(e.store).WithTransaction(e.txn).WithInput(input).
+	query := topdown.NewQuery(body)
+	if to != nil {
+		query = query.WithQueryTracer(to).WithIndexing(false) // the index passes rules over unseen
+	}
+	err := query.WithCompiler(c).WithStore(e.store).WithTransaction(e.txn).WithInput(input).
 		WithCancel(cancel).WithMetrics(noMetrics).WithStrictBuiltinErrors(true).
 		WithSeed(constant{}).WithTime(epoch).
 		Iter(ctx, func(r topdown.QueryResult) error {

@@ -11,6 +11,7 @@ command -v chromium >/dev/null || command -v chromium-browser >/dev/null || miss
 command -v ssh-keygen >/dev/null || missing="$missing openssh-client"
 command -v mariadbd >/dev/null || missing="$missing mariadb-server-core"
 command -v fsverity >/dev/null || missing="$missing fsverity"
+command -v docker-registry >/dev/null || missing="$missing docker-registry"
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" != 0 ] || ! command -v apt-get >/dev/null; then
 	echo "not root, or no apt-get: without $missing"
