@@ -180,34 +180,49 @@ func (v *Verifier) check(ctx context.Context, t *tree, m *manifest) ([]string, e
 		}
 	}
 	slices.SortFunc(jobs, func(a, b job) int { return int(min(max(b.size-a.size, -1), 1)) }) // large ones first
+	var (
+		mu     sync.Mutex // guards pickle
+		pickle []string
+	)
+	err := spread(ctx, v, t.bytes, jobs, func(ctx context.Context, j job, buf []byte, count func(int)) error {
+		code, err := j.hash(ctx, t.root, m.fresh(), buf, count)
+		if code {
+			mu.Lock()
+			pickle = append(pickle, j.path)
+			mu.Unlock()
+		}
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return pickle, nil
+}
+
+// spread hands jobs in their order to v's workers, each with a buffer of its own, and returns the first error; after it no
+// more jobs begin. What do counts is told to v's progress, out of total bytes.
+func spread[J any](ctx context.Context, v *Verifier, total int64, jobs []J, do func(ctx context.Context, j J, buf []byte, count func(int)) error) error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	var (
-		mu     sync.Mutex // guards below
-		done   int64
-		pickle []string
-		next   = make(chan job)
-		wg     sync.WaitGroup
+		mu   sync.Mutex // guards done and the progress
+		done int64
+		next = make(chan J)
+		wg   sync.WaitGroup
 	)
 	count := func(n int) {
 		mu.Lock()
 		defer mu.Unlock()
 		if done += int64(n); v.c.Progress != nil {
-			v.c.Progress(done, t.bytes)
+			v.c.Progress(done, total)
 		}
 	}
 	for range v.workers() {
 		wg.Go(func() {
 			buf := make([]byte, 1<<20)
 			for j := range next {
-				code, err := j.hash(ctx, t.root, m.fresh(), buf, count)
-				if err != nil {
+				if err := do(ctx, j, buf, count); err != nil {
 					cancel(err)
-				}
-				if code {
-					mu.Lock()
-					pickle = append(pickle, j.path)
-					mu.Unlock()
 				}
 			}
 		})
@@ -220,14 +235,12 @@ func (v *Verifier) check(ctx context.Context, t *tree, m *manifest) ([]string, e
 	}
 	close(next)
 	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		var e *attest.Error
-		if errors.As(err, &e) {
-			return nil, err
-		}
-		return nil, attest.RefuseFor(err, attest.Stopped, "model")
+	err := context.Cause(ctx)
+	var e *attest.Error
+	if err == nil || errors.As(err, &e) {
+		return err
 	}
-	return pickle, nil
+	return attest.RefuseFor(err, attest.Stopped, "model")
 }
 
 // hash reads one piece and compares its digest.

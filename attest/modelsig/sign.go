@@ -16,7 +16,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/zeebo/blake3"
 
@@ -96,31 +95,6 @@ func Measure(ctx context.Context, c Config) (*Measured, error) {
 
 // digest fills in the digests of files.
 func (v *Verifier) digest(ctx context.Context, t *tree, files []File) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	var (
-		mu   sync.Mutex // guards done and the progress
-		done int64
-		next = make(chan *File)
-		wg   sync.WaitGroup
-	)
-	count := func(n int) {
-		mu.Lock()
-		defer mu.Unlock()
-		if done += int64(n); v.c.Progress != nil {
-			v.c.Progress(done, t.bytes)
-		}
-	}
-	for range v.workers() {
-		wg.Go(func() {
-			buf := make([]byte, 1<<20)
-			for f := range next {
-				if err := v.sum(ctx, t, f, buf, count); err != nil {
-					cancel(err)
-				}
-			}
-		})
-	}
 	order := make([]*File, len(files))
 	for i := range files {
 		order[i] = &files[i]
@@ -128,22 +102,9 @@ func (v *Verifier) digest(ctx context.Context, t *tree, files []File) error {
 	slices.SortFunc(order, func(a, b *File) int { // large ones first
 		return int(min(max(t.files[b.Name].Size()-t.files[a.Name].Size(), -1), 1))
 	})
-	for _, f := range order {
-		if ctx.Err() != nil {
-			break
-		}
-		next <- f
-	}
-	close(next)
-	wg.Wait()
-	if err := context.Cause(ctx); err != nil {
-		var e *attest.Error
-		if errors.As(err, &e) {
-			return err
-		}
-		return attest.RefuseFor(err, attest.Stopped, "model")
-	}
-	return nil
+	return spread(ctx, v, t.bytes, order, func(ctx context.Context, f *File, buf []byte, count func(int)) error {
+		return v.sum(ctx, t, f, buf, count)
+	})
 }
 
 // sum reads a file once: for its digest, for parts to sample later and, where the kernel seals it, for that digest.
