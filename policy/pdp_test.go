@@ -14,6 +14,8 @@ import (
 	"testing/fstest"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/enforce/enforcetest"
 	"github.com/sallyport/sallyport/policies"
 	"github.com/sallyport/sallyport/policy/rego"
 )
@@ -350,5 +352,28 @@ func TestTestDirRunsABundleOnDisk(t *testing.T) {
 	}
 	if _, err := TestDir(context.Background(), dir); err == nil {
 		t.Error("a bundle without a rule passes")
+	}
+}
+
+func TestEveryPolicyIsADecider(t *testing.T) {
+	onlyReads := "@id(\"reads\") permit (principal, action == Action::\"read\", resource);\n"
+	read, payment := action.NewQuery(action.Before), action.NewQuery(action.Before)
+	read.Action.Effect, payment.Action.Effect = action.EffectRead, action.EffectSpend
+	open := func(cfg Config) *Compiled {
+		c, err := Load(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	for name, d := range map[string]enforce.Decider{
+		"the embedded policy": open(Config{Pack: "baseline"}),
+		"Cedar":               mustLoad(t, pack("x", 1, map[string]string{"c.cedar": onlyReads})),
+		"both engines": mustLoad(t, pack("x", 1, map[string]string{"c.cedar": onlyReads,
+			"p.rego": regoHead + "allow contains {\"id\": \"ok\"} if input.action.effect == \"read\"\n"})),
+		"a policy written for OPA": open(Config{Dir: "testdata/opa/envoy"}),
+		"what permits nothing":     mustLoad(t, pack("x", 1, map[string]string{"p.rego": regoDeny})),
+	} {
+		t.Run(name, func(t *testing.T) { enforcetest.TestDecider(t, d, read, payment) })
 	}
 }

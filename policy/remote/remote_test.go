@@ -16,6 +16,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/enforce/enforcetest"
 	"github.com/sallyport/sallyport/policy"
 )
 
@@ -113,6 +114,27 @@ func TestPairDecidesOnlyWhatBothDecide(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestPairIsADecider(t *testing.T) {
+	own := pdp(t, "baseline")
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, _ := io.ReadAll(r.Body)
+		got, err := Answer(r.Context(), own, private("pdp"), body)
+		if err != nil {
+			t.Error(err)
+		}
+		data, _ := json.Marshal(got)
+		_, _ = w.Write(data)
+	}))
+	defer srv.Close()
+	p, err := New(Config{Own: own, URL: srv.URL, Key: private("pdp").Public().(ed25519.PublicKey), Limit: time.Minute, Alarm: func(why string) { t.Error(why) }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	q := action.NewQuery(action.Before)
+	q.Action.Effect = action.EffectRead
+	enforcetest.TestDecider(t, p, q)
 }
 
 func TestAnswerRefusesWhatIsNotCanonical(t *testing.T) {
