@@ -3,16 +3,10 @@
 package keyless
 
 import (
-	"bytes"
 	"crypto/ecdsa"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/base64"
-	"encoding/hex"
-	"encoding/pem"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -76,10 +70,15 @@ type Signed struct {
 	Certificate []byte // DER
 	Entry       Entry
 	Payload     []byte // what the envelope holds
+	Message     []byte // what was signed: the payload in its pre-authentication encoding
 	Signature   []byte
+	Times       [][]byte // time stamps of the signature (RFC 3161), DER
 }
 
-// Signer is who signed, and when the log took it.
+// mostTimes bounds the time stamps of a signature.
+const mostTimes = 8
+
+// Signer is who signed, and when: the earliest of the times that somebody vouches for.
 type Signer struct {
 	Identity Identity // the accepted one that matched
 	Subject  string   // what the certificate names
@@ -99,16 +98,22 @@ func (v *Verifier) Verify(s *Signed) (*Signer, error) {
 	if !ok {
 		return nil, attest.Refuse(attest.Unsupported, "bundle: the certificate's key is not ECDSA")
 	}
-	when, err := v.logged(s)
+	times, err := v.Root.times(s.Times, s.Signature)
 	if err != nil {
 		return nil, err
 	}
-	issuer, err := v.chain(leaf, when)
-	if err != nil {
+	if times, err = v.logged(s, times); err != nil {
 		return nil, err
 	}
-	if err := v.vouched(leaf, issuer, when); err != nil {
-		return nil, err
+	when := slices.MinFunc(times, time.Time.Compare)
+	for _, t := range times {
+		issuer, err := v.chain(leaf, t)
+		if err != nil {
+			return nil, err
+		}
+		if err := v.vouched(leaf, issuer, when); err != nil {
+			return nil, err
+		}
 	}
 	out := &Signer{Key: key, Time: when}
 	if out.Subject, out.Issuer, err = named(leaf); err != nil {
@@ -122,7 +127,7 @@ func (v *Verifier) Verify(s *Signed) (*Signer, error) {
 	return out, nil
 }
 
-// chain verifies the certificate up to an authority of the root, at the time of the log, and returns its issuer.
+// chain verifies the certificate up to an authority of the root, at a time when it was used, and returns its issuer.
 func (v *Verifier) chain(leaf *x509.Certificate, when time.Time) (*x509.Certificate, error) {
 	var last error
 	for _, a := range v.Root.authorities {
@@ -143,7 +148,7 @@ func (v *Verifier) chain(leaf *x509.Certificate, when time.Time) (*x509.Certific
 		}
 		last = err
 	}
-	return nil, attest.RefuseFor(last, attest.Unproved, "bundle: no authority of the trusted root made the certificate when the log took the entry")
+	return nil, attest.RefuseFor(last, attest.Unproved, "bundle: no authority of the trusted root made the certificate for the time when it was used")
 }
 
 // The extensions of Fulcio's that name who proved an identity: as it is, and as a DER string.
@@ -176,73 +181,4 @@ func named(leaf *x509.Certificate) (subject, issuer string, err error) {
 		return "", "", attest.Refuse(attest.Malformed, "bundle: the certificate does not name one identity and its issuer")
 	}
 	return names[0], issuer, nil
-}
-
-// body is an entry of the kind dsse, version 0.0.1.
-type body struct {
-	API  string `json:"apiVersion"`
-	Kind string `json:"kind"`
-	Spec struct {
-		Envelope hashed `json:"envelopeHash"`
-		Payload  hashed `json:"payloadHash"`
-		Signed   []struct {
-			Signature string `json:"signature"`
-			Verifier  string `json:"verifier"`
-		} `json:"signatures"`
-	} `json:"spec"`
-}
-
-type hashed struct {
-	Algorithm string `json:"algorithm"`
-	Value     string `json:"value"`
-}
-
-// logged verifies that a log of the root holds an entry of this signature, and returns when it took it.
-func (v *Verifier) logged(s *Signed) (time.Time, error) {
-	e := &s.Entry
-	if e.Kind.Kind != "dsse" || e.Kind.Version != "0.0.1" {
-		return time.Time{}, attest.Refuse(attest.Unsupported, "bundle: log entry of kind %q %q", action.Clip(e.Kind.Kind, 40), action.Clip(e.Kind.Version, 40))
-	}
-	raw, err1 := base64.StdEncoding.Strict().DecodeString(e.Body)
-	id, err2 := base64.StdEncoding.Strict().DecodeString(e.Log.ID)
-	seconds, err3 := strconv.ParseInt(e.Time, 10, 62)
-	index, err4 := strconv.ParseInt(e.Index, 10, 62)
-	if err1 != nil || err2 != nil || len(id) != 32 || err3 != nil || err4 != nil || e.Promise == nil || e.Proof == nil {
-		return time.Time{}, attest.Refuse(attest.Malformed, "bundle: the log entry, its promise or its proof")
-	}
-	when := time.Unix(seconds, 0)
-	log, ok := v.Root.logs[[32]byte(id)]
-	if !ok || !within(when, log.start, log.end) {
-		return time.Time{}, attest.Refuse(attest.Unproved, "bundle: of a log that the trusted root does not know at that time")
-	}
-	if err := s.matches(raw); err != nil {
-		return time.Time{}, err
-	}
-	promise, err := action.Canonical(map[string]any{"body": e.Body, "integratedTime": seconds, "logID": hex.EncodeToString(id), "logIndex": index})
-	if err != nil {
-		return time.Time{}, err
-	}
-	set, err := base64.StdEncoding.Strict().DecodeString(e.Promise.Signed)
-	if err != nil || !signedBy(log.key, promise, set) {
-		return time.Time{}, attest.Refuse(attest.Unproved, "bundle: the log did not promise the entry at this time")
-	}
-	return when, e.included(log.key, id, raw)
-}
-
-// matches holds an entry of the log against the signature.
-func (s *Signed) matches(raw []byte) error {
-	var b body
-	if err := action.Read(raw, &b, action.Limits{Bytes: 1 << 20}); err != nil {
-		return attest.RefuseFor(err, attest.Malformed, "bundle: log entry")
-	}
-	sum := sha256.Sum256(s.Payload)
-	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate})
-	if b.API != "0.0.1" || b.Kind != "dsse" || b.Spec.Payload != (hashed{"sha256", hex.EncodeToString(sum[:])}) || len(b.Spec.Signed) != 1 ||
-		b.Spec.Signed[0].Signature != base64.StdEncoding.EncodeToString(s.Signature) {
-		return attest.Refuse(attest.Mismatch, "bundle: the log entry is of another signature")
-	}
-	if v, err := base64.StdEncoding.Strict().DecodeString(b.Spec.Signed[0].Verifier); err != nil || !bytes.Equal(v, cert) {
-		return attest.Refuse(attest.Mismatch, "bundle: the log entry is of another certificate")
-	}
-	return nil
 }

@@ -4,7 +4,6 @@ package keyless
 
 import (
 	"bytes"
-	"crypto/ecdsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
@@ -25,7 +24,7 @@ import (
 )
 
 // included verifies the proof of inclusion (RFC 6962) under a checkpoint that the log signed.
-func (e *Entry) included(key *ecdsa.PublicKey, id, raw []byte) error {
+func (e *Entry) included(log instance, id, raw []byte) error {
 	p := e.Proof
 	index, err1 := strconv.ParseUint(p.Index, 10, 62)
 	size, err2 := strconv.ParseUint(p.Size, 10, 62)
@@ -48,15 +47,18 @@ func (e *Entry) included(key *ecdsa.PublicKey, id, raw []byte) error {
 	if tlog.CheckRecord(proof, int64(size), tlog.Hash(root), int64(index), tlog.RecordHash(raw)) != nil {
 		return attest.Refuse(attest.Unproved, "bundle: the log does not prove that it holds the entry")
 	}
-	return checkpoint(p.Checkpoint.Envelope, key, id, size, root)
+	return checkpoint(p.Checkpoint.Envelope, log, id, size, root)
 }
 
 // checkpoint verifies a signed note of a log over a tree.
-func checkpoint(note string, key *ecdsa.PublicKey, id []byte, size uint64, root []byte) error {
+func checkpoint(note string, log instance, id []byte, size uint64, root []byte) error {
 	text, signatures, ok := strings.Cut(note, "\n\n")
 	lines := strings.Split(text, "\n")
 	if !ok || len(note) > 16<<10 || len(lines) < 3 || lines[1] != strconv.FormatUint(size, 10) || lines[2] != base64.StdEncoding.EncodeToString(root) {
 		return attest.Refuse(attest.Mismatch, "bundle: the checkpoint is of another tree")
+	}
+	if log.origin != "" && lines[0] != log.origin {
+		return attest.Refuse(attest.Mismatch, "bundle: the checkpoint is of another log")
 	}
 	for _, line := range strings.Split(strings.TrimSuffix(signatures, "\n"), "\n") {
 		words := strings.Split(line, " ")
@@ -64,7 +66,7 @@ func checkpoint(note string, key *ecdsa.PublicKey, id []byte, size uint64, root 
 			return attest.Refuse(attest.Malformed, "bundle: checkpoint")
 		}
 		sig, err := base64.StdEncoding.Strict().DecodeString(words[2])
-		if err == nil && len(sig) > 4 && bytes.Equal(sig[:4], id[:4]) && signedBy(key, []byte(text+"\n"), sig[4:]) {
+		if err == nil && len(sig) > 4 && bytes.Equal(sig[:4], id[:4]) && (log.origin == "" || words[1] == log.origin) && signedBy(log.key, []byte(text+"\n"), sig[4:]) {
 			return nil
 		}
 	}

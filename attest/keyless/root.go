@@ -5,23 +5,27 @@
 //
 // # What is checked
 //
-// The certificate leads to an authority of the root, at the time when the log took the entry; a known log of certificates
-// vouches for it (embedded SCT); the entry is of exactly this signature, certificate and payload; the log promised it
-// (which also vouches for the time) and proves, under a signed checkpoint, that it holds it; and the certificate is for an
-// identity, proved by an issuer, that is accepted. One missing part refuses the bundle.
+// The certificate leads to an authority of the root, at the time when it was used; a known log of certificates vouches for
+// it (embedded SCT); the entry is of exactly this signature, certificate and payload; the log proves, under a signed
+// checkpoint, that it holds it; and the certificate is for an identity, proved by an issuer, that is accepted. One missing
+// part refuses the bundle.
 //
-// Entries of the kind dsse 0.0.1 of Rekor's first version are understood. The second version, which leaves the time to
-// time-stamping authorities, is refused as unsupported.
+// When it was used says the log itself, where it is of Rekor's first version (kind dsse 0.0.1): its promise is checked. Logs
+// of the second version (kinds dsse and hashedrekord 0.0.2) know no time; there time-stamping authorities of the root say it
+// (RFC 3161), at least one. Each time stamp that a bundle carries must hold, and the certificate at each of them.
 package keyless
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -36,11 +40,13 @@ type Root struct {
 	logs         map[[32]byte]instance
 	certificates map[[32]byte]instance // logs of certificates
 	authorities  []authority
+	stampers     []authority // of time; the certificate that signs is the first
 }
 
 type instance struct {
-	key        *ecdsa.PublicKey
-	start, end time.Time // end is zero while it works
+	key        crypto.PublicKey // *ecdsa.PublicKey or ed25519.PublicKey
+	origin     string           // of its checkpoints, for logs that are named by origin and key; "" for those named by their key
+	start, end time.Time        // end is zero while it works
 }
 
 type authority struct {
@@ -49,18 +55,22 @@ type authority struct {
 }
 
 type rootFile struct {
-	Media       string    `json:"mediaType"`
-	Logs        []logFile `json:"tlogs"`
-	CTLogs      []logFile `json:"ctlogs"`
-	Authorities []struct {
-		Chain struct {
-			Certs []rawBytes `json:"certificates"`
-		} `json:"certChain"`
-		Valid window `json:"validFor"`
-	} `json:"certificateAuthorities"`
+	Media       string      `json:"mediaType"`
+	Logs        []logFile   `json:"tlogs"`
+	CTLogs      []logFile   `json:"ctlogs"`
+	Authorities []chainFile `json:"certificateAuthorities"`
+	Stampers    []chainFile `json:"timestampAuthorities"`
+}
+
+type chainFile struct {
+	Chain struct {
+		Certs []rawBytes `json:"certificates"`
+	} `json:"certChain"`
+	Valid window `json:"validFor"`
 }
 
 type logFile struct {
+	URL string `json:"baseUrl"`
 	Key struct {
 		Raw     string `json:"rawBytes"`
 		Details string `json:"keyDetails"`
@@ -85,7 +95,7 @@ func within(t, start, end time.Time) bool {
 }
 
 // ReadRoot reads a trusted root in JSON (media type application/vnd.dev.sigstore.trustedroot, version 0.1 or 0.2). Logs
-// with keys other than ECDSA on P-256 are left out: their entries are not understood.
+// with keys other than ECDSA on P-256 and Ed25519 are left out: their entries are not understood.
 func ReadRoot(data []byte) (*Root, error) {
 	var f rootFile
 	if len(data) > MaxRootBytes {
@@ -105,8 +115,22 @@ func ReadRoot(data []byte) (*Root, error) {
 	if r.certificates, err = readLogs(f.CTLogs); err != nil {
 		return nil, err
 	}
-	for _, a := range f.Authorities {
-		out := authority{start: a.Valid.Start, end: a.Valid.End}
+	if r.authorities, err = readChains(f.Authorities); err != nil {
+		return nil, err
+	}
+	if r.stampers, err = readChains(f.Stampers); err != nil {
+		return nil, err
+	}
+	if len(r.logs) == 0 || len(r.certificates) == 0 || len(r.authorities) == 0 {
+		return nil, errors.New("keyless: trusted root: names no log, log of certificates or authority that is understood")
+	}
+	return r, nil
+}
+
+func readChains(files []chainFile) ([]authority, error) {
+	var out []authority
+	for _, a := range files {
+		one := authority{start: a.Valid.Start, end: a.Valid.End}
 		for _, c := range a.Chain.Certs {
 			der, err := base64.StdEncoding.DecodeString(c.Raw)
 			if err != nil {
@@ -116,22 +140,19 @@ func ReadRoot(data []byte) (*Root, error) {
 			if err != nil {
 				return nil, fmt.Errorf("keyless: trusted root: %w", err)
 			}
-			out.certs = append(out.certs, cert)
+			one.certs = append(one.certs, cert)
 		}
-		if len(out.certs) > 0 {
-			r.authorities = append(r.authorities, out)
+		if len(one.certs) > 0 {
+			out = append(out, one)
 		}
 	}
-	if len(r.logs) == 0 || len(r.certificates) == 0 || len(r.authorities) == 0 {
-		return nil, errors.New("keyless: trusted root: names no log, log of certificates or authority that is understood")
-	}
-	return r, nil
+	return out, nil
 }
 
 func readLogs(files []logFile) (map[[32]byte]instance, error) {
 	out := map[[32]byte]instance{}
 	for _, l := range files {
-		if l.Key.Details != "PKIX_ECDSA_P256_SHA_256" {
+		if l.Key.Details != "PKIX_ECDSA_P256_SHA_256" && l.Key.Details != "PKIX_ED25519" {
 			continue
 		}
 		der, err := base64.StdEncoding.DecodeString(l.Key.Raw)
@@ -142,19 +163,34 @@ func readLogs(files []logFile) (map[[32]byte]instance, error) {
 		if err != nil {
 			return nil, fmt.Errorf("keyless: trusted root: %w", err)
 		}
-		ec, ok := k.(*ecdsa.PublicKey)
-		id := sha256.Sum256(der)
-		if !ok || base64.StdEncoding.EncodeToString(id[:]) != l.ID.Key {
+		one, id := instance{key: k, start: l.Key.Valid.Start, end: l.Key.Valid.End}, sha256.Sum256(der)
+		if ed, ok := k.(ed25519.PublicKey); ok {
+			u, err := url.Parse(l.URL)
+			if err != nil || u.Host == "" {
+				return nil, fmt.Errorf("keyless: trusted root: a log at %q", l.URL)
+			}
+			// The name of such a log is that of its key in checkpoints (C2SP signed-note): of origin and key.
+			one.origin = u.Host + strings.TrimSuffix(u.Path, "/")
+			id = sha256.Sum256(bytes.Join([][]byte{[]byte(one.origin + "\n\x01"), ed}, nil))
+		} else if _, ok := k.(*ecdsa.PublicKey); !ok {
+			return nil, errors.New("keyless: trusted root: a log's key is not what its details say")
+		}
+		if base64.StdEncoding.EncodeToString(id[:]) != l.ID.Key {
 			return nil, errors.New("keyless: trusted root: a log's key is not the one that it is named by")
 		}
-		out[id] = instance{ec, l.Key.Valid.Start, l.Key.Valid.End}
+		out[id] = one
 	}
 	return out, nil
 }
 
-// signedBy checks an ASN.1 ECDSA signature over SHA-256.
-func signedBy(key *ecdsa.PublicKey, msg, sig []byte) bool {
-	h := crypto.SHA256.New()
-	h.Write(msg)
-	return ecdsa.VerifyASN1(key, h.Sum(nil), sig)
+// signedBy checks a signature of a log: ASN.1 ECDSA over SHA-256, or Ed25519.
+func signedBy(key crypto.PublicKey, msg, sig []byte) bool {
+	switch k := key.(type) {
+	case *ecdsa.PublicKey:
+		sum := sha256.Sum256(msg)
+		return ecdsa.VerifyASN1(k, sum[:], sig)
+	case ed25519.PublicKey:
+		return ed25519.Verify(k, msg, sig)
+	}
+	return false
 }

@@ -4,6 +4,7 @@ package keyless
 
 import (
 	"crypto/ecdsa"
+	"crypto/ed25519"
 	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/sha256"
@@ -46,8 +47,14 @@ type world struct {
 	index    int64
 	size     int64
 
-	logKey, ctKey, caKey, own *ecdsa.PrivateKey
-	rootJSON                  []byte
+	kind   string // of an entry of the second version; "" makes one of the first
+	second ed25519.PrivateKey
+	tsa    x509.Certificate
+	stamps []token
+	clocks [][]byte // what was made of tsa, and its root
+
+	logKey, ctKey, caKey, own, tsaKey *ecdsa.PrivateKey
+	rootJSON                          []byte
 }
 
 func newKey(t testing.TB) *ecdsa.PrivateKey {
@@ -62,7 +69,7 @@ func newKey(t testing.TB) *ecdsa.PrivateKey {
 func newWorld(t testing.TB) *world {
 	w := &world{t: t, now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC), subject: workflow, issuer: login, payload: []byte(`{"statement":1}`), stamp: true,
 		body: func(map[string]any) {}, entry: func(*Entry) {}, root: func(map[string]any) {}, index: 2, size: 3,
-		logKey: newKey(t), ctKey: newKey(t), caKey: newKey(t), own: newKey(t)}
+		logKey: newKey(t), ctKey: newKey(t), caKey: newKey(t), own: newKey(t), tsaKey: newKey(t)}
 	other := sha256.Sum256([]byte("two leaves to the left"))
 	w.siblings = [][]byte{other[:]}
 	w.leaf = x509.Certificate{SerialNumber: big.NewInt(9), NotBefore: w.now.Add(-time.Minute), NotAfter: w.now.Add(9 * time.Minute),
@@ -145,6 +152,48 @@ func (w *world) build() *Signed {
 	w.must(err)
 	s := &Signed{Certificate: w.certificate(ca), Payload: w.payload, Signature: sign(w.t, w.own, w.payload)}
 
+	e := &s.Entry
+	var raw, id []byte
+	var logSigns func(msg []byte) []byte
+	if w.kind == "" {
+		raw, id = w.first(s)
+		logSigns = func(msg []byte) []byte { return sign(w.t, w.logKey, msg) }
+	} else {
+		raw, id = w.seconds(s)
+		logSigns = func(msg []byte) []byte { return ed25519.Sign(w.second, msg) }
+	}
+	leaf := sha256.Sum256(append([]byte{0}, raw...))
+	root := leaf[:]
+	for _, h := range w.siblings {
+		root = node(h, root)
+		e.Proof.Hashes = append(e.Proof.Hashes, base64.StdEncoding.EncodeToString(h))
+	}
+	e.Proof.Index, e.Proof.Size, e.Proof.Root = strconv.FormatInt(w.index, 10), strconv.FormatInt(w.size, 10), base64.StdEncoding.EncodeToString(root)
+	text := "log.example\n" + e.Proof.Size + "\n" + e.Proof.Root + "\n"
+	e.Proof.Checkpoint.Envelope = text + "\n— log.example " + base64.StdEncoding.EncodeToString(append(id[:4:4], logSigns([]byte(text))...)) + "\n"
+	w.entry(e)
+
+	key := func(k *ecdsa.PrivateKey) map[string]any {
+		der := public(w.t, k)
+		id := sha256.Sum256(der)
+		return map[string]any{"publicKey": map[string]any{"rawBytes": base64.StdEncoding.EncodeToString(der), "keyDetails": "PKIX_ECDSA_P256_SHA_256",
+			"validFor": map[string]any{"start": w.now.AddDate(-1, 0, 0)}}, "logId": map[string]any{"keyId": base64.StdEncoding.EncodeToString(id[:])}}
+	}
+	f := map[string]any{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": []any{key(w.logKey)}, "ctlogs": []any{key(w.ctKey)},
+		"certificateAuthorities": []any{map[string]any{"certChain": map[string]any{"certificates": []any{map[string]any{"rawBytes": base64.StdEncoding.EncodeToString(caDER)}}},
+			"validFor": map[string]any{"start": w.now.AddDate(-1, 0, 0)}}}}
+	if w.kind != "" {
+		w.secondRoot(f)
+	}
+	w.root(f)
+	w.rootJSON, err = json.Marshal(f)
+	w.must(err)
+	return s
+}
+
+// first makes an entry of the first version.
+func (w *world) first(s *Signed) (raw, name []byte) {
+	w.t.Helper()
 	sum := sha256.Sum256(w.payload)
 	cert := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate})
 	body := map[string]any{"apiVersion": "0.0.1", "kind": "dsse", "spec": map[string]any{
@@ -160,30 +209,7 @@ func (w *world) build() *Signed {
 	promise, err := action.Canonical(map[string]any{"body": e.Body, "integratedTime": w.now.Unix(), "logID": hex.EncodeToString(id[:]), "logIndex": 100})
 	w.must(err)
 	w.must(json.Unmarshal([]byte(`{"inclusionPromise":{"signedEntryTimestamp":"`+base64.StdEncoding.EncodeToString(sign(w.t, w.logKey, promise))+`"},"inclusionProof":{}}`), e))
-	leaf := sha256.Sum256(append([]byte{0}, raw...))
-	root := leaf[:]
-	for _, h := range w.siblings {
-		root = node(h, root)
-		e.Proof.Hashes = append(e.Proof.Hashes, base64.StdEncoding.EncodeToString(h))
-	}
-	e.Proof.Index, e.Proof.Size, e.Proof.Root = strconv.FormatInt(w.index, 10), strconv.FormatInt(w.size, 10), base64.StdEncoding.EncodeToString(root)
-	text := "log.example\n" + e.Proof.Size + "\n" + e.Proof.Root + "\n"
-	e.Proof.Checkpoint.Envelope = text + "\n— log.example " + base64.StdEncoding.EncodeToString(append(id[:4:4], sign(w.t, w.logKey, []byte(text))...)) + "\n"
-	w.entry(e)
-
-	key := func(k *ecdsa.PrivateKey) map[string]any {
-		der := public(w.t, k)
-		id := sha256.Sum256(der)
-		return map[string]any{"publicKey": map[string]any{"rawBytes": base64.StdEncoding.EncodeToString(der), "keyDetails": "PKIX_ECDSA_P256_SHA_256",
-			"validFor": map[string]any{"start": w.now.AddDate(-1, 0, 0)}}, "logId": map[string]any{"keyId": base64.StdEncoding.EncodeToString(id[:])}}
-	}
-	f := map[string]any{"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1", "tlogs": []any{key(w.logKey)}, "ctlogs": []any{key(w.ctKey)},
-		"certificateAuthorities": []any{map[string]any{"certChain": map[string]any{"certificates": []any{map[string]any{"rawBytes": base64.StdEncoding.EncodeToString(caDER)}}},
-			"validFor": map[string]any{"start": w.now.AddDate(-1, 0, 0)}}}}
-	w.root(f)
-	w.rootJSON, err = json.Marshal(f)
-	w.must(err)
-	return s
+	return raw, id[:]
 }
 
 func (w *world) verify(s *Signed, accepted ...Identity) (*Signer, error) {

@@ -16,8 +16,6 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/go-json-experiment/json/jsontext"
-
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest"
 	"github.com/sallyport/sallyport/attest/keyless"
@@ -63,7 +61,11 @@ type material struct {
 		Raw string `json:"rawBytes"`
 	} `json:"certificate"`
 	Logs  []keyless.Entry `json:"tlogEntries"`
-	Times jsontext.Value  `json:"timestampVerificationData"` // of keyless bundles; the log's own time counts
+	Times *struct {
+		Stamps []struct {
+			Signed string `json:"signedTimestamp"`
+		} `json:"rfc3161Timestamps"`
+	} `json:"timestampVerificationData"` // of keyless bundles
 }
 
 // Signer is whose signature a bundle carries.
@@ -129,7 +131,17 @@ func (v *Verifier) keyless(m *material, payload, sig []byte) (*Signer, error) {
 	if !ok {
 		return nil, attest.Refuse(attest.Malformed, "bundle: certificate")
 	}
-	k, err := v.c.Keyless.Verify(&keyless.Signed{Certificate: der, Entry: m.Logs[0], Payload: payload, Signature: sig})
+	one := &keyless.Signed{Certificate: der, Entry: m.Logs[0], Payload: payload, Message: pae(payload), Signature: sig}
+	if m.Times != nil {
+		for _, s := range m.Times.Stamps {
+			stamp, ok := strictBase64(s.Signed)
+			if !ok {
+				return nil, attest.Refuse(attest.Malformed, "bundle: time stamp")
+			}
+			one.Times = append(one.Times, stamp)
+		}
+	}
+	k, err := v.c.Keyless.Verify(one)
 	if err != nil {
 		return nil, err
 	}
