@@ -67,6 +67,11 @@ func RotateLedger(cfg Config, operator string) (ledger.Recovery, error) {
 	return offline(cfg, func(lc ledger.Config) (ledger.Recovery, error) { return ledger.Rotate(lc, operator) })
 }
 
+// RepairLedger mends segments from those of a copy, as ledger.Repair does. No owner may be at work.
+func RepairLedger(cfg Config, from, operator string) (ledger.Repaired, error) {
+	return offline(cfg, func(lc ledger.Config) (ledger.Repaired, error) { return ledger.Repair(lc, from, operator) })
+}
+
 // offline runs do on the log of a directory that no owner has.
 func offline[T any](cfg Config, do func(ledger.Config) (T, error)) (done T, err error) {
 	lock, err := own(cfg.Data)

@@ -29,7 +29,7 @@ import (
 func (a *app) ledgerCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "ledger", Short: "The record and its proofs"}
 	cmd.AddCommand(a.verifyCommand(), a.ledgerStatusCommand(), a.proveCommand(), a.searchCommand(), a.tailCommand(), a.exportCommand(), a.rebuildCommand(),
-		a.showCommand(), a.eraseCommand(), a.witnessCommand(), a.backupCommand(), a.rotateCommand(), a.rewrapCommand(), a.recoverCommand(), a.anchorCommand())
+		a.showCommand(), a.eraseCommand(), a.witnessCommand(), a.backupCommand(), a.rotateCommand(), a.rewrapCommand(), a.repairCommand(), a.recoverCommand(), a.anchorCommand())
 	return cmd
 }
 
