@@ -5,6 +5,7 @@ package sallyport
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -15,17 +16,31 @@ import (
 	"github.com/sallyport/sallyport/ledger"
 )
 
-// recallWithin bounds how long an action waits for the index to have come up to the log after a start.
-const recallWithin = 400 * time.Millisecond
+// What an action waits for the index to have come up to the log after a start is half of the time that its
+// facts may take. What is read then is read to its end, although the action may be late by that: the next
+// one finds it.
+const (
+	recallWithin  = 400 * time.Millisecond
+	recallReading = 30 * time.Second
+)
 
 // recall tells flow what is on record of a session: what the user said, and what actions brought back. That
 // the owner reads its own records here is no disclosure: it has seen all of it before, and shows nobody.
 func (s *Sallyport) recall(ctx context.Context, tenant, session string, fn func(flow.Recalled) error) error {
-	ctx, done := context.WithTimeout(ctx, recallWithin)
-	defer done()
-	if err := s.indexed(ctx); err != nil {
+	within := recallWithin
+	if d, ok := ctx.Deadline(); ok {
+		within = min(within, time.Until(d)/2)
+	}
+	waiting, done := context.WithTimeout(ctx, within)
+	err := s.indexed(waiting)
+	late := waiting.Err() != nil
+	if done(); err != nil && late {
+		return fmt.Errorf("%w: %w", flow.ErrNotYet, err)
+	} else if err != nil {
 		return err
 	}
+	ctx, done = context.WithTimeout(context.WithoutCancel(ctx), recallReading)
+	defer done()
 	for cursor := ""; ; {
 		p, err := s.Index.Steps(ctx, session, index.MaxLimit, cursor)
 		if err != nil {

@@ -68,6 +68,14 @@ func gradeOf(p action.Flow, pointer string) string {
 	return ""
 }
 
+// caughtUp waits for the index to have come up to the log: until then, what an owner knew is unknown to it.
+func (h *house) caughtUp() {
+	h.t.Helper()
+	if err := h.Index.Wait(h.t.Context(), h.Ledger.Checkpoint().Size-1); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
 // TestKilledOwnerKnowsItsSessionsAgain starts an owner on what the disk held while another one was at work, as
 // after kill -9.
 func TestKilledOwnerKnowsItsSessionsAgain(t *testing.T) {
@@ -98,6 +106,7 @@ func TestKilledOwnerKnowsItsSessionsAgain(t *testing.T) {
 	h.cfg.Data = dir
 	h.start()
 	running(t, h)
+	h.caughtUp()
 	for _, c := range cases {
 		if p := h.facts(sub, sess, c.to); gradeOf(p, "/to") != c.grade || p.Truncated != action.No || p.Request != action.Yes || p.Tainted != action.Yes {
 			t.Errorf("after: %s is %q, %+v", c.to, gradeOf(p, "/to"), p)
@@ -131,5 +140,6 @@ func TestErasedSubjectsSessionsKnowNothing(t *testing.T) {
 	h.stop()
 	h.start()
 	running(t, h)
+	h.caughtUp()
 	gone("after a restart")
 }

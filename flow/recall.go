@@ -22,8 +22,12 @@ type Recalled struct {
 	Query *action.Query // of gate two; nil if it is words
 }
 
-// ErrIncomplete is what Config.Recall returns where a part of the past is gone for good.
-var ErrIncomplete = errors.New("flow: a part of the session's past is gone")
+var (
+	// ErrIncomplete is what Config.Recall returns where a part of the past is gone for good.
+	ErrIncomplete = errors.New("flow: a part of the session's past is gone")
+	// ErrNotYet is what it returns where nobody can say yet: the next action asks again, however often.
+	ErrNotYet = errors.New("flow: the session's past cannot be read yet")
+)
 
 const (
 	maxRecalled = 8 << 20 // bytes of results and words
@@ -62,6 +66,9 @@ func (f *Flow) recall(ctx context.Context, s *session, q *action.Query) {
 		return
 	case errors.Is(err, ErrIncomplete): // what could be read still says what is untrusted
 		s.recalls = 0
+	case errors.Is(err, ErrNotYet):
+		s.recalls++
+		s.content = was
 	default:
 		s.content = was
 	}

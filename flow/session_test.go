@@ -257,3 +257,39 @@ func TestSessionsAreBounded(t *testing.T) {
 		t.Errorf("%d sources, truncated %s", len(p.Sources), p.Truncated)
 	}
 }
+
+// A past that nobody can read yet is asked for again, however often; one that fails is given up.
+func TestPastIsReadOnceItCanBe(t *testing.T) {
+	st := memory.Open(memory.Config{})
+	said := enforce.Said{By: action.AssertedHook, Kind: action.PartUserRequest, Text: []byte("Write to lily@partner.example.")}
+	send := before("2", "s", "mail/send", `{"to":"lily@partner.example"}`)
+	send.Context.Session.Seq, send.Context.Session.Request.Bytes = 1, 1
+	first := open(t, st, nil)
+	first.Hear(t.Context(), "s", &send.Subject, said)
+	run(t, first, before("1", "s", "files/read", `{"path":"a.txt"}`), `"x"`)
+	for _, c := range []struct {
+		name string
+		err  error
+		want string
+	}{{"not yet", ErrNotYet, "user"}, {"broken", errors.New("broken"), "none"}} {
+		t.Run(c.name, func(t *testing.T) {
+			var asked int
+			f := open(t, st, func(x *Config) {
+				x.Recall = func(_ context.Context, _, _ string, fn func(Recalled) error) error {
+					if asked++; asked <= 3*maxRecalls {
+						return c.err
+					}
+					return fn(Recalled{Said: said.Text})
+				}
+			})
+			for range 3 * maxRecalls {
+				if p := inform(t, f, send); p.Truncated != action.Yes || p.Arguments[0].Grade != "none" {
+					t.Fatalf("before: %+v", p)
+				}
+			}
+			if p := inform(t, f, send); p.Arguments[0].Grade != c.want {
+				t.Errorf("after: %+v", p)
+			}
+		})
+	}
+}
