@@ -47,7 +47,7 @@ var verbs = func() map[string]verb {
 			estimate track watch monitor see open scan parse extract peek tell echo whoami help login_status sum
 			visualize plot measure verify enumerate rank filter sort resolve ping
 			obtain gather collect display examine consult explore discover locate identify determine survey aggregate tally
-			forecast predict classify transcribe recognize peruse crawl scrape visit access think reflect ponder`,
+			forecast predict classify transcribe recognize peruse crawl scrape visit access pull think reflect ponder`,
 		verbSend: `send post reply forward share publish email mail message notify dm tweet invite broadcast submit upload
 			announce push call dial sms contact respond transmit export deliver webhook request
 			dispatch relay circulate distribute disseminate syndicate ship text ring alert`,
@@ -70,7 +70,7 @@ var verbs = func() map[string]verb {
 			checkout_branch branch place plan touch mkdir fill type press click drag hover navigate link unlink_record
 			generate complete finish accept join leave increment decrement bump assign_label adjust apply
 			include amend revise alter tweak compose establish extend shift relocate duplicate mirror queue enqueue persist
-			preserve annotate bind connect rename reword flag highlight bookmark favorite favourite favour pause resume reorder arrange
+			preserve annotate bind connect enter rename reword flag highlight bookmark favorite favourite favour pause resume reorder arrange
 			organise organize craft populate transform jot correct replicate mount stage`,
 		verbLogin:   `login signin logon authenticate logout signout`,
 		verbConfirm: `confirm otp`,
@@ -93,7 +93,12 @@ var (
 	profileNouns = set(`profile info information preferences settings bio details`)
 	draftNouns   = set(`cart carts basket baskets trolley wishlist filter filters selection`)
 	cloneWords   = set(`download clone`)
-	fillers      = set(`the a an this that it tool function api please can will used use uses using to let lets allows allow helps mcp server simple new bulk batch multiple all async my and or`)
+	copyNouns    = set(`git repo repository branch remote rebase upstream`) // what is pulled changes with them
+	// measured are nouns that a name ends with which asks for them: "cart_total".
+	measured = set(`total totals balance summary statistics statistic stats history overview average remaining size length version rating ratings
+		availability usage quota progress weather forecast headcount`)
+	identities = set(`user username account account_name nickname handle login email mail user_id client_id account_id member customer`)
+	fillers    = set(`the a an this that it tool function api please can will used use uses using to let lets allows allow helps mcp server simple new bulk batch multiple all async my and or`)
 )
 
 // words splits a name or the start of a text at every change of case, digit or sign, in lower case, with
@@ -147,22 +152,40 @@ func infer(d *Definition) verb {
 	if v != verbNone && !v.effect().SideEffect() {
 		return v
 	}
+	if v == verbNone && described(d) == verbNone {
+		return inferNoun(d)
+	}
 	return graver(v, described(d))
 }
 
 func inferName(d *Definition) verb {
 	name := words(d.Name)
 	v, at := verbNone, -1
-	for i, w := range name {
-		if v = verbOf(w); v != verbNone {
+	for i := 0; i < len(name); i++ {
+		if name[i] == "pull" && i+1 < len(name) && strings.TrimSuffix(name[i+1], "s") == "request" {
+			i++ // a thing
+			continue
+		}
+		if v = verbOf(name[i]); v != verbNone {
 			at = i
 			break
 		}
 	}
 	if v == verbNone {
+		if logsIn(d) {
+			return verbLogin
+		}
 		return verbNone
 	}
 	return correct(v, at, name, d)
+}
+
+// inferNoun is the class of a tool whose name has no verb and ends with what one asks for.
+func inferNoun(d *Definition) verb {
+	if name := words(d.Name); len(name) > 1 && measured[name[len(name)-1]] {
+		return correct(verbRead, len(name)-1, name, d)
+	}
+	return verbNone
 }
 
 func firstSentence(s string) string {
@@ -191,6 +214,10 @@ func correct(v verb, at int, name []string, d *Definition) verb {
 		}
 	}
 	switch {
+	case head == "pull" && (has(copyNouns) || takesAny(d, copyNouns)):
+		return verbWrite
+	case (v == verbRead || v == verbFetch || head == "enter" || head == "connect") && logsIn(d):
+		return verbLogin
 	case v == verbWrite && (head == "make" || head == "create" || head == "place") && (has(orderedNouns) || name[len(name)-1] == "booking"):
 		return verbSpend
 	case (v == verbSend || v == verbWrite) && has(moneyNouns):
@@ -228,6 +255,39 @@ func conjoined(name []string, at int) bool {
 	for i := at + 1; i+1 < len(name); i++ {
 		if name[i] == "and" || name[i] == "or" || name[i] == "then" {
 			return true
+		}
+	}
+	return false
+}
+
+// logsIn reports whether the tool takes a credential and whose it is, and nothing else but a code.
+func logsIn(d *Definition) bool {
+	secret, whose := 0, 0
+	for name, schema := range properties(d.InputSchema) {
+		ro := roleOf(name, verbLogin)
+		if h := schemaOf(schema); ro == roleNone {
+			ro = roleSaid(h.about, verbLogin)
+		}
+		ws := words(name)
+		switch {
+		case ro == roleCredential:
+			secret++
+		case ro == roleCode:
+		case ro == roleRecipient || identities[strings.Join(ws, "_")] || len(ws) > 0 && identities[ws[len(ws)-1]]:
+			whose++
+		default:
+			return false
+		}
+	}
+	return secret == 1 && whose == 1
+}
+
+func takesAny(d *Definition, nouns map[string]bool) bool {
+	for name := range properties(d.InputSchema) {
+		for _, w := range words(name) {
+			if nouns[w] {
+				return true
+			}
 		}
 	}
 	return false

@@ -56,6 +56,18 @@ func TestEffectIsInferredFromWords(t *testing.T) {
 		{name: "delete_x", annotations: `"readOnlyHint":true,"destructiveHint":false`, want: "destroy"},
 		{name: "zorble", annotations: `"readOnlyHint":true`, want: "unknown"},
 		{name: "confirm", props: `"code":{"type":"string"}`, want: "write"},
+		{name: "basket_total", want: "read"},
+		{name: "total", want: "unknown"},
+		{name: "zorble_history", description: "Deletes what was there.", want: "destroy"},
+		{name: "delete_history", want: "destroy"},
+		{name: "pull_document", want: "read"},
+		{name: "git_pull", want: "write"},
+		{name: "pull", props: `"remote":{"type":"string"},"rebase":{"type":"boolean"}`, want: "write"},
+		{name: "pull_request_delete", want: "destroy"},
+		{name: "enter_shop", props: `"nickname":{"type":"string"},"passcode":{"type":"string"}`, want: "admin"},
+		{name: "open_session", props: `"email":{"type":"string"},"password":{"type":"string"},"otp":{"type":"string"}`, want: "admin"},
+		{name: "zorble", props: `"who":{"type":"string","description":"The user name"},"password":{"type":"string"}`, want: "unknown"},
+		{name: "enter_text", props: `"text":{"type":"string"}`, want: "write"},
 		{name: "login", props: `"password":{"type":"string"}`, want: "admin"},
 	} {
 		t.Run(tt.name+" "+tt.description+tt.annotations, func(t *testing.T) {

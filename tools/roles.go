@@ -75,6 +75,8 @@ func roleOf(name string, v verb) role {
 		return roleProgram
 	case contentNames[low] || contentNames[last] && !commandNames[last]:
 		return roleContent
+	case (v == verbSend || v == verbWrite) && low == "fields": // of a form or a record, filled in
+		return roleContent
 	case low == "otp" || low == "verification_code" || low == "confirmation_code" || low == "code" && v == verbConfirm:
 		return roleCode
 	case (last == "username" || last == "login") && v != verbLogin:
