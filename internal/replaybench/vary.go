@@ -48,6 +48,9 @@ var Variations = []Variation{
 	{Name: "nodes", What: "outputs as connections of GraphQL", shape: asNodes},
 	{Name: "logfmt", What: "outputs as lines of key=value", shape: asLogfmt},
 	{Name: "bullets", What: "outputs as reports in Markdown", shape: asBullets},
+	{Name: "resources", What: "outputs as resources of JSON:API", shape: asResources},
+	{Name: "rowset", What: "outputs as columns and rows in JSON", shape: asRowset},
+	{Name: "aligned", What: "outputs as tables that a database's client prints", shape: asAligned},
 }
 
 // Vary rewrites the recordings by the variation of a name. Only an open loop can be varied: what solves a
