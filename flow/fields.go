@@ -179,6 +179,7 @@ type walker struct {
 	places  []string                   // by record: the pattern of its pointer
 	lists   []counted
 	fields  int
+	cells   string // the pattern of all cells of a row, while its members are added
 }
 
 // counted is how many a list within a record holds.
@@ -258,8 +259,16 @@ func (w *walker) members(n *node, pointer string, rec int) {
 	if withProse {
 		sender = n.senderOf()
 	}
+	if was := w.cells; n.row {
+		w.cells = pointer + "/*"
+		defer func() { w.cells = was }()
+	}
 	for i, k := range n.keys {
 		v, at := n.items[i], pointer+"/"+k
+		if n.rest(k, v) {
+			w.members(v, at, rec)
+			continue
+		}
 		if i == sender {
 			w.field(rec, at, k, Counterparty, v)
 			continue
@@ -300,11 +309,23 @@ func (w *walker) field(rec int, pointer, name string, c Class, v *node) {
 		return
 	}
 	if w.declare != nil {
-		if d := w.declare(pointer); d != "" && (c != FreeText || v.kind != 's' || !prose(v.text)) {
+		if d := w.declared(pointer); d != "" && (c != FreeText || v.kind != 's' || !prose(v.text)) {
 			c = d // prose stays prose, whatever was declared of its field
 		}
 	}
 	w.emit(seen{record: rec, pointer: pointer, name: name, class: c, value: v})
+}
+
+// declared is what is declared of a field. A cell may be declared by its column, or with all of its row.
+func (w *walker) declared(pointer string) Class {
+	d := w.declare(pointer)
+	if w.cells == "" {
+		return d
+	}
+	if all := w.declare(w.cells); d == "" || all == FreeText {
+		return all
+	}
+	return d
 }
 
 // Classify proposes what the fields of a document of records may vouch for, by the patterns of their

@@ -15,6 +15,7 @@ type node struct {
 	text  string
 	keys  []string // of a map, beside items
 	items []*node
+	row   bool // a map that was a list, whose columns stood elsewhere
 }
 
 // The bounds of a parsed document. What lies beyond them is not parsed at all, and then vouches for nothing.
@@ -70,6 +71,7 @@ func (r *reader) unpacked(n *node, depth int) (docs []*node) {
 	if n.kind == 's' {
 		return r.written(n.text, depth+1)
 	}
+	tabulate(n)
 	return []*node{n}
 }
 
@@ -133,6 +135,9 @@ func (r *reader) written(text string, depth int) []*node {
 		return []*node{n}
 	}
 	if n, ok := tableText(t); ok {
+		return r.table(n)
+	}
+	if n, ok := alignedText(text); ok { // with the space before its head
 		return r.table(n)
 	}
 	if n, ok := csvText(t); ok {
