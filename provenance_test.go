@@ -329,7 +329,9 @@ func TestWordsOfStrangersNeverRaiseTrust(t *testing.T) {
 		listing := pick(fmt.Sprintf(`[{"name":"Ann Lee","email":"ann.lee@corp.example","item_id":"it-70011"},{"name":"Bo Ek","email":"bo.ek@corp.example","item_id":%q}]`, second),
 			"| name | email | item_id |\n|---|---|---|\n| Ann Lee | ann.lee@corp.example | it-70011 |\n| Bo Ek | bo.ek@corp.example | "+second+" |",
 			"name,email,item_id\nAnn Lee,ann.lee@corp.example,it-70011\nBo Ek,bo.ek@corp.example,"+second,
-			"<all><p2><name>Ann Lee</name><email>ann.lee@corp.example</email><item_id>it-70011</item_id></p2><p2><name>Bo Ek</name><email>bo.ek@corp.example</email><item_id>"+second+"</item_id></p2></all>")
+			"<all><p2><name>Ann Lee</name><email>ann.lee@corp.example</email><item_id>it-70011</item_id></p2><p2><name>Bo Ek</name><email>bo.ek@corp.example</email><item_id>"+second+"</item_id></p2></all>",
+			`{"columns":["name","email","item_id"],"rows":[["Ann Lee","ann.lee@corp.example","it-70011"],["Bo Ek","bo.ek@corp.example",`+fmt.Sprintf("%q", second)+`]]}`,
+			" name    | email                | item_id  \n---------+----------------------+----------\n Ann Lee | ann.lee@corp.example | it-70011 \n Bo Ek   | bo.ek@corp.example   | "+second+" \n(2 rows)")
 		agreed := r.IntN(3) == 0
 		play := func(request, text string) action.Verdict {
 			c := newTraced(t, compiled, definitions)
