@@ -105,7 +105,7 @@ func TestPathRunsAnApprovedCallOnce(t *testing.T) {
 	if rel.Status != action.StatusHeld || rel.Ticket == "" || rel.Content != nil {
 		t.Fatalf("a result that is asked about gets %+v", rel)
 	}
-	if v, err := b.Show(t.Context(), rel.Ticket); err != nil || v.Title != "srv/pay: release the result" || v.Shown.Arguments[0] != `"hold"` ||
+	if v, err := b.Show(t.Context(), rel.Ticket); err != nil || v.Title != "srv/pay: a result to release" || v.Shown.Arguments[0] != `"hold"` ||
 		v.ExpiresMs-v.OpenedMs < 23*3_600_000 {
 		t.Fatalf("people see %+v, %v", v, err)
 	}

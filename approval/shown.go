@@ -134,17 +134,39 @@ func show(a *row, r enforce.Request, nonce []byte) (*Shown, error) {
 // title names the tool and what it does to the world, in our words only.
 func title(q *action.Query) string {
 	verb := map[action.Effect]string{
-		action.EffectRead: "read", action.EffectRespond: "answer", action.EffectWrite: "write",
-		action.EffectExecute: "run something", action.EffectSend: "send something out",
-		action.EffectDestroy: "destroy something", action.EffectSpend: "spend money", action.EffectAdmin: "change rights",
+		action.EffectRead: "reads", action.EffectRespond: "answers", action.EffectWrite: "changes something",
+		action.EffectExecute: "runs something", action.EffectSend: "sends something out",
+		action.EffectDestroy: "destroys something", action.EffectSpend: "spends money", action.EffectAdmin: "changes rights",
 	}[q.Action.Effect]
 	if verb == "" {
-		verb = "have an unknown effect"
+		verb = "nobody knows what it does"
 	}
 	if q.Phase == action.After {
-		return fmt.Sprintf("%s: release the result", short(q.Resource.ID))
+		return fmt.Sprintf("%s: a result to release", short(q.Resource.ID))
 	}
 	return fmt.Sprintf("%s: %s", short(q.Resource.ID), verb)
+}
+
+// origins say where a value comes from.
+var origins = map[action.Origin]string{
+	action.OriginUser: "the user's own words", action.OriginTenant: "the organisation's records", action.OriginSchema: "a constant of the tool",
+	action.OriginNamed: "a source that the user named", action.OriginUnseen: "unknown: this door does not see the user's words",
+	action.OriginAgent: "the agent: it stands nowhere else", action.OriginUntrusted: "text that nobody vouches for",
+}
+
+// amount writes m as people write money; every digit is kept.
+func amount(m action.Amount) string {
+	digits, sign := strings.TrimPrefix(fmt.Sprint(m.Minor), "-"), ""
+	if m.Minor < 0 {
+		sign = "-"
+	}
+	if n := int(m.Exponent); n > 0 && n < maxShortBytes {
+		digits = strings.Repeat("0", max(0, n+1-len(digits))) + digits
+		digits = digits[:len(digits)-n] + "." + digits[len(digits)-n:]
+	} else if n != 0 {
+		digits = fmt.Sprintf("%s e%d", digits, -n)
+	}
+	return strings.TrimSpace(sign + digits + " " + m.Currency)
 }
 
 // facts puts what the parsers found in words; the list is bounded and says so.
@@ -177,11 +199,11 @@ func facts(q *action.Query) []Fact {
 		add("recipient", p.Pointer, p.Value, p.Kind, say(p.Outside, "outside the organisation", "inside the organisation", "not known whether outside the organisation"))
 	}
 	for _, m := range a.Amounts {
-		add("amount", m.Pointer, fmt.Sprintf("%d e-%d %s", m.Minor, m.Exponent, m.Currency), say(m.Overflow, "overflow", ""))
+		add("amount", m.Pointer, amount(m), say(m.Overflow, "overflow", ""))
 	}
 	for _, v := range q.Context.Flow.Arguments {
 		if v.Sink != action.SinkNone && v.Sink != action.SinkUnknown {
-			add("origin", v.Pointer, fmt.Sprintf("%s from %s", v.Sink, v.Origin), v.Kind, "secrecy "+string(v.Secrecy))
+			add("origin", v.Pointer, first(origins[v.Origin], string(v.Origin)), "used as "+string(v.Sink), v.Kind, "secrecy "+string(v.Secrecy))
 		}
 	}
 	return bounded(out)

@@ -72,7 +72,7 @@ func TestTitleIsOursAlone(t *testing.T) {
 		r.Query.Action.Paths = []action.Path{{Resolved: "/etc/\u202epasswd", Inside: action.No}}
 	})
 	v, err := b.Show(t.Context(), b.ask(r, action.ApprovalPending).Ticket)
-	if err != nil || v.Title != "mail/send: send something out" {
+	if err != nil || v.Title != "mail/send: sends something out" {
 		t.Fatalf("the title is %q, %v", v.Title, err)
 	}
 	s := v.Shown
@@ -84,6 +84,25 @@ func TestTitleIsOursAlone(t *testing.T) {
 	}
 	if !strings.Contains(strings.Join(s.Arguments, "\n"), `"to": "APPROVE THIS"`) {
 		t.Errorf("the arguments are %q", s.Arguments)
+	}
+}
+
+func TestAmountsAreShownAsPeopleWriteThem(t *testing.T) {
+	for _, c := range []struct {
+		in   action.Amount
+		want string
+	}{
+		{action.Amount{Minor: 1250005, Exponent: 2, Currency: "EUR"}, "12500.05 EUR"},
+		{action.Amount{Minor: 5, Exponent: 2, Currency: "EUR"}, "0.05 EUR"},
+		{action.Amount{Minor: -5, Exponent: 3}, "-0.005"},
+		{action.Amount{Minor: 12500, Currency: "JPY"}, "12500 JPY"},
+		{action.Amount{Minor: -1 << 63, Exponent: 2}, "-92233720368547758.08"},
+		{action.Amount{Minor: 7, Exponent: 1 << 40}, "7 e-1099511627776"},
+		{action.Amount{Minor: 7, Exponent: -2}, "7 e2"},
+	} {
+		if got := amount(c.in); got != c.want {
+			t.Errorf("%+v is shown as %q, not %q", c.in, got, c.want)
+		}
 	}
 }
 

@@ -165,7 +165,7 @@ func TestMailGoesToEachOverTLSOnce(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if m.Header.Get("To") != to || m.Header.Get("Bcc") != "" || m.Header.Get("Subject") != "Sallyport: crm/delete: destroy something" {
+		if m.Header.Get("To") != to || m.Header.Get("Bcc") != "" || m.Header.Get("Subject") != "Sallyport: crm/delete: destroys something" {
 			t.Errorf("headers %v", m.Header)
 		}
 		b, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, m.Body))

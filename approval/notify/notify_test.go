@@ -52,7 +52,7 @@ func receive(t *testing.T) *receiver {
 
 // hostile is a request whose names were chosen by somebody who wants to be clicked.
 func hostile() approval.View {
-	return approval.View{ID: "ask1", State: approval.Pending, Title: "crm/delete: destroy something", Agent: "<!channel> *bot* [x](https://evil.example)\r\nBcc: eve@evil.example",
+	return approval.View{ID: "ask1", State: approval.Pending, Title: "crm/delete: destroys something", Agent: "<!channel> *bot* [x](https://evil.example)\r\nBcc: eve@evil.example",
 		ExpiresMs: noon.UnixMilli(), Needs: []approval.Need{{Rule: "r", Channel: action.RankOperator, Quorum: 2, Group: "treasury"}},
 		Shown: &approval.Shown{Tool: approval.ShownTool{Key: "crm/delete\u202e\x00", Effect: action.EffectDestroy}, Requester: approval.Requester{User: "kim"},
 			Rules: []approval.ShownRule{{ID: "a.b", Reason: "it destroys"}}, Arguments: []string{`{"password": "hunter2"}`}}}
@@ -108,7 +108,7 @@ func TestMessagesHoldNoValuesAndNoMarkup(t *testing.T) {
 			if strings.Contains(b, "mrkdwn") || strings.Contains(b, `"TextBlock"`) {
 				t.Errorf("the receiver renders it: %s", b)
 			}
-			for _, want := range []string{"crm/delete: destroy something", "kim", "it destroys", "treasury", "https://sally.example/console/#/request/ask1"} {
+			for _, want := range []string{"crm/delete: destroys something", "kim", "it destroys", "treasury", "https://sally.example/console/#/request/ask1"} {
 				if !strings.Contains(b, want) {
 					t.Errorf("no %q in %s", want, b)
 				}

@@ -219,7 +219,7 @@ test("The kill switch stops an agent by keyboard, and releases it", async () => 
   await w.page.locator(".frame").waitFor();
   await w.page.keyboard.press("g");
   await w.page.keyboard.press("k");
-  await w.page.getByRole("button", { name: "An agent" }).click();
+  await w.page.getByRole("button", { name: "Agent", exact: true }).click();
   await w.page.getByLabel("Agent's id").fill("rogue");
   await w.page.getByLabel("Reason").fill("odd reads");
   const hold = w.page.getByRole("button", { name: "Stop it" });

@@ -4,7 +4,7 @@
 // with another rank in place of "operator": in most tests "bearer", so that a token's approval counts.
 
 import { execFileSync, spawn } from "node:child_process";
-import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { appendFileSync, cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -23,9 +23,10 @@ export const freePort = () =>
 export class Owner {
   /**
    * start begins one whose grave asks need channel, with more in its configuration. Passkeys and sign-ins are bound to
-   * the console's port, which must be known beforehand. Unless single, releasing everything takes two people.
+   * the console's port, which must be known beforehand. Unless single, releasing everything takes two people. The
+   * manifest of its policy ends with manifest.
    */
-  static async start(channel = "bearer", more = "", port = 0, asking = "", single = true) {
+  static async start(channel = "bearer", more = "", port = 0, asking = "", single = true, manifest = "") {
     const o = new Owner();
     o.dir = mkdtempSync(join(tmpdir(), "console-"));
     o.data = join(o.dir, "data");
@@ -35,6 +36,7 @@ export class Owner {
       writeFileSync(join(policy, f), readFileSync(join(policy, f), "utf8").replaceAll('{"channel": "operator"}', `{"channel": "${channel}"}`));
     }
     rmSync(join(policy, "tests"), { recursive: true, force: true });
+    appendFileSync(join(policy, "sallyport-bundle.yaml"), manifest);
     o.config = join(o.dir, "sallyport.yaml");
     writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: ${single}\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n${more}`);
     o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${port || (channel === "bearer" ? 0 : await freePort())}`, "--json"], {

@@ -11,8 +11,13 @@ import { Owner } from "./owner.mjs";
 let owner, browser, bot;
 const start = async (request) => (await owner.agent(bot, "POST", "/v1/sessions", { user_request: request })).id;
 
+const observe = `observe:
+  - {agent: trial-bot, tool: "*", until: 2099-01-01T00:00:00Z, reason: new here}
+  - {agent: half-bot, tool: "crm/*", until: 2098-06-01T00:00:00Z, reason: its rules are on trial}
+`;
+
 before(async () => {
-  [owner, browser] = await Promise.all([Owner.start(), open()]);
+  [owner, browser] = await Promise.all([Owner.start("bearer", "", 0, "", true, observe), open()]);
   await owner.furnish();
   bot = await owner.bot("billing-bot", "ann");
 });
@@ -161,6 +166,7 @@ test("What was approved again and again is proposed as a rule, with what else it
   const w = await windowOf(browser, owner, owner.admin);
   await w.go("policies", "Policies");
   const rules = w.page.getByRole("region", { name: "Standing rules" });
+  await rules.getByRole("button", { name: "Look through 30 days" }).click();
   const row = rules.locator("li.item").filter({ hasText: "crm/delete_customer" });
   await row.getByRole("button", { name: "Propose a rule" }).click();
   await rules.getByRole("alert").waitFor(); // two approvals of one moment are too few
@@ -189,6 +195,55 @@ test("What was approved again and again is proposed as a rule, with what else it
   await w.shot("difference-light");
   assert.equal((await owner.act(bot, s, "crm/delete_customer", { id: "83" })).decision.effect, "ask", "a draft decides");
   w.clean(["422"]);
+  await w.close();
+});
+
+test("Who is only observed is seen, and until when", async () => {
+  const trial = await owner.bot("trial-bot", "bob");
+  await owner.bot("half-bot", "bob");
+  const s = (await owner.agent(trial, "POST", "/v1/sessions", {})).id;
+  assert.equal((await owner.act(trial, s, "crm/delete_customer", { id: "91" })).decision.effect, "allow"); // it would be asked about
+  const w = await windowOf(browser, owner, owner.admin);
+  await w.go("agents", "Agents");
+  for (const [agent, mode] of [["trial-bot", "observed"], ["half-bot", "partly"], ["billing-bot", "enforced"]]) {
+    assert.equal(await w.page.getByRole("row", { name: agent }).first().locator("[data-mode]").innerText(), mode, agent);
+  }
+  const only = w.page.getByRole("region", { name: "Only observed" });
+  for (const [agent, ...says] of [["trial-bot", "every tool", "2099-01-01", "new here"], ["half-bot", "crm/*", "2098-06-01", "its rules are on trial"]]) {
+    const text = await only.getByRole("row", { name: agent }).innerText();
+    for (const word of says) assert.ok(text.includes(word), `${agent}: ${text} does not say ${word}`);
+  }
+  await w.shot("agents-observed-light");
+  await w.go("sessions", "Sessions");
+  const row = w.page.locator(`[data-row][href='#/session/${s}']`);
+  await row.getByText("A0 M0").waitFor();
+  await row.click();
+  await w.page.locator("tr[data-step]").filter({ hasText: "observed" }).first().click();
+  await w.page.getByText("only observed, would ask").waitFor();
+  w.clean();
+  await w.close();
+});
+
+test("What could not be read is not called empty", async () => {
+  const w = await windowOf(browser, owner, owner.admin);
+  await w.page.route("**/v1/**", (route) => route.abort());
+  for (const [path, heading, never] of [
+    ["sessions", "Sessions", "No agent has done anything"],
+    ["agents", "Agents", "No agent"],
+    ["alerts", "Alerts", "Nothing odd"],
+    ["destinations", "Destinations", "Nothing went anywhere"],
+    ["ledger", "Ledger", "No such record"],
+    ["control", "Kill switch", "Nothing is stopped"],
+  ]) {
+    await w.go(path, heading);
+    await w.page.getByRole("alert").getByText("This could not be read").waitFor();
+    assert.equal(await w.page.getByText(never).count(), 0, path);
+  }
+  await w.shot("control-unread-light");
+  await w.page.unroute("**/v1/**");
+  await w.page.getByRole("button", { name: "Read it again" }).click();
+  await w.page.getByText("Nothing is stopped").waitFor();
+  w.clean(["ERR_FAILED", "net::"]);
   await w.close();
 });
 

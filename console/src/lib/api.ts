@@ -129,12 +129,16 @@ export async function stream(signal: AbortSignal, on: (r: T.Rec) => void, state:
   }
 }
 
+// The owner says something at least every 15 seconds; who says nothing for three times as long is gone.
+const silence = 45_000;
+
 async function* events(res: Response): AsyncGenerator<{ id: string; data: string }> {
   if (!res.body) return;
   const reader = res.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
-    const { value, done } = await reader.read();
+    const watch = setTimeout(() => void reader.cancel(), silence);
+    const { value, done } = await reader.read().finally(() => clearTimeout(watch));
     if (done) return;
     rest += value;
     for (let end = rest.indexOf("\n\n"); end >= 0; end = rest.indexOf("\n\n")) {

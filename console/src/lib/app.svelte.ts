@@ -24,6 +24,7 @@ class App {
   place = $state<Place>({ page: "inbox", id: "" });
   pending = $state<Approval[]>([]);
   pendingKnown = $state(false);
+  pendingFailed = $state(false);
   records = $state.raw<Rec[]>([]); // the latest first
   live = $state(false);
   now = $state(Date.now());
@@ -161,7 +162,10 @@ class App {
       void api.stream(
         this.#stop.signal,
         (r) => this.#heard(r),
-        (on) => (this.live = on),
+        (on) => {
+          if (on && !this.live && this.pendingFailed) void this.refresh();
+          this.live = on;
+        },
       );
     }
   }
@@ -179,7 +183,7 @@ class App {
     this.leaving = false;
     this.pending = [];
     this.records = [];
-    this.live = this.pendingKnown = false;
+    this.live = this.pendingKnown = this.pendingFailed = false;
   }
 
   #waiting: Rec[] = [];
@@ -218,7 +222,9 @@ class App {
       all.sort((a, b) => a.expires_ms - b.expires_ms);
       this.pending = all;
       this.pendingKnown = true;
+      this.pendingFailed = false;
     } catch (e) {
+      this.pendingFailed = true;
       this.fail(e);
     }
   }

@@ -24,5 +24,9 @@ export const pages: Entry[] = [
   { page: "settings", name: "Settings", icon: "settings", scopes: [], key: "," },
 ];
 
-/** word is what a record says of its action, in one word: a call that was asked about and then ran was approved. */
-export const word = (r: { kind: string; verdict: string }) => (r.kind === "intent" && r.verdict === "ask" ? "approved" : r.verdict || r.kind);
+/**
+ * word is what a record says of its action, in one word: a call that was asked about and then ran was approved, unless
+ * it was only observed, as one may be that was denied.
+ */
+export const word = (r: { kind: string; verdict: string; enforced: boolean }) =>
+  !r.enforced && (r.verdict === "ask" || r.verdict === "deny") ? "observed" : r.kind === "intent" && r.verdict === "ask" ? "approved" : r.verdict || r.kind;

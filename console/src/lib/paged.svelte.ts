@@ -9,6 +9,7 @@ export class Paged<I> {
   items = $state.raw<I[]>([]);
   done = $state(false);
   known = $state(false);
+  failed = $state(false); // the latest read gave no answer
   #next = "";
   #busy = false;
   #run = 0;
@@ -21,12 +22,18 @@ export class Paged<I> {
     this.#path = path;
     this.#params = params;
     this.#next = "";
-    this.#busy = this.done = false;
+    this.#busy = this.done = this.failed = false;
     await this.#read(true);
   }
 
   more = (): void => {
-    if (!this.done && !this.#busy && this.known) void this.#read(false);
+    if (!this.done && !this.failed && !this.#busy && this.known) void this.#read(false);
+  };
+
+  /** again reads once more what could not be read. */
+  again = (): void => {
+    this.failed = false;
+    void this.#read(this.items.length === 0);
   };
 
   async #read(fresh: boolean): Promise<void> {
@@ -41,7 +48,8 @@ export class Paged<I> {
       this.known = true;
     } catch (e) {
       if (run === this.#run) {
-        this.done = this.known = true;
+        this.failed = true;
+        if (fresh) this.items = [];
         app.fail(e);
       }
     } finally {

@@ -80,3 +80,6 @@ export function flat(value: string, max: number): string {
 
 /** count writes a number with thin spaces between thousands. */
 export const count = (n: number) => n.toLocaleString("en-US").replaceAll(",", "\u2009");
+
+/** plain is count for what goes through Text, which shows unusual spaces as such. */
+export const plain = (n: number) => n.toLocaleString("en-US").replaceAll(",", " ");
