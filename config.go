@@ -139,6 +139,8 @@ type LedgerWitness struct {
 type ToolsConfig struct {
 	Domains []string   `yaml:"domains" doc:"the organisation's mail domains"`
 	Kinds   []ToolKind `yaml:"kinds" doc:"servers that are known to be of a pack's kind"`
+
+	SignedOnly bool `yaml:"signed_only" doc:"only packs and the signed bundle approve definitions; without it a tool-admin may, too; wants policy.trust"`
 }
 
 // ToolKind declares a server to be of a kind that a pack describes.
@@ -242,6 +244,9 @@ func (c *Config) check() error {
 		if s.Zone != "" && s.Zone != "inside" && s.Zone != "outside" {
 			return fmt.Errorf("config: gateway.servers: zone %q of %q is neither inside nor outside", s.Zone, s.Name)
 		}
+	}
+	if c.Tools.SignedOnly && c.Policy.Trust == "" {
+		return errors.New("config: tools.signed_only wants policy.trust: without it no bundle is signed")
 	}
 	if err := c.Detect.check(); err != nil {
 		return err

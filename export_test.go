@@ -4,10 +4,12 @@ package sallyport
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/enforce"
+	"github.com/sallyport/sallyport/gateway"
 )
 
 // PatientConfig is DefaultConfig for a machine that does much else, and under the race detector: facts that come late
@@ -57,4 +59,9 @@ func BundlesForTest(s *Sallyport) interface {
 	Activate(ctx context.Context, archive []byte, by string, dry bool) (any, error)
 } {
 	return adminBundles{s}
+}
+
+// PeopleForTest is the people's door.
+func PeopleForTest(s *Sallyport, auth gateway.Authenticator) (http.Handler, error) {
+	return s.people(auth, true)
 }

@@ -72,7 +72,7 @@ var twoPersons = strings.Fields(`listen.tls.client_ca listen.tls.client_crl list
 	admin.login.user_claim admin.login.groups_claim admin.login.roles policy.trust policy.alone policy.second.url policy.second.key
 	policy.second.token_file policy.second.limit approval.ttl approval.grant_ttl approval.max_pending approval.groups approval.keys.rp_id
 	approval.keys.origins approval.judges approval.chains ledger.agent_bytes ledger.witnesses ledger.quorum ledger.reasoning
-	ledger.witness_timeout tools.domains tools.kinds identity.single_operator identity.release_delay identity.peer_uids postgres.databases
+	ledger.witness_timeout tools.domains tools.kinds tools.signed_only identity.single_operator identity.release_delay identity.peer_uids postgres.databases
 	detect.injection detect.signatures detect.lists detect.canaries.auto detect.canaries.variable authzen.url egress.hosts egress.intercept egress.ca_file monitor.alarms_per_day monitor.counters
 	llm.openai.url llm.openai.key_file llm.anthropic.url llm.anthropic.key_file llm.tool_server attest.policy attest.collateral attest.roots
 	attest.tpm attest.signers attest.keyless.trusted_root attest.keyless.identities attest.trust_domain attest.agents federation.issuers

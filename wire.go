@@ -90,7 +90,7 @@ func (s *Sallyport) toolsConfig() tools.Config {
 	home, _ := os.UserHomeDir()
 	exe, _ := os.Executable()
 	return tools.Config{
-		Store: s.Store, DataDir: s.Config.Data, Home: home, Domains: s.Config.Tools.Domains, Executable: exe,
+		Store: s.Store, DataDir: s.Config.Data, Home: home, Domains: s.Config.Tools.Domains, SignedOnly: s.Config.Tools.SignedOnly, Executable: exe,
 		Listeners: []string{s.Config.Gateway.Listen, s.Config.Admin.Listen}, Host: s.Config.Egress.standing,
 		Record: s.Ledger.Append, Poisoned: s.Detect.Poisoned, Proved: s.proved, Now: s.Ledger.Now,
 	}

@@ -65,6 +65,7 @@ type Switch interface {
 
 // Tools is the registry of definitions; *tools.Registry is one.
 type Tools interface {
+	SignedOnly() bool
 	List(tenant, server, after string, limit int) []tools.Pin
 	Observe(ctx context.Context, up tools.Upstream, defs []tools.Definition) ([]tools.Seen, error)
 	Approve(ctx context.Context, tenant, server, name, digest, actor string) (tools.Pin, error)

@@ -126,7 +126,7 @@ func translate(err error) error {
 		return gateway.Refuse(gateway.CodeIfMatch, "")
 	case is(approval.ErrChanged, tools.ErrDigest, ErrRecordChanged):
 		return gateway.Refuse(gateway.CodePrecondition, "")
-	case is(approval.ErrState, identity.ErrNotKilled, ErrErased, ErrNotDecided):
+	case is(approval.ErrState, tools.ErrSigned, identity.ErrNotKilled, ErrErased, ErrNotDecided):
 		return gateway.Refuse(gateway.CodeState, "%s", text(err))
 	case is(identity.ErrVouch, identity.ErrChallenge, identity.ErrFactor, approval.ErrEvidence, factor.ErrForged):
 		return gateway.Refuse(gateway.CodeEvidence, "%s", text(err))

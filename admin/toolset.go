@@ -71,7 +71,7 @@ func (l *listing) definition() (tools.Definition, error) {
 }
 
 // registerTools takes the definitions of a server that lists none itself and approves them: whoever may
-// register has vetted them. Either all are readable, or none is taken.
+// register has vetted them, unless only a bundle may. Either all are readable, or none is taken.
 func (d *desk) registerTools(w http.ResponseWriter, r *http.Request, c *gateway.Caller) error {
 	if err := plain(r); err != nil {
 		return err
@@ -89,6 +89,9 @@ func (d *desk) registerTools(w http.ResponseWriter, r *http.Request, c *gateway.
 	}
 	if body.Zone != "" && body.Zone != action.ZoneInside && body.Zone != action.ZoneOutside {
 		return gateway.Refuse(gateway.CodeInvalid, "zone must be inside or outside")
+	}
+	if d.cfg.Tools.SignedOnly() && (body.Kind != "" || body.Zone != "") {
+		return translate(fmt.Errorf("%w; so are kind and zone: name them in the bundle's tools", tools.ErrSigned))
 	}
 	defs := make([]tools.Definition, 0, len(body.Tools))
 	for i := range body.Tools {
@@ -109,6 +112,10 @@ func (d *desk) registerTools(w http.ResponseWriter, r *http.Request, c *gateway.
 	}
 	out := list[tools.Pin]{Items: make([]tools.Pin, 0, len(seen))}
 	for _, s := range seen {
+		if d.cfg.Tools.SignedOnly() { // pending, until a bundle approves it
+			out.Items = append(out.Items, s.Pin)
+			continue
+		}
 		pin, err := d.cfg.Tools.Approve(r.Context(), c.Subject.Tenant, server, s.Name, s.Digest, nameOf(c))
 		if err != nil {
 			return translate(err)

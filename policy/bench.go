@@ -152,17 +152,21 @@ func spread(ns []int64) (p50, p99, p999, mean int64) {
 // BenchSource is the Rego of a generated policy of n rules, and the queries that Bench decides, so that other engines can
 // be measured beside these. With scoped every rule names its tool.
 func BenchSource(n int, scoped bool) (source string, queries []*action.Query) {
-	shape := shapeMixed
-	if scoped {
-		shape = shapeScoped
-	}
-	_, source = generated("rego", shape, n)
+	_, source = generated("rego", shapeOf(scoped), n)
 	return source, benchQueries()
 }
 
-// BenchLoad compiles what BenchSource returns.
-func BenchLoad(source string) (*Compiled, error) {
-	return loadOne("bench.rego", source, Config{})
+// BenchLoad loads what BenchSource returns for "rego" (compiled) and "topdown" (OPA's evaluator, given typed terms), and the same
+// rules in Cedar for "cedar".
+func BenchLoad(engine string, n int, scoped bool) (*Compiled, error) {
+	return generate(engine, shapeOf(scoped), n)
+}
+
+func shapeOf(scoped bool) string {
+	if scoped {
+		return shapeScoped
+	}
+	return shapeMixed
 }
 
 // generate returns a policy of n rules on typed facts: one permit, denies and asks that look at the

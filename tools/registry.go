@@ -235,12 +235,18 @@ func (r *Registry) poisoned(d *Definition) action.Tri {
 	return action.TriUnknown
 }
 
+// SignedOnly reports whether only packs and the bundle in force approve definitions.
+func (r *Registry) SignedOnly() bool { return r.cfg.SignedOnly }
+
 // Approve makes the observed definition the approved one. digest must be the one that the actor was
-// shown: ErrDigest if the server has listed another since, ErrNotFound if the tool was never observed.
+// shown: ErrDigest if the server has listed another since, ErrNotFound if the tool was never observed, ErrSigned if no person may.
 // The approval is recorded before it counts.
 func (r *Registry) Approve(ctx context.Context, tenant, server, name, digest, actor string) (Pin, error) {
 	if actor == "" {
 		return Pin{}, errors.New("tools: an approval needs an actor")
+	}
+	if r.cfg.SignedOnly {
+		return Pin{}, fmt.Errorf("%w: %q", ErrSigned, action.Clip(action.ToolKey(server, name), 128))
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -428,7 +434,7 @@ func (r *Registry) reload(ctx context.Context, row store.Entry) (*entry, error) 
 	pin.Poisoned = r.poisoned(&d)
 	switch {
 	case pin.State == action.DefinitionChanged:
-	case derived(pin.ApprovedBy):
+	case derived(pin.ApprovedBy), r.cfg.SignedOnly:
 		was := pin
 		pin.Approved, pin.ApprovedBy, pin.State = "", "", action.DefinitionPending
 		r.judge(&pin, &d)

@@ -58,6 +58,10 @@ type Config struct {
 	// part of a service it is, "" where hosts say it themselves. nil knows nothing of any.
 	Host func(tenant, host, account string) HostStanding
 
+	// SignedOnly leaves it to packs and the bundle in force to approve definitions. What people approved before counts no
+	// longer.
+	SignedOnly bool
+
 	// Declared is what the bundle in force says of tools; nil says nothing.
 	Declared *Declared
 
@@ -89,6 +93,8 @@ var (
 	ErrNotFound = errors.New("tools: no such tool")
 	// ErrDigest means that the tool's definition is no longer the one that was to be approved.
 	ErrDigest = errors.New("tools: the definition has another digest")
+	// ErrSigned means that only the bundle in force may say this.
+	ErrSigned = errors.New("tools: only a signed bundle approves definitions here (tools.signed_only)")
 )
 
 // Registry keeps the pins. Its methods are safe for concurrent use; Inform and Lookup take no lock.

@@ -30,7 +30,7 @@ func TestEveryEngineAnswers(t *testing.T) {
 		t.Fatal(err)
 	}
 	var rows []row
-	if err := json.Unmarshal(out.Bytes(), &rows); err != nil || len(rows) != 3 {
+	if err := json.Unmarshal(out.Bytes(), &rows); err != nil || len(rows) != 5 {
 		t.Fatalf("%v %+v", err, rows)
 	}
 	for _, r := range rows {
