@@ -18,7 +18,7 @@ func TestTheFaultMatrixNamesRealTests(t *testing.T) {
 		t.Fatal(err)
 	}
 	have := map[string]bool{}
-	for _, dir := range []string{".", "../index", "../contrib/tiles"} {
+	for _, dir := range []string{".", "../index", "../contrib/tiles", "../test/witness"} {
 		err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
 			if err != nil || !strings.HasSuffix(path, "_test.go") {
 				return err
