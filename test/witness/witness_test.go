@@ -43,7 +43,9 @@ func serve(t *testing.T, log note.Verifier) ledger.Witness {
 		t.Fatal(err)
 	}
 	w, err := witness.New(t.Context(), witness.Opts{Persistence: inmemory.New(), Signers: []note.Signer{signer},
-		VerifierForLog: func(_ context.Context, origin string) (note.Verifier, bool, error) { return log, origin == log.Name(), nil }})
+		VerifierForLog: func(_ context.Context, origin string) (note.Verifier, bool, error) {
+			return log, origin == log.Name(), nil
+		}})
 	if err != nil {
 		t.Fatal(err)
 	}
