@@ -4,6 +4,7 @@ package sallyport_test
 
 import (
 	"crypto/tls"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
@@ -112,6 +113,46 @@ func TestPeopleSeeLevelsAndWhyTheyWereLost(t *testing.T) {
 	}
 	if got := levels(); got != [2]int{0, 0} {
 		t.Errorf("the session's levels after the denial: %v", got)
+	}
+}
+
+// TestTheTokenOfALeaseSaysItsLevels reads what peers read in it: who, bound to which key, on what grounds, for how long.
+func TestTheTokenOfALeaseSaysItsLevels(t *testing.T) {
+	b := openBank(t, nil, "payer")
+	a := b.attester("payer", nil)
+	l, err := a.Renew(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := strings.Split(l.Token, ".")
+	if len(parts) != 3 {
+		t.Fatal(l.Token)
+	}
+	data, err := base64.RawURLEncoding.DecodeString(parts[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	var c struct {
+		Subject string `json:"sub"`
+		Confirm struct {
+			JKT string `json:"jkt"`
+		} `json:"cnf"`
+		Assurance *int   `json:"assurance"`
+		Model     *int   `json:"model"`
+		Lease     string `json:"lease"`
+		Issued    int64  `json:"iat"`
+		Ends      int64  `json:"exp"`
+	}
+	if err := json.Unmarshal(data, &c); err != nil {
+		t.Fatal(err)
+	}
+	key, err := a.Thumbprint()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Subject != "spiffe://example.com/payer" || c.Confirm.JKT != key || c.Lease != l.ID || c.Assurance == nil || *c.Assurance != 1 || c.Model == nil || *c.Model != 0 ||
+		c.Ends-c.Issued > 300 || c.Ends <= c.Issued {
+		t.Errorf("%s", data)
 	}
 }
 

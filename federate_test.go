@@ -241,7 +241,7 @@ func (b *bank) call(rt http.RoundTripper, id, tool, args, result string) (before
 func TestTheUsersOwnRightsBindTheAgent(t *testing.T) {
 	r := newRealm(t)
 	acl := filepath.Join(t.TempDir(), "acl.json")
-	lists := `{"version":"7","made_ms":1800000000000,"objects":{"document:plan":{"viewer":{"users":["ann"],"groups":["board"]}},"document:menu":{"viewer":{"users":["ann","bob"],"groups":["staff"]}}}}`
+	lists := `{"version":"7","made_ms":1700000000000,"objects":{"document:plan":{"viewer":{"users":["ann"],"groups":["board"]}},"document:menu":{"viewer":{"users":["ann","bob"],"groups":["staff"]}}}}`
 	if err := os.WriteFile(acl, []byte(lists), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -332,6 +332,15 @@ func TestTheUsersOwnRightsBindTheAgent(t *testing.T) {
 				if before != c.before || after != c.after {
 					t.Errorf("%s: %s then %q, want %s then %q", c.name, before, after, c.before, c.after)
 				}
+			}
+			// Each answer says of which state it is, and how old that is.
+			_, inputs := b.records(action.KindDecision, action.PartInputBefore)
+			var q action.Query
+			if err := action.Read([]byte(inputs[0]), &q, action.Limits{}); err != nil {
+				t.Fatal(err)
+			}
+			if got := q.Subject.Identity.Rights; got.Source != source || got.Version == "" || source == "acl" && (got.Version != "7" || got.AgeS < 1) {
+				t.Errorf("the answer on record: %+v", got)
 			}
 		})
 	}

@@ -392,8 +392,11 @@ func (a *app) standing(w io.Writer, leases []sallyport.Lease, keys []lease.Enrol
 			state = a.colour(w, red, "lapsed "+l.Ended)
 		}
 		note := kindWords[l.Kind]
-		if l.Test == action.Yes {
+		switch {
+		case l.Test == action.Yes:
 			note = "test: a simulator"
+		case l.Kind == "tpm" && l.Assurance < 3:
+			note = "no maker vouches for the chip: worth no more than a key in software"
 		}
 		name := l.Agent
 		if l.Component != "" {

@@ -47,6 +47,8 @@ func TestRunAndMCPActUnderALease(t *testing.T) {
 	c := p.connect(work, "notes", notes...)
 	if status := p.must("attest", "status"); !strings.Contains(status, "local") || !strings.Contains(status, "A2 M0 by supervisor") && !strings.Contains(status, "A2 M0 supervisor") {
 		t.Errorf("no lease: %s", status)
+	} else if !strings.Contains(status, "does not withstand local root") {
+		t.Errorf("the lease promises more than it holds: %s", status)
 	}
 	if _, _, err := c.try("list_notes", map[string]any{}); err != nil {
 		t.Errorf("a call under the lease: %v", err)

@@ -394,16 +394,19 @@ func (a *Attester) Derived(ctx context.Context) (string, error) {
 	return out.Credential, json.Unmarshal(answer, &out)
 }
 
+// pause is how long to wait after a renewal: half of what the lease lasts, so that one failure loses nothing.
+func (l Lease) pause() time.Duration {
+	half := time.Duration(l.EndsMs-l.RenewedMs) * time.Millisecond / 2
+	return min(max(half, time.Second), time.Minute)
+}
+
 // Keep renews the lease until ctx ends, at half of its life. What goes wrong is told and tried again.
 func (a *Attester) Keep(ctx context.Context, tell func(error)) {
 	for {
-		l := a.Lease()
-		wait := time.Duration(l.EndsMs-l.RenewedMs) * time.Millisecond / 2
-		wait = min(max(wait, time.Second), time.Minute)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(wait):
+		case <-time.After(a.Lease().pause()):
 		}
 		if _, err := a.Renew(ctx); err != nil && ctx.Err() == nil {
 			tell(err)

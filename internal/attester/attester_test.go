@@ -6,6 +6,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/sallyport/sallyport/attest/measure"
 )
@@ -60,6 +61,23 @@ func TestAnAttesterNeedsWhatItsKindNeeds(t *testing.T) {
 	for name, c := range map[string]Config{"no address": {Kind: "software", Log: NewLog()}, "no log": {URL: "http://x", Kind: "software"}, "no chip": {URL: "http://x", Kind: "tpm", Log: NewLog()}} {
 		if _, err := New(c); err == nil {
 			t.Errorf("%s: accepted", name)
+		}
+	}
+}
+
+func TestLeasesAreRenewedInGoodTime(t *testing.T) {
+	for _, c := range []struct {
+		name       string
+		lasts, max time.Duration
+	}{
+		{"as a rule", time.Minute, 30 * time.Second},
+		{"at high risk", 5 * time.Second, 2500 * time.Millisecond},
+		{"the shortest", 2 * time.Second, time.Second},
+		{"the longest", 5 * time.Minute, time.Minute},
+		{"none, as after a refusal", 0, time.Second},
+	} {
+		if got := (Lease{RenewedMs: 7, EndsMs: 7 + c.lasts.Milliseconds()}).pause(); got != c.max {
+			t.Errorf("%s: after %s, want %s", c.name, got, c.max)
 		}
 	}
 }
