@@ -15,7 +15,6 @@ import (
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest/lease"
 	"github.com/sallyport/sallyport/gateway"
-	"github.com/sallyport/sallyport/identity"
 )
 
 // A derived credential reads spl_<lease>_<MAC>. It is a password for protocols that cannot carry a proof of
@@ -102,18 +101,21 @@ func (p proxied) prove(ctx context.Context, r *http.Request) (*gateway.Caller, e
 	return bearer{p.s.Tokens, nil}.Authenticate(ctx, r)
 }
 
-// postgresCaller proves a client of the databases' door: by its certificate where it gives no password, else by a
-// token or a derived credential.
+// postgresCaller proves a client of the databases' door: a confined program by its supervisor's connection, another by
+// its certificate where it gives no password, else by a token or a derived credential.
 func (s *Sallyport) postgresCaller(ctx context.Context, password string, from net.Conn) (c *gateway.Caller, err error) {
+	p, walled := gateway.PeerOf(from)
 	switch {
+	case walled:
+		x, ok := s.walls.find(p)
+		if !ok {
+			return nil, gateway.ErrUnauthenticated
+		}
+		c, err = x.atDatabase(ctx, s, password, from)
 	case password == "":
 		c, err = s.certified(gateway.StateOf(from))
-	case strings.HasPrefix(password, derivedPrefix):
-		c, err = s.derivedCaller(password)
 	default:
-		var p identity.Principal
-		p, err = s.Tokens.Authenticate(ctx, password)
-		c = &gateway.Caller{Subject: p.Subject, Name: p.Name}
+		c, err = s.passwordCaller(ctx, password)
 	}
 	if err != nil {
 		return nil, gateway.ErrUnauthenticated
@@ -123,4 +125,12 @@ func (s *Sallyport) postgresCaller(ctx context.Context, password string, from ne
 		c.Subject.Channel.Remote = action.TriOf(!a.IP.IsLoopback())
 	}
 	return c, nil
+}
+
+func (s *Sallyport) passwordCaller(ctx context.Context, password string) (*gateway.Caller, error) {
+	if strings.HasPrefix(password, derivedPrefix) {
+		return s.derivedCaller(password)
+	}
+	p, err := s.Tokens.Authenticate(ctx, password)
+	return &gateway.Caller{Subject: p.Subject, Name: p.Name}, err
 }

@@ -36,6 +36,9 @@ func SocketPath(data string) string { return layout(data).socket }
 // EgressSocketPath is where the egress proxy of the owner of a data directory takes connections of supervisors.
 func EgressSocketPath(data string) string { return filepath.Join(layout(data).run, "egress.sock") }
 
+// PostgresSocketPath is where the databases' door of the owner of a data directory takes connections of supervisors.
+func PostgresSocketPath(data string) string { return filepath.Join(layout(data).run, "postgres.sock") }
+
 // LogPath is where an owner that was started by a thin client writes its log.
 func LogPath(data string) string { return layout(data).log }
 

@@ -33,6 +33,8 @@ type Listeners struct {
 	Egress   net.Listener // nil: there is no egress proxy
 	Walled   net.Listener // the unix socket of supervisors to the egress proxy; nil: there is no egress proxy
 
+	WalledPostgres net.Listener // the unix socket of supervisors to the databases; nil: no database is configured
+
 	active atomic.Int64 // requests and relays under way
 	last   atomic.Int64 // unix nanoseconds of the last one
 }
@@ -68,6 +70,12 @@ func (s *Sallyport) Listen() (*Listeners, error) {
 			return nil, err
 		}
 	}
+	if l.Postgres != nil {
+		if l.WalledPostgres, err = listenSocket(PostgresSocketPath(s.Config.Data)); err != nil {
+			l.Close()
+			return nil, err
+		}
+	}
 	return l, nil
 }
 
@@ -99,7 +107,7 @@ func listenSocket(path string) (net.Listener, error) {
 
 // Close closes what is open.
 func (l *Listeners) Close() {
-	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress, l.Walled, l.Postgres} {
+	for _, x := range []net.Listener{l.Agents, l.People, l.Socket, l.Egress, l.Walled, l.Postgres, l.WalledPostgres} {
 		if x != nil {
 			_ = x.Close()
 		}
@@ -195,7 +203,7 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 		return err
 	}
 	l.last.Store(time.Now().UnixNano())
-	errs := make(chan error, 5)
+	errs := make(chan error, 6)
 	var servers []*http.Server
 	agentsLn, err := s.protect(l.Agents, true)
 	if err != nil {
@@ -228,6 +236,8 @@ func (s *Sallyport) Serve(ctx context.Context, l *Listeners) error {
 	var wg sync.WaitGroup
 	if l.Postgres != nil {
 		wg.Go(func() { errs <- databases.Serve(proxied, &countedListener{l.Postgres, l}) })
+		walled := &gateway.PeerListener{Listener: l.WalledPostgres, Allow: s.walls.supervisor}
+		wg.Go(func() { errs <- databases.Serve(proxied, &countedListener{walled, l}) })
 	}
 	gone := make(chan struct{}) // closed when the proxy has let go of everything
 	go func() {

@@ -5,7 +5,9 @@ package sallyport
 import (
 	"context"
 	"errors"
+	"net"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 	"sync"
@@ -34,6 +36,8 @@ type run struct {
 	init  int    // process that holds the namespaces
 	agent string // that the program is, by its supervisor's word; "" means the user's own
 	token string // of the agent that it is instead; never told to the program
+
+	leased bool // it has a credential of its lease, which databases ask for
 }
 
 func newWallBook(t *identity.Tokens) *wallBook {
@@ -71,7 +75,7 @@ func (b *wallBook) put(p gateway.Peer, r *run) (*run, error) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if old, ok := b.runs[p]; ok {
-		if old.walls.Run != r.walls.Run || old.init != r.init || old.agent != r.agent || old.token != r.token || !slices.Equal(old.walls.Held, r.walls.Held) {
+		if old.walls.Run != r.walls.Run || old.init != r.init || old.agent != r.agent || old.token != r.token || old.leased != r.leased || !slices.Equal(old.walls.Held, r.walls.Held) {
 			return nil, gateway.Refuse(gateway.CodeState, "the process supervises another run")
 		}
 		return old, nil
@@ -155,6 +159,24 @@ func (w walledProxy) Authenticate(ctx context.Context, r *http.Request) (*gatewa
 	return &out, nil
 }
 
+// atDatabase proves a program at the databases' door. One under a lease shows what was derived from it; any other needs
+// nothing, for the connection is its supervisor's.
+func (x *run) atDatabase(ctx context.Context, s *Sallyport, password string, from net.Conn) (*gateway.Caller, error) {
+	if password == "" {
+		if x.leased {
+			return nil, gateway.ErrUnauthenticated
+		}
+		return x.caller(gateway.ConnContext(ctx, from), bearer{s.Tokens, nil}, &http.Request{Method: http.MethodConnect, URL: &url.URL{}, Header: http.Header{}})
+	}
+	c, err := s.passwordCaller(ctx, password)
+	if err != nil {
+		return nil, err
+	}
+	out := *c
+	out.Walls = &x.walls
+	return &out, nil
+}
+
 // RunRequest is what a supervisor says of the program that it is about to serve.
 type RunRequest struct {
 	Run   string         `json:"run"`             // its name, random: it stays the same under the next owner
@@ -162,6 +184,8 @@ type RunRequest struct {
 	Walls []confine.Wall `json:"walls"`           // that it built
 	Agent string         `json:"agent,omitempty"` // record of the agent that the program is
 	Token string         `json:"token,omitempty"` // or its token; not both
+
+	Leased bool `json:"leased,omitempty"` // the program has a credential that its lease earned
 }
 
 // RunAnswer is the run as the owner entered it.
@@ -169,6 +193,8 @@ type RunAnswer struct {
 	Grade    action.Grade `json:"grade"` // of what the program does through doors that see what is executed
 	Agent    string       `json:"agent"`
 	UnixPath string       `json:"egress_socket"` // where the egress proxy takes the supervisor's connections; "" if there is none
+
+	PostgresPath string `json:"postgres_socket"` // where databases take them; "" if there are none
 }
 
 // run is what a supervisor says, once it is well-formed.
@@ -179,7 +205,7 @@ func (b *RunRequest) run() (*run, error) {
 	if len(b.Run) < 20 || len(b.Run) > 64 || strings.ContainsFunc(b.Run, func(r rune) bool { return r < '!' || r > '~' }) {
 		return nil, gateway.Refuse(gateway.CodeInvalid, "run is no random name")
 	}
-	x := &run{init: b.Init, agent: b.Agent, token: b.Token, walls: gateway.Walls{Run: b.Run, All: len(b.Walls) == len(confine.Walls)}}
+	x := &run{init: b.Init, agent: b.Agent, token: b.Token, leased: b.Leased, walls: gateway.Walls{Run: b.Run, All: len(b.Walls) == len(confine.Walls)}}
 	for i, wall := range b.Walls {
 		if !slices.Contains(confine.Walls, wall) || slices.Contains(b.Walls[:i], wall) {
 			return nil, gateway.Refuse(gateway.CodeInvalid, "%q is no wall, or stands twice", action.Clip(string(wall), 32))
@@ -221,6 +247,9 @@ func (s *Sallyport) localWalls(w http.ResponseWriter, r *http.Request, c *gatewa
 	answer := RunAnswer{Grade: who.Grade(action.GradeProxy), Agent: who.Subject.ID}
 	if s.Config.Egress.Listen != "" && s.Config.Egress.Listen != "none" {
 		answer.UnixPath = EgressSocketPath(s.Config.Data)
+	}
+	if c := &s.Config.Postgres; len(c.Databases) > 0 && c.Listen != "none" && !s.Config.Policy.Alone {
+		answer.PostgresPath = PostgresSocketPath(s.Config.Data)
 	}
 	return gateway.WriteJSON(w, http.StatusOK, answer)
 }

@@ -63,16 +63,25 @@ func (c *peerConn) CloseWrite() error {
 
 type peerKey struct{}
 
-// ConnContext puts the credentials of a PeerListener's connection into the context of its requests, also where
-// it is wrapped in connections that name what they wrap (NetConn). It has the shape of http.Server.ConnContext.
+// ConnContext puts the credentials of a PeerListener's connection into the context of its requests. It has the shape
+// of http.Server.ConnContext.
 func ConnContext(ctx context.Context, c net.Conn) context.Context {
+	if p, ok := PeerOf(c); ok {
+		return context.WithValue(ctx, peerKey{}, p)
+	}
+	return ctx
+}
+
+// PeerOf returns the process at the other end of a PeerListener's connection, also where that is wrapped in
+// connections that name what they wrap (NetConn).
+func PeerOf(c net.Conn) (Peer, bool) {
 	for {
 		if p, ok := c.(*peerConn); ok {
-			return context.WithValue(ctx, peerKey{}, p.peer)
+			return p.peer, true
 		}
 		within, ok := c.(interface{ NetConn() net.Conn })
 		if !ok {
-			return ctx
+			return Peer{}, false
 		}
 		c = within.NetConn()
 	}

@@ -39,8 +39,9 @@ var runEnvironment = []string{"PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG"
 
 // The ports inside, where all are free.
 const (
-	agentsPort = 7117
-	egressPort = 7119
+	agentsPort   = 7117
+	egressPort   = 7119
+	postgresPort = 7120
 )
 
 func (a *app) runCommand() *cobra.Command {
@@ -48,14 +49,14 @@ func (a *app) runCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [--require confined] [--agent NAME] -- COMMAND [ARGUMENT...]",
 		Short: "Run an agent that has no way around the gates (Linux)",
-		Long: `Run a program, and all that it starts, between walls of the kernel: no network but the agents' door and
-the egress proxy, if there is one; no files but the current folder, a temporary one, the system's (to read)
+		Long: `Run a program, and all that it starts, between walls of the kernel: no network but the agents' door, the
+egress proxy and the databases that the configuration names; no files but the current folder, a temporary one, the system's (to read)
 and what --read and --write name; no unix sockets; a scrubbed environment; and none of the system calls that
 lead out. What holds is printed to standard error. If something cannot be built the program runs with the rest,
 unless --require confined. The exit code is the program's own.
 
-Inside, SALLYPORT_URL is the agents' door and HTTP_PROXY the egress proxy, without a credential: the owner knows
-the run by its supervisor's process, after it has proved the walls itself, and records say "confined". The
+Inside, SALLYPORT_URL is the agents' door, HTTP_PROXY the egress proxy, and PGHOST and PGPORT are the databases', without a
+credential: the owner knows the run by its supervisor's process, after it has proved the walls itself, and records say "confined". The
 program is the agent that --agent names, or whose token --token-file holds, else the user's own. "sallyport mcp"
 and "sallyport hook" work inside. What it says of its user counts only with a token of the scope host.
 
@@ -140,13 +141,13 @@ func (a *app) confined(ctx context.Context, f *runFlags, args []string) error {
 	for _, m := range missing {
 		fmt.Fprintf(a.err, "%s %s\n", a.colour(a.err, yellow, "sallyport: does not hold:"), m)
 	}
-	egress := cfg.Egress.Listen != "" && cfg.Egress.Listen != "none"
-	if egress && token == "" {
+	pipes := pipesOf(&cfg)
+	if egress := len(pipes) > 0 && pipes[0].port == egressPort; egress && token == "" {
 		if err := trust(ctx, c, cmp.Or(f.agent, "local"), tmp, &spec); err != nil {
 			return err
 		}
 	}
-	return s.run(spec, egress)
+	return s.run(spec, pipes)
 }
 
 // token reads the file of --token-file; "" means that there is none.

@@ -60,9 +60,9 @@ func (s *supervisor) client() *client {
 	return &client{data: s.c.data, http: &http.Client{Transport: s.dialer}}
 }
 
-// run starts the program and serves its doors until it ends.
-func (s *supervisor) run(spec confine.Spec, egress bool) error {
-	own, err := s.doors(&spec, egress)
+// run starts the program and serves its doors until it ends: that of agents, and the pipes.
+func (s *supervisor) run(spec confine.Spec, pipes []pipe) error {
+	own, err := s.doors(&spec, pipes)
 	if err != nil {
 		return err
 	}
@@ -79,11 +79,11 @@ func (s *supervisor) run(spec confine.Spec, egress bool) error {
 		fmt.Fprintf(s.app.err, "sallyport: bounds: %s\n", p.Bound)
 	}
 	s.init.Store(int64(p.PID()))
-	return s.serve(p, append(own, p.Listeners...))
+	return s.serve(p, append(own, p.Listeners...), pipes)
 }
 
 // serve answers at the program's doors, once the owner believes its walls, until the program ends.
-func (s *supervisor) serve(p *confine.Process, listeners []net.Listener) error {
+func (s *supervisor) serve(p *confine.Process, listeners []net.Listener, pipes []pipe) error {
 	stop := make(chan os.Signal, 1)
 	signal.Notify(stop, syscall.SIGTERM, syscall.SIGHUP)
 	over := make(chan struct{})
@@ -104,8 +104,8 @@ func (s *supervisor) serve(p *confine.Process, listeners []net.Listener) error {
 			_ = p.Kill()
 			return
 		}
-		if len(listeners) > 1 {
-			wg.Go(func() { s.pipeAll(ctx, listeners[1]) })
+		for i, l := range listeners[1:] {
+			wg.Go(func() { s.pipeAll(ctx, l, pipes[i].to) })
 		}
 		_ = srv.Serve(listeners[0])
 	})
@@ -129,13 +129,36 @@ func (s *supervisor) serve(p *confine.Process, listeners []net.Listener) error {
 	return nil
 }
 
-// doors says where the program finds its doors. Without a network of its own they are ours, wherever there is room.
-func (s *supervisor) doors(spec *confine.Spec, egress bool) (own []net.Listener, err error) {
-	var addrs []string
-	spec.Ports = []int{agentsPort}
-	if egress {
-		spec.Ports = append(spec.Ports, egressPort)
+// pipe is a door whose protocol is the owner's: we join connections, and look into none.
+type pipe struct {
+	port    int                                                        // inside, where all are free
+	to      func(sallyport.RunAnswer) string                           // the owner's socket
+	environ func(s *supervisor, addr string) (env []string, err error) // that leads programs to it
+}
+
+// pipesOf are the doors beside the agents' that the configuration opens.
+func pipesOf(cfg *sallyport.Config) (out []pipe) {
+	if cfg.Egress.Listen != "" && cfg.Egress.Listen != "none" {
+		out = append(out, pipe{egressPort, func(a sallyport.RunAnswer) string { return a.UnixPath }, (*supervisor).proxyEnv})
 	}
+	if len(cfg.Postgres.Databases) > 0 && cfg.Postgres.Listen != "none" {
+		only := ""
+		if len(cfg.Postgres.Databases) == 1 {
+			only = cfg.Postgres.Databases[0].Name
+		}
+		out = append(out, pipe{postgresPort, func(a sallyport.RunAnswer) string { return a.PostgresPath },
+			func(s *supervisor, addr string) ([]string, error) { return s.databaseEnv(addr, only) }})
+	}
+	return out
+}
+
+// doors says where the program finds its doors. Without a network of its own they are ours, wherever there is room.
+func (s *supervisor) doors(spec *confine.Spec, pipes []pipe) (own []net.Listener, err error) {
+	spec.Ports = []int{agentsPort}
+	for _, p := range pipes {
+		spec.Ports = append(spec.Ports, p.port)
+	}
+	var addrs []string
 	for _, port := range spec.Ports {
 		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
 	}
@@ -150,20 +173,54 @@ func (s *supervisor) doors(spec *confine.Spec, egress bool) (own []net.Listener,
 		}
 	}
 	spec.Env = append(spec.Env, "SALLYPORT_URL=http://"+addrs[0], "NO_PROXY=127.0.0.1,localhost", "no_proxy=127.0.0.1,localhost")
-	if egress {
-		proxy := &url.URL{Scheme: "http", Host: addrs[1]}
-		if s.at != nil { // the proxy takes no proof of possession; this dies with the lease
-			password, err := s.at.Derived(context.Background())
-			if err != nil {
-				return own, err
-			}
-			proxy.User = url.UserPassword("agent", password)
+	for i, p := range pipes {
+		env, err := p.environ(s, addrs[1+i])
+		if err != nil {
+			return own, err
 		}
-		for _, n := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
-			spec.Env = append(spec.Env, n+"="+proxy.String())
-		}
+		spec.Env = append(spec.Env, env...)
 	}
 	return own, nil
+}
+
+// derived is a credential for doors that take no proof of possession: it dies with the lease. "" if there is no lease.
+func (s *supervisor) derived() (string, error) {
+	if s.at == nil {
+		return "", nil
+	}
+	return s.at.Derived(context.Background())
+}
+
+func (s *supervisor) proxyEnv(addr string) (env []string, err error) {
+	proxy := &url.URL{Scheme: "http", Host: addr}
+	password, err := s.derived()
+	if err != nil {
+		return nil, err
+	}
+	if password != "" {
+		proxy.User = url.UserPassword("agent", password)
+	}
+	for _, n := range []string{"HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"} {
+		env = append(env, n+"="+proxy.String())
+	}
+	return env, nil
+}
+
+// databaseEnv is what clients of PostgreSQL read. The way to us is a pipe of our own, where TLS would hide nothing.
+func (s *supervisor) databaseEnv(addr, database string) ([]string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	env := []string{"PGHOST=" + host, "PGPORT=" + port, "PGSSLMODE=disable"}
+	if database != "" {
+		env = append(env, "PGDATABASE="+database)
+	}
+	password, err := s.derived()
+	if password != "" {
+		env = append(env, "PGPASSWORD="+password)
+	}
+	return env, err
 }
 
 // enter proves the run to the owner. The program may not have begun yet, or may end while the owner looks: until the
@@ -189,7 +246,7 @@ func (s *supervisor) enter(ctx context.Context) error {
 
 func (s *supervisor) register(ctx context.Context) error {
 	var a sallyport.RunAnswer
-	body := sallyport.RunRequest{Run: s.name, Init: int(s.init.Load()), Walls: s.walls, Agent: s.agent, Token: s.token}
+	body := sallyport.RunRequest{Run: s.name, Init: int(s.init.Load()), Walls: s.walls, Agent: s.agent, Token: s.token, Leased: s.at != nil}
 	if err := s.c.call(ctx, http.MethodPost, "/people/v1/local/walls", &body, &a); err != nil {
 		return err
 	}
@@ -249,8 +306,8 @@ func (s *supervisor) handler() http.Handler {
 	})
 }
 
-// pipeAll joins each connection of l with one to the egress proxy until l is closed; the end of ctx cuts what is open.
-func (s *supervisor) pipeAll(ctx context.Context, l net.Listener) {
+// pipeAll joins each connection of l with one to the owner's socket until l is closed; the end of ctx cuts what is open.
+func (s *supervisor) pipeAll(ctx context.Context, l net.Listener, to func(sallyport.RunAnswer) string) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	for {
@@ -260,7 +317,7 @@ func (s *supervisor) pipeAll(ctx context.Context, l net.Listener) {
 		}
 		wg.Go(func() {
 			defer func() { _ = in.Close() }()
-			out, err := s.dial(ctx, func(a sallyport.RunAnswer) string { return a.UnixPath })
+			out, err := s.dial(ctx, to)
 			if err != nil {
 				return
 			}

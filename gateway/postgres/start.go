@@ -146,8 +146,9 @@ func (s *session) login(ctx context.Context) (*gateway.Caller, error) {
 	if !s.tls && !near(s.conn) {
 		return nil, s.fatal("28000", "a token is taken over TLS only", "connect with sslmode=require")
 	}
-	if t := gateway.StateOf(s.conn); t != nil && len(t.PeerCertificates) > 0 {
-		// A certificate that proves an agent needs no password beside it; any other does not stand in its way.
+	t := gateway.StateOf(s.conn)
+	if _, known := gateway.PeerOf(s.conn); known || t != nil && len(t.PeerCertificates) > 0 {
+		// A connection or certificate that proves an agent needs no password beside it; any other does not stand in its way.
 		if c, err := s.d.cfg.Authenticate(ctx, "", s.conn); err == nil && c.Has(action.ScopeAgent) && c.Subject.ID != "" {
 			c.Subject.Channel.Door = action.DoorEgress
 			return c, nil

@@ -480,3 +480,45 @@ func TestProgramDoesNotStartWithoutAnOrderedWall(t *testing.T) {
 		t.Error("the program ran")
 	}
 }
+
+func TestMemoryOfAProgramIsBounded(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	for bytes, fits := range map[int64]bool{0: true, 64 << 20: false, 2 << 30: true} {
+		// tail keeps what has no line in it: 200 MB.
+		p, err := Start(Spec{Path: "/bin/bash", Args: []string{"bash", "-c", "set -o pipefail; head -c 200000000 /dev/zero | tail -n 1 | cat > /dev/null"}, Dir: t.TempDir(),
+			Walls: []Wall{Privileges}, Env: []string{"PATH=/usr/bin:/bin"}, Limits: Limits{MemoryBytes: bytes}}, null, null, null)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if (p.Bound == "") != (bytes == 0) {
+			t.Errorf("%d bytes: bound by %q", bytes, p.Bound)
+		}
+		if code, err := p.Wait(); err != nil || (code == 0) != fits {
+			t.Errorf("%d bytes: code %d, %v", bytes, code, err)
+		}
+	}
+}
+
+func TestProcessesOfARunAreBounded(t *testing.T) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = null.Close() }()
+	// dash ends at the first fork that fails.
+	p, err := Start(Spec{Path: "/bin/sh", Args: []string{"sh", "-c", "i=0; while [ $i -lt 60 ]; do sleep 2 & i=$((i+1)); done"}, Dir: t.TempDir(),
+		Walls: []Wall{Privileges}, Env: []string{"PATH=/usr/bin:/bin"}, Limits: Limits{Processes: 20}}, null, null, null)
+	if err != nil {
+		if os.Getuid() != 0 || !strings.Contains(err.Error(), "cannot be bounded for root") {
+			t.Fatal(err)
+		}
+		return // a bound that would not hold is refused
+	}
+	if code, err := p.Wait(); err != nil || code == 0 {
+		t.Errorf("bound by %q: code %d, %v", p.Bound, code, err)
+	}
+}
