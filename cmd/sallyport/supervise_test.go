@@ -29,8 +29,9 @@ func TestRunAndMCPActUnderALease(t *testing.T) {
 		t.Fatal(err)
 	}
 	notes := []string{server, "example-server", work}
-	agent := []string{"bash", "-c", `exec 5<>/dev/tcp/127.0.0.1/7117; printf 'POST /v1/sessions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}' >&5; head -1 <&5`}
+	agent := []string{"bash", "-c", `exec 5<>/dev/tcp/127.0.0.1/7117; printf 'POST /v1/sessions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}' >&5; head -1 <&5; command -v psql || exit; psql -wc 'SELECT 1' 2>&1; PGPASSWORD= psql -wc 'SELECT 1' 2>&1`}
 	config := "version: 1\ngateway: {listen: none}\nadmin: {listen: none}\nledger: {segment_bytes: 8388608}\n" +
+		"postgres: {listen: " + howtoAddress(t) + ", databases: [{name: shop, upstream: host=127.0.0.1 port=1 user=a dbname=d sslmode=disable}]}\n" +
 		"attest: {agents: [{agent: local, kinds: [supervisor], assurance: 2, references: ["
 	for _, command := range [][]string{notes, agent} {
 		var events []attest.Event
@@ -69,8 +70,13 @@ func TestRunAndMCPActUnderALease(t *testing.T) {
 		walls = walls && err == nil
 	}
 	if walls {
-		if out, errs := run(agent...); !strings.Contains(out, " 200 ") && !strings.Contains(out, " 201 ") || !strings.Contains(errs, "A2 M0 by supervisor") {
+		out, errs := run(agent...)
+		if !strings.Contains(out, " 200 ") && !strings.Contains(out, " 201 ") || !strings.Contains(errs, "A2 M0 by supervisor") {
 			t.Errorf("run: %s %s", out, errs)
+		}
+		// Databases ask for what the lease derived, and whoever shows it is through to a server that is not there.
+		if strings.Contains(out, "psql") && (strings.Count(out, "the database cannot be reached") != 1 || strings.Count(out, "no password supplied") != 1) {
+			t.Errorf("run: %s", out)
 		}
 	}
 	if out, errs := run("bash", "-c", "echo something else"); out != "" || !strings.Contains(errs, "command: measured, and no reference value") {
