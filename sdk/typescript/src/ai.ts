@@ -10,6 +10,7 @@
  * that a provider executes are not covered.
  */
 
+import { asked } from "./asked.js";
 import { Pending, Refused, SallyportError, Withheld } from "./errors.js";
 import type { Guard } from "./guard.js";
 
@@ -42,17 +43,6 @@ function guardTool(name: string, tool: AnyTool, guard: Guard): AnyTool {
       }
     },
   };
-}
-
-/** What stands in the role of the user in the messages of a call. */
-function asked(messages: unknown): string[] {
-  const out: string[] = [];
-  for (const m of Array.isArray(messages) ? messages : []) {
-    if (m?.role !== "user") continue;
-    if (typeof m.content === "string") out.push(m.content);
-    else for (const p of Array.isArray(m.content) ? m.content : []) if (p?.type === "text" && typeof p.text === "string") out.push(p.text);
-  }
-  return out;
 }
 
 /** The last of the values that a streaming tool yields: what came before is judged with it, and not shown alone. */

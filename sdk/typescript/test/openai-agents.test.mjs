@@ -6,8 +6,9 @@ import assert from "node:assert/strict";
 import { it } from "node:test";
 import { Agent, RunState, Runner, tool as agentTool, Usage, webSearchTool } from "@openai/agents";
 import { Gateway, Guard } from "../dist/index.js";
-import { guardTools } from "../dist/openai-agents.js";
+import { guardTools, tellRequests } from "../dist/openai-agents.js";
 import { contractOf, refusalOf, SCHEMA, SERVER } from "./contract.mjs";
+import { Owner, sleep } from "./owner.mjs";
 
 class Scripted {
   constructor(steps) {
@@ -66,4 +67,24 @@ contractOf("OpenAI Agents SDK", door, (c) => {
 
 it("a hosted tool cannot be guarded", () => {
   assert.throws(() => guardTools([webSearchTool()], new Guard({ gateway: new Gateway({ token: "x" }), server: SERVER })), TypeError);
+});
+
+it("what the user asked for is told once", async () => {
+  const owner = await Owner.start();
+  try {
+    for (const whole of [true, false]) {
+      const guard = new Guard({ gateway: new Gateway({ urls: owner.agents, token: await owner.harness() }), server: SERVER });
+      const call = (callId) => [{ type: "function_call", id: "f", callId, name: "read", status: "completed", arguments: '{"id":"1"}' }];
+      const own = agentTool({ name: "read", description: "It reads.", parameters: { ...SCHEMA, additionalProperties: true }, strict: false, execute: async () => "fine" });
+      const agent = new Agent({ name: "bot", model: new Scripted([call("c1"), call("c2"), done]), tools: guardTools([own], guard) });
+      const runner = new Runner({ tracingDisabled: true });
+      tellRequests(whole ? runner : agent, guard);
+      await runner.run(agent, [{ role: "user", content: [{ type: "input_text", text: "Read ticket 1." }] }]);
+      const kinds = async () => (await owner.records(await guard.session())).map((r) => r.kind).filter((k) => ["context", "intent", "decision"].includes(k));
+      for (let i = 0; i < 200 && (await kinds()).length < 3; i++) await sleep(50); // the index follows the log
+      assert.deepEqual(await kinds(), ["context", "intent", "intent"]);
+    }
+  } finally {
+    await owner.close();
+  }
 });
