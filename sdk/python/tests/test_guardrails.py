@@ -118,6 +118,24 @@ def test_the_selection_of_tools(room: Room) -> None:
     assert not room.ran and answers(state) != ["done"]
 
 
+MAIL = "ann.smith@corp.example"
+
+
+def test_personal_data_in_the_input(room: Room) -> None:
+    state = room.agent([AIMessage("Done.")], screen=("input",)).invoke(ask(f"Write to {MAIL}."), CONFIG)
+    assert MAIL not in "".join(HEARD) and "Write to **" in HEARD[0] and MAIL not in str(state["messages"][0].content)
+
+
+def test_personal_data_in_the_output(room: Room) -> None:
+    state = room.agent([AIMessage(f"It is {MAIL}.")], screen=("output",)).invoke(ask(), CONFIG)
+    assert MAIL not in str(state) and "It is **" in str(state["messages"][-1].content)
+
+
+def test_personal_data_in_a_tool_result(room: Room) -> None:
+    state = room.agent([calls("contacts", {"id": "1"}, "c1"), AIMessage("Done.")], room.tool("contacts", f"mail {MAIL}")).invoke(ask(), CONFIG)
+    assert room.ran and MAIL not in str(state) and MAIL not in "".join(HEARD) and answers(state)[0].startswith("mail **")
+
+
 def test_personal_data_by_pii_middleware_before_ours(room: Room) -> None:
     pii = PIIMiddleware("email", strategy="redact", apply_to_input=True)
     room.agent([AIMessage("Done.")], before=[pii]).invoke(ask("Write to ann@corp.example."), CONFIG)

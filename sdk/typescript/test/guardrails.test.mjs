@@ -94,6 +94,24 @@ describe("guardrails of LangChain as rules", () => {
     assert.notDeepEqual(answers(state), ["done"]);
   });
 
+  const MAIL = "ann.smith@corp.example";
+
+  it("personal data in the input", async () => {
+    const state = await agent([says("Done.")], [], { screen: ["input"] }).invoke(ask(`Write to ${MAIL}.`), config);
+    assert.ok(!heard.join().includes(MAIL) && heard[0].includes("Write to **") && !everything(state).includes(MAIL), heard[0]);
+  });
+
+  it("personal data in the output", async () => {
+    const state = await agent([says(`It is ${MAIL}.`)], [], { screen: ["output"] }).invoke(ask(), config);
+    assert.ok(!everything(state).includes(MAIL) && state.messages.at(-1).content.includes("It is **"), everything(state));
+  });
+
+  it("personal data in a tool result", async () => {
+    const state = await agent([calls("contacts", { id: "1" }, "c1"), says("Done.")], [tool("contacts", `mail ${MAIL}`)]).invoke(ask(), config);
+    assert.equal(ran.length, 1);
+    assert.ok(!everything(state).includes(MAIL) && !heard.join().includes(MAIL) && answers(state)[0].startsWith("mail **"), everything(state));
+  });
+
   it("personal data, by piiMiddleware before ours", async () => {
     await agent([says("Done.")], [], { first: [piiMiddleware("email", { strategy: "redact", applyToInput: true })] }).invoke(ask("Write to ann@corp.example."), config);
     assert.ok(!heard.join().includes("ann@corp.example") && heard[0].includes("Write to [REDACTED"), heard[0]);

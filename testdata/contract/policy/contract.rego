@@ -4,7 +4,7 @@ import rego.v2
 
 allow contains {"id": "tool", "code": "listed", "reason": "The tool is on the list."} if {
 	input.phase == "before"
-	input.resource.name in {"read", "read_many", "leak", "inner", "review", "user_message", "answer", "thrice"}
+	input.resource.name in {"read", "read_many", "leak", "inner", "review", "user_message", "answer", "thrice", "contacts"}
 }
 
 allow contains {"id": "result", "code": "result", "reason": "The result may go back."} if {
@@ -50,4 +50,9 @@ oblige contains {"id": "limit", "type": "cap", "params": {"pointer": "/limit", "
 oblige contains {"id": "secrets", "type": "redact", "params": {"kind": "secret"}} if {
 	input.phase == "after"
 	count(input.context.detect.secrets) > 0
+}
+
+oblige contains {"id": "personal", "type": "mask", "params": {"kind": "pii"}} if {
+	input.phase == "after"
+	input.resource.name in {"user_message", "answer", "contacts"}
 }
