@@ -93,11 +93,7 @@ transaction that logs the digest; give the hash of a final block to "ledger veri
 					fmt.Fprintf(w, "%d records existed at %s, recorded as entry %d\n", done.Size, time.UnixMilli(done.TimeMs).UTC().Format(time.RFC3339), done.Index)
 				}
 				if done.NewRecords > 0 {
-					fmt.Fprintf(w, "%.1f anchors like this one cover a million records", 1e6/float64(done.NewRecords))
-					if price > 0 {
-						fmt.Fprintf(w, ", for %.4g", 1e6/float64(done.NewRecords)*price)
-					}
-					fmt.Fprintln(w)
+					fmt.Fprintln(w, perMillion(done.NewRecords, price))
 				}
 			})
 		},
@@ -110,6 +106,16 @@ transaction that logs the digest; give the hash of a final block to "ledger veri
 	cmd.Flags().Float64Var(&price, "price", 0, "what one anchor costs you, in your currency: the cost of a million records is printed")
 	cmd.Flags().BoolVar(&order.Complete, "complete", false, "fetch what the calendars have finished since; records nothing")
 	return cmd
+}
+
+// perMillion says what a million records cost at the rate of an anchor that covers n new ones.
+func perMillion(n uint64, price float64) string {
+	anchors := 1e6 / float64(n)
+	text := fmt.Sprintf("%.6g anchors like this one cover a million records", anchors)
+	if price > 0 {
+		text += fmt.Sprintf(", for %.6g", anchors*price)
+	}
+	return text
 }
 
 func serveWitness(ctx context.Context, ln net.Listener, w *witness.Witness) error {
