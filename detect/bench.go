@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -27,12 +28,18 @@ type Rate struct {
 	N     int     `json:"n"`
 	Of    int     `json:"of"`
 	Share float64 `json:"share"` // 0 if Of is 0
+	// CI95 is Wilson's 95 % interval of the share of as many texts that have nothing to do with each other;
+	// texts of one source do resemble each other, so it is rather wider. 0 to 1 if Of is 0.
+	CI95 [2]float64 `json:"ci95"`
 }
 
 func rateOf(n, of int) Rate {
-	r := Rate{N: n, Of: of}
+	r := Rate{N: n, Of: of, CI95: [2]float64{0, 1}}
 	if of > 0 {
-		r.Share = float64(n) / float64(of)
+		const z = 1.959964
+		k, p := float64(of), float64(n)/float64(of)
+		mid, half := (p+z*z/(2*k))/(1+z*z/k), z/(1+z*z/k)*math.Sqrt(p*(1-p)/k+z*z/(4*k*k))
+		r.Share, r.CI95 = p, [2]float64{max(0, mid-half), min(1, mid+half)}
 	}
 	return r
 }

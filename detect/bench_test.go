@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"math"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -65,6 +66,18 @@ func TestBenchCountsWhatItIsGiven(t *testing.T) {
 	write("d/cases.jsonl", "{")
 	if _, err := Bench(context.Background(), BenchOptions{Data: dir}); err == nil {
 		t.Error("half a row was taken")
+	}
+}
+
+func TestARateSaysHowSureItIs(t *testing.T) {
+	for _, c := range []struct {
+		n, of    int
+		low, top float64
+	}{{0, 0, 0, 1}, {0, 10, 0, 0.278}, {50, 100, 0.404, 0.596}, {10, 10, 0.722, 1}} { // Wilson 1927, without correction
+		got := rateOf(c.n, c.of).CI95
+		if math.Abs(got[0]-c.low) > 0.001 || math.Abs(got[1]-c.top) > 0.001 {
+			t.Errorf("%d of %d: %.3f, want %.3f to %.3f", c.n, c.of, got, c.low, c.top)
+		}
 	}
 }
 

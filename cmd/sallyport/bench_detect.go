@@ -64,13 +64,21 @@ func pct(r detect.Rate) string {
 	return fmt.Sprintf("%.1f %% (%d/%d)", 100*r.Share, r.N, r.Of)
 }
 
+// between writes a rate with its counts and its 95 % interval.
+func between(r detect.Rate) string {
+	if r.Of == 0 {
+		return "-"
+	}
+	return fmt.Sprintf("%s [%.0f, %.0f]", pct(r), 100*r.CI95[0], 100*r.CI95[1])
+}
+
 func (b *detectBench) text(w io.Writer) {
 	fmt.Fprintf(w, "%s\n", b.Machine)
 	if len(b.Sources) > 0 {
 		fmt.Fprintf(w, "\n%-26s %20s %20s %20s   %s\n", "source (shipped model)", "recall at 1 % FPR", "recall", "false alarms", "left out: recall at 1 % FPR, recall, false alarms")
 		for _, name := range slices.Sorted(maps.Keys(b.Sources)) {
 			s := b.Sources[name]
-			fmt.Fprintf(w, "%-26s %20s %20s %20s   %s, %s, %s\n", name, pct(s.RecallAt1), pct(s.Recall), pct(s.FalseAlarms), pct(s.LeftOutAt1), pct(s.LeftOut), pct(s.LeftOutAlarms))
+			fmt.Fprintf(w, "%-26s %20s %20s %20s   %s, %s, %s\n", name, pct(s.RecallAt1), pct(s.Recall), pct(s.FalseAlarms), between(s.LeftOutAt1), pct(s.LeftOut), pct(s.LeftOutAlarms))
 		}
 	}
 	if b.NotInject != nil {

@@ -72,7 +72,7 @@ func (g *grammar) attack() string {
 
 func (g *grammar) document() string {
 	var b strings.Builder
-	kind := g.r.IntN(6)
+	kind := g.r.IntN(9)
 	for range 2 + g.r.IntN(7) {
 		switch kind {
 		case 0:
@@ -85,6 +85,12 @@ func (g *grammar) document() string {
 			b.WriteString(g.say("{news}") + " ")
 		case 4:
 			b.WriteString(g.say("{code}") + "\n")
+		case 5:
+			b.WriteString(g.say("{forum}") + "\n")
+		case 6:
+			b.WriteString(g.say("{notice}") + " ")
+		case 7:
+			b.WriteString(g.say("{row}") + "\n")
 		default:
 			b.WriteString(g.say([]string{"{news}", "{mail}", "{manual}", "{review}", "{chat}"}[g.r.IntN(5)]) + "\n")
 		}

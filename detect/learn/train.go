@@ -87,8 +87,9 @@ func (r *row) peak(w []float32) (first, end int, score float32) {
 	return first, end, score
 }
 
-// fit learns weights: logistic regression on the highest window of each text, by AdaGrad. What is learnt
-// depends on the rows and on nothing else.
+// fit learns weights: logistic regression on the highest window of each text, by AdaGrad; they are the mean of
+// those after each epoch of the second half, which sway less with single texts. What is learnt depends on the
+// rows and on nothing else.
 func fit(data []row) []float32 {
 	bias, w := float32(0), make([]float32, weights)
 	grad := make([]float32, weights)
@@ -99,7 +100,8 @@ func fit(data []row) []float32 {
 		}
 	}
 	r := rand.New(rand.NewPCG(1, 2))
-	for range epochs {
+	mean := make([]float32, weights)
+	for epoch := range epochs {
 		r.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, i := range order {
 			d := &data[i]
@@ -122,8 +124,13 @@ func fit(data []row) []float32 {
 				}
 			}
 		}
+		if epoch >= epochs/2 {
+			for i := range mean {
+				mean[i] += w[i] / (epochs - epochs/2)
+			}
+		}
 	}
-	return w
+	return mean
 }
 
 // quantised is w as a model without a tail.
