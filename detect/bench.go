@@ -29,7 +29,7 @@ type Rate struct {
 	Of    int     `json:"of"`
 	Share float64 `json:"share"` // 0 if Of is 0
 	// CI95 is Wilson's 95 % interval of the share of as many texts that have nothing to do with each other;
-	// texts of one source do resemble each other, so it is rather wider. 0 to 1 if Of is 0.
+	// texts of one source do resemble each other, so it is rather wider.
 	CI95 [2]float64 `json:"ci95"`
 }
 

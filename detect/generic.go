@@ -215,7 +215,14 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 		value = value[:maxJudged]
 	}
 	m := mixOf(value)
-	if m.digit == 0 && !k.pass || isMarker(value) || strings.Contains(value, "://") {
+	if isMarker(value) || strings.Contains(value, "://") {
+		return hit{}, false
+	}
+	if m.digit < 2 && !k.weak && unpronounceable(value) {
+		h.score = 600
+		return h, plausible(value, 3)
+	}
+	if m.digit == 0 && !k.pass {
 		return hit{}, false
 	}
 	if k.pass && len(value) >= 6 && len(value) <= 64 && plausible(value, 2) {
@@ -244,8 +251,9 @@ func (k *keyword) judge(value string, at int) (hit, bool) {
 	if len(value) < minLen || m.digit < 2 || sequential(value, 9) {
 		return hit{}, false
 	}
-	// A name or a version in code has few turns between letters and digits and long runs of letters.
-	if m.turns < 3 && m.runs >= 6 || m.other*3 > len(value) {
+	// A name or a version in code has few turns between letters and digits and long runs of letters. A
+	// constant of code has underscores: capitals and digits by themselves are an identifier of an issuer.
+	if m.turns < 3 && m.runs >= 6 && !(!k.weak && m.lower+m.other == 0 && m.digit >= 4 && len(value) >= 16) || m.other*3 > len(value) {
 		return hit{}, false
 	}
 	if k.weak && m.turns < 4 {

@@ -310,6 +310,8 @@ func (s *scanner) runs(t string, depth int, layer string) (hits []hit) {
 		} else if run >= 0 {
 			if i-run >= minEncoded && s.canary.in(t[run:i]) {
 				hits = append(hits, hit{class: classCanary, kind: "a planted canary", start: run, end: i, score: 1000})
+			} else if s.secrets && i-run >= minUnnamed && unnamed(t[run:i]) {
+				hits = append(hits, hit{class: classSecret, kind: "unnamed", start: run, end: i, score: 700})
 			} else if i-run >= minEncoded && depth < maxDepth {
 				hits = append(hits, s.encoded(t, run, i, depth, layer)...)
 			}

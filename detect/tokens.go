@@ -2,6 +2,8 @@
 
 package detect
 
+import "strings"
+
 // The characters that the body of a token may hold.
 const (
 	digits = "0123456789"
@@ -158,6 +160,9 @@ func (s *shape) match(text string, end int, body *set) (start, stop int, ok bool
 	}
 	if s.kind == prefixed {
 		m := mixOf(text[end:stop])
+		if strings.HasSuffix(text[:start], "pk") && (start == 2 || !isAlnum(text[start-3])) { // a key to publish
+			return 0, 0, false
+		}
 		return start, stop, m.digit >= 4 && m.letters() >= 6 && m.turns >= 5 && plausible(text[end:stop], 3.2)
 	}
 	return start, stop, (entropy(text[end:stop]) >= 2.2 || len(s.prefix) >= 12) && !filled(text[end:stop])
