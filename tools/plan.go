@@ -46,8 +46,9 @@ func (r *Registry) entry(pin Pin, d *Definition) *entry {
 	pl.named = words(d.Name)
 	_, pl.about = done(d.Description)
 	pin.Effect, pin.Source, pin.Pack = pl.effect, pl.source, pl.pack
-	return &entry{pin: pin, plan: pl, scanned: pin.Poisoned, mentions: mentions(d), at: action.Definition{State: pin.State, Digest: pin.Digest,
-		Upstream: pin.Upstream, Pack: pl.pack, Poisoned: pin.Poisoned}}
+	return &entry{pin: pin, plan: pl, scanned: pin.Poisoned, mentions: mentions(d), demands: demands(d), subject: subject(pin.Server, d.Name),
+		at: action.Definition{State: pin.State, Digest: pin.Digest,
+			Upstream: pin.Upstream, Pack: pl.pack, Poisoned: pin.Poisoned}}
 }
 
 func (p *pack) plan(pin *Pin, d *Definition) *plan {

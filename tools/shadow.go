@@ -62,8 +62,15 @@ func folded(name string) string {
 func (s *snapshot) shadows(tenant string) {
 	named := map[string][]*entry{} // by name
 	alike := map[string][]*entry{} // by folded name
+	var all []*entry
 	for k, e := range s.tools {
-		if k.tenant == tenant && e.pin.Transport != Host && telltale(k.name) {
+		if k.tenant != tenant || e.pin.Transport == Host {
+			continue
+		}
+		if len(e.subject) >= 2 {
+			all = append(all, e)
+		}
+		if telltale(k.name) {
 			named[k.name] = append(named[k.name], e)
 			alike[folded(k.name)] = append(alike[folded(k.name)], e)
 		}
@@ -73,7 +80,7 @@ func (s *snapshot) shadows(tenant string) {
 			continue
 		}
 		is := e.scanned
-		if e.pin.State != action.DefinitionApproved && (e.speaksOf(named) || e.imitates(alike[folded(k.name)])) {
+		if e.pin.State != action.DefinitionApproved && (e.speaksOf(named) || e.imitates(alike[folded(k.name)]) || e.bends(all)) {
 			is = action.Yes
 		}
 		if is != e.at.Poisoned {

@@ -135,6 +135,8 @@ type entry struct {
 
 	scanned  action.Tri      // what the text alone makes of at.Poisoned
 	mentions map[string]bool // names in the text that may be other tools'
+	demands  []demand
+	subject  []string
 }
 
 // Open loads the pins of cfg.Tenants and reserves the names of host packs.
