@@ -12,9 +12,11 @@ import (
 	"path/filepath"
 	"sort"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/detect/learn"
 )
 
 // corpus opens a file of the development data: under SALLYPORT_DATA, or in shared/data beside the module.
@@ -84,8 +86,18 @@ func secretsIn(text string) (kinds []string) {
 	return kinds
 }
 
+// shipped is the embedded model, which has learnt from these sets too: what it scores on them shows that it works,
+// not how well.
+var shipped = sync.OnceValue(func() *learn.Model {
+	m, err := learn.Load(embedded)
+	if err != nil {
+		panic(err)
+	}
+	return m
+})
+
 func injectionIn(text string) int {
-	s := scanner{injection: true, room: 1 << 20}
+	s := scanner{injection: true, model: shipped(), room: 1 << 20}
 	s.text(text, "")
 	return s.worst
 }
@@ -146,7 +158,7 @@ func TestFalseAlarmsOnCleanText(t *testing.T) {
 		Text     string
 	}
 	alarms, clean, caught, injected, wrong := 0, 0, 0, 0, 0
-	for _, r := range rows[content](t, "agentdojo/contents.jsonl.gz") {
+	for _, r := range append(rows[content](t, "agentdojo/contents.jsonl.gz"), rows[content](t, "agentdyn/contents.jsonl.gz")...) {
 		score := injectionIn(r.Text)
 		if r.Injected {
 			injected++
@@ -169,7 +181,7 @@ func TestFalseAlarmsOnCleanText(t *testing.T) {
 	}
 	t.Logf("tool outputs: secrets in clean ones %s; injection >= 500: clean %s, injected %s (one wrapper text: no result)",
 		share(alarms, clean), share(wrong, clean), share(caught, injected))
-	if alarms*50 > clean || wrong*20 > clean {
+	if alarms*1000 > 2*clean || wrong*100 > clean {
 		t.Errorf("too many alarms on clean outputs")
 	}
 }
@@ -224,6 +236,31 @@ func TestPersonalDataOnSyntheticSentences(t *testing.T) {
 	}
 }
 
+func TestKindsOfLeaksAreFoundOnRecordedStrings(t *testing.T) {
+	corpus(t, "dlp/secrets.jsonl.gz")
+	b := &bench{opt: BenchOptions{Data: filepath.Join(corpusRoot(t), "dlp")}}
+	if err := b.read(); err != nil {
+		t.Fatal(err)
+	}
+	b.leaks(t.Context())
+	b.personal(t.Context())
+	if r := b.res.Secrets; r.Recall.Share < 0.99 || r.Precision.Share < 0.98 || r.HardAlarms.Share > 0.2 {
+		t.Errorf("secrets: %+v, %+v, look-alikes %+v", r.Recall, r.Precision, r.HardAlarms)
+	}
+	if r := b.res.SecretsUnknown; r.Recall.Share < 0.95 || r.Precision.Share < 0.98 {
+		t.Errorf("secrets without the forms of issuers: %+v, %+v", r.Recall, r.Precision)
+	}
+	if n := len(b.res.PII.Kinds); n < 5 {
+		t.Errorf("%d kinds of personal data", n)
+	}
+	for kind, r := range b.res.PII.Kinds {
+		t.Logf("%s: recall %d of %d, precision %d of %d", kind, r.Recall.N, r.Recall.Of, r.Precision.N, r.Precision.Of)
+		if r.Recall.Share < 0.9 || r.Precision.Of-r.Precision.N > 1 && r.Precision.Share < 0.9 {
+			t.Errorf("%s: %+v", kind, r)
+		}
+	}
+}
+
 func TestInjectionOnPromptSets(t *testing.T) {
 	type row struct {
 		Set, Text string
@@ -249,6 +286,9 @@ func TestInjectionOnPromptSets(t *testing.T) {
 		if hit {
 			c.fp++
 		}
+	}
+	if c := by["notinject"]; c == nil || c.fp*10 > c.benign {
+		t.Error("fewer than nine in ten of the prompts with a word that attacks use are right")
 	}
 	benign, fp := 0, 0
 	for set, c := range by {
