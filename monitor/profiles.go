@@ -301,7 +301,7 @@ func (m *Profiles) part(q *action.Query, v *verdict, ms int64) action.Monitor {
 	if v.unusual {
 		p.Alerts = append(p.Alerts, Unusual)
 	}
-	if len(p.Alerts) > 0 || v.first == action.Yes || v.dest == action.Yes || v.known && v.p <= 0.05 {
+	if len(p.Alerts) > 0 || v.first == action.Yes || v.dest == action.Yes || v.known && (v.p <= 0.05 || p.Risk >= action.MaxMilli/2) {
 		p.Reasons = m.reasons(q, v)
 	}
 	return p
