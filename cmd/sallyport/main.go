@@ -74,16 +74,25 @@ func run(args []string, stdin io.Reader, stdout, stderr io.Writer) int {
 	return exitError
 }
 
-// misnamed finds a word below a group of commands that is none of them: cobra would print the group's help
-// and call it a success.
+// misnamed finds a word in the place of a command that is none. Below a group of commands cobra would print the group's
+// help and call it a success.
 func misnamed(root *cobra.Command, args []string) error {
+	root.InitDefaultHelpCmd()
+	root.InitDefaultCompletionCmd(args...)
 	cmd, rest, err := root.Find(args)
+	if err != nil && !cmd.HasParent() && cmd.ParseFlags(rest) == nil && !strings.HasPrefix(cmd.Flags().Arg(0), cobra.ShellCompRequestCmd) {
+		return unknownCommand(cmd, cmd.Flags().Arg(0)) // cobra says no more than that
+	}
 	if err != nil || !cmd.HasParent() || cmd.Runnable() || !cmd.HasSubCommands() || cmd.ParseFlags(rest) != nil || cmd.Flags().NArg() == 0 {
 		return nil
 	}
-	word := cmd.Flags().Arg(0)
+	return unknownCommand(cmd, cmd.Flags().Arg(0))
+}
+
+// unknownCommand says that cmd has no command word below it.
+func unknownCommand(cmd *cobra.Command, word string) error {
 	cmd.SuggestionsMinimumDistance = 2
-	err = fmt.Errorf("unknown command %q for %q", word, cmd.CommandPath())
+	err := fmt.Errorf("unknown command %q for %q", word, cmd.CommandPath())
 	if near := cmd.SuggestionsFor(word); len(near) > 0 {
 		return hinted{err, fmt.Sprintf("did you mean %q?", cmd.CommandPath()+" "+near[0])}
 	}

@@ -7,12 +7,17 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
+	"github.com/sallyport/sallyport/policies"
 	"github.com/sallyport/sallyport/policy"
 )
 
@@ -122,15 +127,14 @@ is possible, else unknown. Exit code 0 for allow, 3 for ask, 4 for deny.`,
 			if err != nil {
 				return err
 			}
-			if dir != "" {
-				if dir, err = filepath.Abs(dir); err != nil {
-					return err
-				}
-			}
-			c, err := sallyport.Check(cmd.Context(), in, policy.Config{Dir: dir})
+			from, err := bundleNamed(dir)
 			if err != nil {
-				if _, broken := policy.Load(policy.Config{Dir: dir}); broken != nil {
-					return hinted{fmt.Errorf("check: %w", err), "sallyport policy lint " + dir}
+				return err
+			}
+			c, err := sallyport.Check(cmd.Context(), in, from)
+			if err != nil {
+				if _, broken := policy.Load(from); broken != nil {
+					return hinted{fmt.Errorf("check: %w", broken), "sallyport policy lint " + from.Dir}
 				}
 				return hinted{fmt.Errorf("check: %w", err), `the input is {"tool":{"server":"...","name":"..."},"arguments":{...}}`}
 			}
@@ -151,7 +155,26 @@ is possible, else unknown. Exit code 0 for allow, 3 for ask, 4 for deny.`,
 			return &exitCode{exitDeny, nil}
 		},
 	}
-	cmd.Flags().StringVar(&dir, "policy", "", "folder of the bundle (default: the embedded baseline)")
+	cmd.Flags().StringVar(&dir, "policy", "", "folder of the bundle, or the name of an embedded one (default: baseline)")
 	cmd.Flags().BoolVar(&explain, "explain", false, "say which rules decided on which facts")
 	return cmd
+}
+
+// bundleNamed is the bundle in a folder or, where there is no such folder, the embedded one of that name.
+func bundleNamed(name string) (policy.Config, error) {
+	if name == "" {
+		return policy.Config{}, nil
+	}
+	dir, err := filepath.Abs(name)
+	if err != nil {
+		return policy.Config{}, err
+	}
+	if _, err := os.Stat(dir); errors.Is(err, fs.ErrNotExist) {
+		if embedded := policies.Names(); slices.Contains(embedded, name) {
+			return policy.Config{Pack: name}, nil
+		}
+		return policy.Config{}, hinted{fmt.Errorf("policy: %q is no folder, and no embedded policy is called so", name),
+			"the embedded ones are " + strings.Join(policies.Names(), ", ")}
+	}
+	return policy.Config{Dir: dir}, nil
 }
