@@ -15,6 +15,7 @@ package attest
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/subtle"
 	"encoding/hex"
 	"time"
 
@@ -232,4 +233,21 @@ func Digest(parts ...[]byte) string {
 		h.Write(p)
 	}
 	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// Settle ends the verification of what a machine reports of itself, whose signature holds. It refuses what its host can read
+// (f.Debug), unless that is allowed, and what does not bind the nonce of o: bound is all that the report binds. f says
+// whether it does.
+func (f *Facts) Settle(o Options, allowDebug bool, bound []byte) error {
+	if f.Debug != action.No && !allowDebug {
+		return Refuse(Debug, "%s: runs under debug, its host can read it", f.Kind)
+	}
+	if o.Nonce == nil {
+		return nil
+	}
+	if len(o.Nonce) == 0 || subtle.ConstantTimeCompare(o.Nonce, bound) != 1 {
+		return Refuse(Replayed, "%s: not over the nonce", f.Kind)
+	}
+	f.Fresh = action.Yes
+	return nil
 }

@@ -20,7 +20,6 @@ import (
 	"context"
 	"crypto/ecdsa"
 	"crypto/sha256"
-	"crypto/subtle"
 	"crypto/x509"
 	"errors"
 	"slices"
@@ -117,7 +116,7 @@ func (v *Verifier) Verify(ctx context.Context, evidence []byte, o attest.Options
 		return nil, err
 	}
 	f.Until, f.Stated = w.until, w.stated
-	if err := v.report(f, q, o.Nonce); err != nil {
+	if err := v.report(f, q, o); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -262,7 +261,7 @@ func (v *Verifier) grade(q *quote, tee string, p *pck, t *tcbInfo, id *qeIdentit
 }
 
 // report tells what the report says, refusing debug and a foreign nonce.
-func (v *Verifier) report(f *attest.Facts, q *quote, nonce []byte) error {
+func (v *Verifier) report(f *attest.Facts, q *quote, o attest.Options) error {
 	debug := true
 	if q.tee == teeTDX {
 		r := tdReport{q.body, q.td15}
@@ -278,20 +277,10 @@ func (v *Verifier) report(f *attest.Facts, q *quote, nonce []byte) error {
 		debug, f.Enclave = r.debug(), r.facts()
 	}
 	f.Debug = action.TriOf(debug)
-	if debug && !v.c.AllowDebug {
-		return attest.Refuse(attest.Debug, "%s: runs under debug, its host can read it", f.Kind)
+	if n := len(o.Nonce); n > 0 && n < reportDataSize {
+		o.Nonce = append(slices.Clone(o.Nonce), make([]byte, reportDataSize-n)...) // shorter ones stand before zeros
 	}
-	if nonce == nil {
-		return nil
-	}
-	if len(nonce) == 0 || len(nonce) > reportDataSize {
-		return attest.Refuse(attest.Replayed, "nonce: %d bytes, report data has %d", len(nonce), reportDataSize)
-	}
-	if subtle.ConstantTimeCompare(append(slices.Clone(nonce), make([]byte, reportDataSize-len(nonce))...), q.reportData) != 1 {
-		return attest.Refuse(attest.Replayed, "report data: not the nonce")
-	}
-	f.Fresh = action.Yes
-	return nil
+	return f.Settle(o, v.c.AllowDebug, q.reportData)
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -18,7 +18,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
@@ -136,14 +135,8 @@ func (v *Verifier) Verify(_ context.Context, evidence []byte, o attest.Options) 
 	for n, p := range d.PCRs {
 		f.Nitro.PCRs[n] = hex.EncodeToString(p)
 	}
-	if f.Debug == action.Yes && !v.c.AllowDebug {
-		return nil, attest.Refuse(attest.Debug, "document: of an enclave in debug mode")
-	}
-	if o.Nonce != nil {
-		if len(o.Nonce) == 0 || subtle.ConstantTimeCompare(o.Nonce, d.Nonce) != 1 {
-			return nil, attest.Refuse(attest.Replayed, "document: not over the nonce")
-		}
-		f.Fresh = action.Yes
+	if err := f.Settle(o, v.c.AllowDebug, d.Nonce); err != nil {
+		return nil, err
 	}
 	return f, nil
 }

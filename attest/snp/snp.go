@@ -17,7 +17,6 @@ import (
 	"crypto/elliptic"
 	"crypto/sha256"
 	"crypto/sha512"
-	"crypto/subtle"
 	"crypto/x509"
 	"encoding/binary"
 	"encoding/hex"
@@ -107,14 +106,8 @@ func (v *Verifier) Verify(_ context.Context, evidence []byte, o attest.Options) 
 	if !ecdsa.Verify(key, sum[:], r.r, r.s) {
 		return nil, attest.Refuse(attest.Unproved, "report: not signed by the key")
 	}
-	if f.Debug == action.Yes && !v.c.AllowDebug {
-		return nil, attest.Refuse(attest.Debug, "report: of a guest that its host may debug")
-	}
-	if o.Nonce != nil {
-		if len(o.Nonce) == 0 || subtle.ConstantTimeCompare(o.Nonce, r.data) != 1 {
-			return nil, attest.Refuse(attest.Replayed, "report: not over the nonce")
-		}
-		f.Fresh = action.Yes
+	if err := f.Settle(o, v.c.AllowDebug, r.data); err != nil {
+		return nil, err
 	}
 	return f, nil
 }
