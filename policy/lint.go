@@ -132,7 +132,7 @@ func (c *Compiled) lint(ctx context.Context, more []rego.Finding) (LintReport, e
 		file, line := c.where(id)
 		r.Findings = append(r.Findings, rego.Finding{Lint: "missing-case", File: file, Line: line, Rule: id, Text: "no case fires the rule"})
 	}
-	c.waive(&r)
+	c.waiveFindings(&r)
 	slices.SortStableFunc(r.Findings, func(a, b rego.Finding) int {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Lint, b.Lint))
 	})
@@ -154,7 +154,7 @@ func (c *Compiled) where(rule string) (file string, line int) {
 }
 
 // waive applies the manifest's waivers. One that ended no longer counts, and one that waives nothing is a finding.
-func (c *Compiled) waive(r *LintReport) {
+func (c *Compiled) waiveFindings(r *LintReport) {
 	now := time.Now
 	if c.with.Now != nil {
 		now = c.with.Now
@@ -173,6 +173,13 @@ func (c *Compiled) waive(r *LintReport) {
 		}
 	}
 	for _, w := range c.source.Manifest.Waivers {
+		if w.Lint == "" {
+			if !now().Before(w.Until) {
+				r.Findings = append(r.Findings, rego.Finding{Lint: "unused-waiver", File: bundle.ManifestFile, Line: 1, Rule: w.Rule,
+					Text: fmt.Sprintf("the waiver for %s has ended on %s", w.Agent, w.Until.Format(time.DateOnly)), Safe: "remove it"})
+			}
+			continue
+		}
 		if !used[w] {
 			r.Findings = append(r.Findings, rego.Finding{Lint: "unused-waiver", File: bundle.ManifestFile, Line: 1, Rule: w.Rule,
 				Text: fmt.Sprintf("the waiver of %s waives nothing", w.Lint), Safe: "remove it"})

@@ -27,6 +27,9 @@ func (c *Compiled) Never(tenant, agent, server, tool string) bool {
 			return false
 		}
 	}
+	if c.source.Manifest.WaivesSome(tenant, agent, id) {
+		return false
+	}
 	known := usage.Known{"phase": string(action.Before), "subject.tenant": tenant, "subject.id": agent, "action.name": "tools/call",
 		"resource.type": "tool", "resource.id": id, "resource.server": server, "resource.name": tool}
 	for _, e := range c.evaluators {

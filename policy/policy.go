@@ -153,7 +153,8 @@ type Compiled struct {
 	documents  *rego.Evaluator
 	with       Config // what it was compiled with
 	settled    map[string]map[string]bool
-	ended      *bundle.Waiver // the last that would have accepted a risk; only while it is compiled
+	waivers    []bundle.Waiver // of rules
+	ended      *bundle.Waiver  // the last that would have accepted a risk; only while it is compiled
 	doors      map[string]*Compiled
 }
 
@@ -266,6 +267,9 @@ func compile(b *bundle.Bundle, with Config) (*Compiled, error) {
 	if c.settled, err = settled(c.evaluators, b.Manifest.Settles); err != nil {
 		return fail(err)
 	}
+	if c.waivers, err = waivers(c.evaluators, b.Manifest.Waivers); err != nil {
+		return fail(err)
+	}
 	for _, name := range b.Doors() {
 		if err := c.openDoor(name); err != nil {
 			return fail(err)
@@ -349,6 +353,7 @@ func (c *Compiled) decide(ctx context.Context, q *action.Query) (action.Decision
 		if err != nil {
 			return action.Decision{Verdict: action.Deny}, fmt.Errorf("policy: bundle %q: %w", c.bundle.Name, err)
 		}
+		c.waive(q, &answer)
 		if i == 0 {
 			d = answer
 		} else {

@@ -48,22 +48,48 @@ func (o *OPA) check() error {
 
 // Waiver lets one kind of finding stand in one rule, until a day.
 type Waiver struct {
-	Lint   string    `yaml:"lint"`   // required
-	Rule   string    `yaml:"rule"`   // as the finding names it; required: nothing is waived for a whole bundle
-	Reason string    `yaml:"reason"` // required
-	Owner  string    `yaml:"owner"`  // required: who answers for it
-	Ticket string    `yaml:"ticket"`
-	Until  time.Time `yaml:"until"` // required; afterwards it waives nothing
+	Lint   string    `yaml:"lint,omitempty"`   // either this, or Agent and Tool
+	Rule   string    `yaml:"rule"`             // as the finding names it, or "pack.rule"; required: nothing is waived for a whole bundle
+	Tenant string    `yaml:"tenant,omitempty"` // "" is "default"
+	Agent  string    `yaml:"agent,omitempty"`  // one agent, for which Rule neither denies nor asks
+	Tool   string    `yaml:"tool,omitempty"`   // "server/name", one tool
+	Reason string    `yaml:"reason"`           // required
+	Owner  string    `yaml:"owner"`            // required: who answers for it
+	Ticket string    `yaml:"ticket"`           // required for an agent
+	Until  time.Time `yaml:"until"`            // required; afterwards it waives nothing
+}
+
+// Holds reports whether a waiver for an agent is about q, at a time in Unix milliseconds; never at 0.
+func (w *Waiver) Holds(q *action.Query, at int64) bool {
+	return at > 0 && at < w.Until.UnixMilli() && w.about(q.Subject.Tenant, q.Subject.ID, q.Resource.ID)
+}
+
+func (w *Waiver) about(tenant, agent, tool string) bool {
+	return w.Lint == "" && w.Agent == agent && w.Tool == tool && (w.Tenant == tenant || w.Tenant == "" && tenant == "default")
+}
+
+// WaivesSome reports whether, now or at another time, some rule is waived for an agent's calls of a tool.
+func (m *Manifest) WaivesSome(tenant, agent, tool string) bool {
+	return slices.ContainsFunc(m.Waivers, func(w Waiver) bool { return w.about(tenant, agent, tool) })
 }
 
 func checkWaivers(list []Waiver) error {
 	for i, w := range list {
-		for _, need := range []struct{ name, value string }{{"lint", w.Lint}, {"rule", w.Rule}, {"reason", w.Reason}, {"owner", w.Owner}} {
+		for _, need := range []struct{ name, value string }{{"rule", w.Rule}, {"reason", w.Reason}, {"owner", w.Owner}} {
 			if strings.TrimSpace(need.value) == "" {
 				return fmt.Errorf("waiver %d: %s is required", i+1, need.name)
 			}
 		}
+		server, tool := action.SplitToolKey(w.Tool)
 		switch {
+		case (w.Lint == "") == (w.Agent == "" && w.Tool == ""):
+			return fmt.Errorf("waiver %d: either lint, or agent and tool, are required", i+1)
+		case w.Lint == "" && (w.Agent == "" || strings.Contains(w.Agent, "*") || server == "" || tool == "" || strings.Contains(w.Tool, "*")):
+			return fmt.Errorf("waiver %d: one agent and one tool, \"server/name\", are required", i+1)
+		case w.Lint == "" && strings.TrimSpace(w.Ticket) == "":
+			return fmt.Errorf("waiver %d: ticket is required", i+1)
+		case w.Lint != "" && w.Tenant != "":
+			return fmt.Errorf("waiver %d: a finding of lint has no tenant", i+1)
 		case w.Until.UnixMilli() <= 0:
 			return fmt.Errorf("waiver %d: until is required", i+1)
 		case strings.Contains(w.Rule, "*"):
