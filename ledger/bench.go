@@ -26,6 +26,8 @@ type BenchOptions struct {
 	Closed       time.Duration // of each closed loop; 0 means 2 s
 	PayloadBytes int           // of a record's sealed parts; 0 means 1,024
 	NoFollower   bool          // leave the tiles out
+
+	Beside func() time.Duration // processor time that other processes used for the records so far; nil if there are none
 }
 
 // Quantiles are in microseconds.
@@ -42,6 +44,7 @@ type BenchLoop struct {
 	PerSecond    float64   `json:"per_second"`
 	Us           Quantiles `json:"us"`
 	RecordsBatch float64   `json:"records_per_batch"`
+	CPU          float64   `json:"cpu_us_per_record"` // of all threads, the generator's included
 }
 
 // BenchResult is what Bench measured. In the open loop a latency is counted from the moment that the
@@ -51,8 +54,10 @@ type BenchResult struct {
 	Rate            int         `json:"rate"`
 	Achieved        float64     `json:"achieved_per_second"`
 	Open            Quantiles   `json:"open_us"`
-	Floor           Quantiles   `json:"floor_us"` // the same loop into nothing: what the generator itself adds
-	Disk            Quantiles   `json:"disk_us"`  // the same loop with a bare write and fdatasync: what the disk is busy with besides
+	OpenCPU         float64     `json:"open_cpu_us_per_record"` // of all threads, the generator's included
+	Floor           Quantiles   `json:"floor_us"`               // the same loop into nothing: what the generator itself adds
+	FloorCPU        float64     `json:"floor_cpu_us_per_record"`
+	Disk            Quantiles   `json:"disk_us"` // the same loop with a bare write and fdatasync: what the disk is busy with besides
 	Closed          []BenchLoop `json:"closed"`
 	FdatasyncUs     int64       `json:"fdatasync_p50_us"`
 	DiskPerRecord   float64     `json:"disk_bytes_per_record"` // of the segments
@@ -118,11 +123,11 @@ func Loops(ctx context.Context, opt BenchOptions, one func(writer int, n int64) 
 	next := func(writer int) error { return one(writer, serial.Add(1)) }
 	var err error
 	if opt.For > 0 {
-		res.Open, res.Achieved, err = openLoop(ctx, opt.Rate, opt.For, next)
+		res.Open, res.Achieved, res.OpenCPU, err = opt.open(ctx, opt.For, next)
 	}
 	for i := 0; i < len(opt.Writers) && err == nil; i++ {
 		var loop BenchLoop
-		loop, err = closedLoop(ctx, opt.Writers[i], opt.Closed, next)
+		loop, err = opt.closed(ctx, opt.Writers[i], next)
 		res.Closed = append(res.Closed, loop)
 	}
 	res.Records = uint64(serial.Load())
@@ -137,18 +142,18 @@ func (l *Log) bench(ctx context.Context, opt BenchOptions, res *BenchResult) err
 		return err
 	}
 	var err error
-	if res.Floor, _, err = openLoop(ctx, opt.Rate, opt.For/5, func(int) error { return nil }); err != nil {
+	if res.Floor, _, res.FloorCPU, err = opt.open(ctx, opt.For/5, func(int) error { return nil }); err != nil {
 		return err
 	}
 	if res.Disk, err = l.bareLoop(ctx, opt); err != nil {
 		return err
 	}
-	if res.Open, res.Achieved, err = openLoop(ctx, opt.Rate, opt.For, one); err != nil {
+	if res.Open, res.Achieved, res.OpenCPU, err = opt.open(ctx, opt.For, one); err != nil {
 		return err
 	}
 	for _, n := range opt.Writers {
 		before := l.Stats()
-		loop, err := closedLoop(ctx, n, opt.Closed, one)
+		loop, err := opt.closed(ctx, n, one)
 		if err != nil {
 			return err
 		}
@@ -203,6 +208,29 @@ func BenchRecord(writer int, n int64, payload []byte) *action.Record {
 	}
 }
 
+// open is openLoop, and the microseconds of processor time that each call took.
+func (opt BenchOptions) open(ctx context.Context, length time.Duration, one func(writer int) error) (Quantiles, float64, float64, error) {
+	var n atomic.Int64
+	from := opt.spent()
+	q, rate, err := openLoop(ctx, opt.Rate, length, func(writer int) error { n.Add(1); return one(writer) })
+	return q, rate, float64((opt.spent() - from).Microseconds()) / float64(max(n.Load(), 1)), err
+}
+
+func (opt BenchOptions) closed(ctx context.Context, writers int, one func(writer int) error) (BenchLoop, error) {
+	from := opt.spent()
+	loop, calls, err := closedLoop(ctx, writers, opt.Closed, one)
+	loop.CPU = float64((opt.spent() - from).Microseconds()) / float64(max(calls, 1))
+	return loop, err
+}
+
+func (opt BenchOptions) spent() time.Duration {
+	d := processCPU()
+	if opt.Beside != nil {
+		d += opt.Beside()
+	}
+	return d
+}
+
 // openLoop calls one at Poisson arrivals of rate a second and counts each from when it was due.
 func openLoop(ctx context.Context, rate int, length time.Duration, one func(writer int) error) (Quantiles, float64, error) {
 	// The generator sleeps in the kernel and so keeps a processor of the scheduler busy: it gets its own.
@@ -238,7 +266,7 @@ func openLoop(ctx context.Context, rate int, length time.Duration, one func(writ
 	return quantiles(took), float64(len(took)) / time.Since(begin).Seconds(), errors.Join(failed, ctx.Err())
 }
 
-func closedLoop(ctx context.Context, writers int, length time.Duration, one func(writer int) error) (BenchLoop, error) {
+func closedLoop(ctx context.Context, writers int, length time.Duration, one func(writer int) error) (BenchLoop, int, error) {
 	took := make([][]time.Duration, writers)
 	errs := make([]error, writers)
 	var wg sync.WaitGroup
@@ -255,7 +283,7 @@ func closedLoop(ctx context.Context, writers int, length time.Duration, one func
 	wg.Wait()
 	elapsed := time.Since(begin).Seconds()
 	all := slices.Concat(took...)
-	return BenchLoop{Writers: writers, PerSecond: float64(len(all)) / elapsed, Us: quantiles(all)},
+	return BenchLoop{Writers: writers, PerSecond: float64(len(all)) / elapsed, Us: quantiles(all)}, len(all),
 		errors.Join(errors.Join(errs...), ctx.Err())
 }
 

@@ -159,14 +159,14 @@ func (r *row) measure(ctx context.Context, p peer, opt options) (err error) {
 	from, before := spent(), at.disk()
 	one := func(writer int, n int64) error { return at.append(ctx, writer, int64(records)+n) } // each loop counts from 1
 	for _, rate := range opt.rates {
-		res, err := ledger.Loops(ctx, ledger.BenchOptions{Rate: rate, For: opt.length}, one)
+		res, err := ledger.Loops(ctx, ledger.BenchOptions{Rate: rate, For: opt.length, Beside: at.cpu}, one)
 		if err != nil {
 			return err
 		}
 		r.Rates = append(r.Rates, res)
 		records += res.Records
 	}
-	res, err := ledger.Loops(ctx, ledger.BenchOptions{For: -1, Writers: opt.writers, Closed: opt.length / 2}, one)
+	res, err := ledger.Loops(ctx, ledger.BenchOptions{For: -1, Writers: opt.writers, Closed: opt.length / 2, Beside: at.cpu}, one)
 	if err != nil {
 		return err
 	}
@@ -207,15 +207,15 @@ func text(w io.Writer, opt options, rows []row) error {
 	for _, n := range opt.rates {
 		fmt.Fprintf(w, " %22d", n)
 	}
-	fmt.Fprintf(w, "\n%-42s%s\n", "", strings.Repeat(fmt.Sprintf(" %22s", "done/s     p50     p99"), len(opt.rates)))
+	fmt.Fprintf(w, "\n%-42s%s\n", "", strings.Repeat(fmt.Sprintf(" %22s", "done/s   p50   p99 CPU"), len(opt.rates)))
 	for _, r := range rows {
 		fmt.Fprintf(w, "%-42s", r.Name)
 		for _, l := range r.Rates {
-			fmt.Fprintf(w, " %22s", fmt.Sprintf("%.0f %7d %7d", l.Achieved, l.Open.P50, l.Open.P99))
+			fmt.Fprintf(w, " %22s", fmt.Sprintf("%.0f %d %d %.0f", l.Achieved, l.Open.P50, l.Open.P99, l.OpenCPU))
 		}
 		fmt.Fprintln(w, r.NotRun)
 	}
-	fmt.Fprintf(w, "\n%-42s", "writers (records a second, p99 µs)")
+	fmt.Fprintf(w, "\n%-42s", "writers (records a second, p99 µs, CPU µs)")
 	for _, n := range opt.writers {
 		fmt.Fprintf(w, " %22d", n)
 	}
@@ -227,10 +227,10 @@ func text(w io.Writer, opt options, rows []row) error {
 			continue
 		}
 		for _, l := range r.Closed {
-			fmt.Fprintf(w, " %22s", fmt.Sprintf("%.0f %9d", l.PerSecond, l.Us.P99))
+			fmt.Fprintf(w, " %22s", fmt.Sprintf("%.0f %7d %6.1f", l.PerSecond, l.Us.P99, l.CPU))
 		}
 		fmt.Fprintf(w, " %12.1f %12.0f\n", r.CPUPerRecord, r.DiskPerRecord)
 	}
-	_, err := fmt.Fprintln(w, "\nCPU and disk are per record over all loops; CPU includes the generator (the row \"nothing\").")
+	_, err := fmt.Fprintln(w, "\nThe last columns are per record over all loops; CPU includes the generator (the row \"nothing\").")
 	return err
 }

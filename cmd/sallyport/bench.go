@@ -105,17 +105,18 @@ A record counts as done when it is sealed, hashed, signed for and synced to disk
 }
 
 func (b *ledgerBench) text(w io.Writer) {
-	fmt.Fprintf(w, "%s\n\n%-10s %10s %9s %9s %9s %9s   %s\n", b.Machine, "offered/s", "done/s", "p50 µs", "p95 µs", "p99 µs", "max µs", "generator p99 µs")
+	fmt.Fprintf(w, "%s\n\n%-10s %10s %9s %9s %9s %9s %9s   %s\n", b.Machine, "offered/s", "done/s", "p50 µs", "p95 µs", "p99 µs", "max µs", "CPU µs", "generator p99 µs, CPU µs")
 	for _, r := range b.Rates {
-		fmt.Fprintf(w, "%-10d %10.0f %9d %9d %9d %9d   %d\n", r.Rate, r.Achieved, r.Open.P50, r.Open.P95, r.Open.P99, r.Open.Max, r.Floor.P99)
+		fmt.Fprintf(w, "%-10d %10.0f %9d %9d %9d %9d %9.0f   %d, %.0f\n", r.Rate, r.Achieved, r.Open.P50, r.Open.P95, r.Open.P99, r.Open.Max, r.OpenCPU,
+			r.Floor.P99, r.FloorCPU)
 	}
 	if len(b.Rates) == 0 {
 		return
 	}
 	r := b.Rates[0]
-	fmt.Fprintf(w, "\n%-10s %10s %9s %9s %9s %9s   %s\n", "writers", "done/s", "p50 µs", "p95 µs", "p99 µs", "max µs", "records a batch")
+	fmt.Fprintf(w, "\n%-10s %10s %9s %9s %9s %9s %9s   %s\n", "writers", "done/s", "p50 µs", "p95 µs", "p99 µs", "max µs", "CPU µs", "records a batch")
 	for _, c := range r.Closed {
-		fmt.Fprintf(w, "%-10d %10.0f %9d %9d %9d %9d   %.1f\n", c.Writers, c.PerSecond, c.Us.P50, c.Us.P95, c.Us.P99, c.Us.Max, c.RecordsBatch)
+		fmt.Fprintf(w, "%-10d %10.0f %9d %9d %9d %9d %9.1f   %.1f\n", c.Writers, c.PerSecond, c.Us.P50, c.Us.P95, c.Us.P99, c.Us.Max, c.CPU, c.RecordsBatch)
 	}
 	fmt.Fprintf(w, "\nfdatasync p50        %d µs\n", r.FdatasyncUs)
 	fmt.Fprintf(w, "disk a record        %.0f bytes in segments, %.0f in tiles; the leaf has %.0f, the sealed parts %d\n", r.DiskPerRecord, r.TilesPerRecord, r.LeafBytes, r.PayloadBytes)
