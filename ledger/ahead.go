@@ -66,7 +66,7 @@ func (c *checked) sealed(keys *keyring, payloads []frame) {
 		ref := &c.leaf.Parts[i]
 		p, err := decodePayload(f.body)
 		sum := sha256.Sum256(f.body)
-		if err != nil || p.part != string(ref.Name) || p.kid != ref.Kid || base64url.EncodeToString(sum[:]) != ref.Sealed {
+		if err != nil || p.part != string(ref.Name) || p.kid != ref.Kid || digestText(&sum) != ref.Sealed {
 			c.wrong = append(c.wrong, wrongPart{string(ref.Name), "the sealed part is not the one that the leaf names"})
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 
@@ -26,10 +27,14 @@ type batch struct {
 	size    uint64        // of the checkpoint that covers it; set before done is closed
 }
 
-// pending is one record on its way to the disk.
+// pending is one record on its way to the disk, and what it is made on. It is used again once the record's batch is
+// written: nothing that outlives the batch points into it.
 type pending struct {
-	frames  [2][]byte // leaf frame, payload frames; of paper
-	paper   *paper
+	draft       Leaf
+	leaf, parts []byte // buffers, empty but for their capacity between two records
+	random      []byte // nonces and salts of the parts
+
+	frames  [2][]byte // leaf frame, payload frames
 	hash    hash
 	index   uint64
 	key     uniqueKey
@@ -42,31 +47,22 @@ type pending struct {
 	shelf   string
 	cost    int64
 	lazy    bool
+	first   bool // of those in its batch who wait: the role of leader is offered to it
 }
 
-// paper is what a record is made on. It is used again once the record's batch is written: nothing that
-// outlives the batch points into it.
-type paper struct {
-	draft       Leaf
-	leaf, parts []byte // empty but for their capacity, between two records
-}
-
-var papers = sync.Pool{New: func() any { return &paper{leaf: make([]byte, 0, 1536), parts: make([]byte, 0, 4096)} }}
+var papers = sync.Pool{New: func() any { return &pending{leaf: make([]byte, 0, 1536), parts: make([]byte, 0, 4096)} }}
 
 // maxPaper is the capacity of buffers that are kept for a next record.
 const maxPaper = 64 << 10
 
-// release gives the paper of a record back. The caller is the only one who still knows of it.
+// release lets p be used for another record. The caller is the only one who still knows of it.
 func (p *pending) release() {
-	if p.paper == nil || cap(p.paper.leaf) > maxPaper || cap(p.paper.parts) > maxPaper {
+	if cap(p.leaf) > maxPaper || cap(p.parts) > maxPaper {
 		return
 	}
-	paper := p.paper
-	p.paper, p.frames = nil, [2][]byte{}
-	clear(paper.draft.Parts)
-	paper.draft = Leaf{Parts: paper.draft.Parts[:0]}
-	paper.leaf, paper.parts = paper.leaf[:0], paper.parts[:0]
-	papers.Put(paper)
+	clear(p.draft.Parts)
+	*p = pending{draft: Leaf{Parts: p.draft.Parts[:0]}, leaf: p.leaf[:0], parts: p.parts[:0], random: p.random[:0]}
+	papers.Put(p)
 }
 
 func (p *pending) bytes() int64 { return int64(len(p.frames[0]) + len(p.frames[1])) }
@@ -95,18 +91,21 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 	if err != nil {
 		return action.Receipt{}, err
 	}
-	p := &pending{kind: r.Kind, cost: cost, lazy: lazy}
-	if l.cfg.Ordered != nil {
-		p.record = r
-	}
-	if p.keyed = kindKey(r.Kind, r.Action); p.keyed {
-		p.key = newUniqueKey(r.Action, r.Round, r.Kind)
-		if first, ok := l.first(p.key); ok {
+	var key uniqueKey
+	keyed := kindKey(r.Kind, r.Action)
+	if keyed {
+		key = newUniqueKey(r.Action, r.Round, r.Kind)
+		if first, ok := l.first(key); ok {
 			return l.duplicate(ctx, first, witnessed)
 		}
 	}
 	if err := l.acquire(ctx, cost); err != nil {
 		return action.Receipt{}, err
+	}
+	p := papers.Get().(*pending)
+	p.kind, p.cost, p.lazy, p.key, p.keyed = r.Kind, cost, lazy, key, keyed
+	if l.cfg.Ordered != nil {
+		p.record = r
 	}
 	leaf, err := l.draft(r, p)
 	if err != nil {
@@ -114,28 +113,29 @@ func (l *Log) Append(ctx context.Context, r *action.Record) (action.Receipt, err
 		l.giveBack(cost)
 		return action.Receipt{}, err
 	}
-	b, first, err := l.enter(p, leaf)
+	b, index, sum, err := l.enter(p, leaf)
 	if err != nil {
 		p.release()
 		l.giveBack(cost)
 		if err == ErrDuplicate {
-			return l.duplicate(ctx, first, witnessed)
+			return l.duplicate(ctx, index, witnessed)
 		}
 		return action.Receipt{}, err
 	}
-	receipt := action.Receipt{Origin: l.Origin(), Index: p.index, Leaf: digest(p.hash)}
+	// A lazy record is its batch's from here on.
+	receipt := action.Receipt{Origin: l.Origin(), Index: index, Leaf: digest(sum)}
 	if lazy {
 		wake(l.kick)
 		return receipt, nil
 	}
-	err = l.await(b)
+	err = l.await(b, p.first)
 	p.release()
 	if err != nil {
 		return action.Receipt{}, err
 	}
 	receipt.Size = b.size
 	if witnessed {
-		if err := l.awaitWitnesses(ctx, p.index); err != nil {
+		if err := l.awaitWitnesses(ctx, receipt.Index); err != nil {
 			return action.Receipt{}, err
 		}
 	}
@@ -170,8 +170,7 @@ func (l *Log) cost(r *action.Record) (int64, error) {
 
 // draft seals the parts of r and returns its leaf without its place in the session's chain.
 func (l *Log) draft(r *action.Record, p *pending) (*Leaf, error) {
-	p.paper = papers.Get().(*paper)
-	leaf := &p.paper.draft
+	leaf := &p.draft
 	*leaf = Leaf{
 		Format: formatLeaf, Kind: r.Kind, Tenant: l.cfg.Tenant, TimeMs: r.TimeMs,
 		Action: r.Action, Round: int64(r.Round), Session: r.Session,
@@ -187,42 +186,48 @@ func (l *Log) draft(r *action.Record, p *pending) (*Leaf, error) {
 	if err := leaf.words(); err != nil {
 		return nil, err
 	}
+	const each = nonceBytes + saltBytes
+	p.random = append(p.random, make([]byte, len(r.Parts)*each)...)
+	if _, err := io.ReadFull(l.keys.random, p.random); err != nil {
+		return nil, fmt.Errorf("ledger: seal: %w", err)
+	}
 	for i := range r.Parts {
 		var ref PartRef
 		var err error
-		if p.paper.parts, ref, err = l.keys.seal(p.paper.parts, &r.Parts[i]); err != nil {
+		if p.parts, ref, err = l.keys.seal(p.parts, &r.Parts[i], p.random[i*each:][:each]); err != nil {
 			return nil, err
 		}
 		leaf.Parts = append(leaf.Parts, ref)
 	}
-	p.frames[1] = p.paper.parts
+	p.frames[1] = p.parts
 	return leaf, nil
 }
 
 // enter gives the leaf its place in its session and in the log. The session's lock makes both orders
-// one; it is not held while the disk works, except while a new segment must be made first.
-func (l *Log) enter(p *pending, leaf *Leaf) (*batch, uint64, error) {
+// one; it is not held while the disk works, except while a new segment must be made first. It returns the
+// leaf's batch, index and hash; on ErrDuplicate the index is the first record's.
+func (l *Log) enter(p *pending, leaf *Leaf) (*batch, uint64, hash, error) {
 	s := l.session(leaf.Session)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	leaf.Seq, leaf.Prev = s.seq+1, s.before()
 	p.session, p.seq, p.shelf = s, leaf.Seq, leaf.Shelf()
 	leaf.LogMs = l.advance()
-	dst, at := openFrame(p.paper.leaf, frameLeaf)
+	dst, at := openFrame(p.leaf, frameLeaf)
 	dst, err := leaf.appendTo(dst)
 	if err != nil {
-		return nil, 0, err
+		return nil, 0, hash{}, err
 	}
 	// The last byte of the open frame's head is still the zero that stands before a leaf that is hashed.
-	p.hash = sha256.Sum256(dst[at+frameHeadBytes-1:])
+	sum, seq := sha256.Sum256(dst[at+frameHeadBytes-1:]), leaf.Seq
+	p.hash = sum
 	closeFrame(dst, at)
-	p.paper.leaf, p.frames[0] = dst, dst
-	b, first, err := l.enqueue(p)
-	if err != nil {
-		return nil, first, err
+	p.leaf, p.frames[0] = dst, dst
+	b, index, err := l.enqueue(p)
+	if err == nil {
+		s.seq, s.prev = seq, sum // p may be written already, and another's
 	}
-	s.seq, s.prev = p.seq, p.hash // the leaf may be on its way to the disk, and its paper another's
-	return b, 0, nil
+	return b, index, sum, err
 }
 
 // advance returns the log's time in milliseconds and remembers it.
@@ -247,8 +252,8 @@ func (l *Log) session(id string) *session {
 	return s.(*session)
 }
 
-// enqueue plans p into a segment and a batch, and gives it its index. On ErrDuplicate the index is the
-// first record's.
+// enqueue plans p into a segment and a batch, and gives it its index, which it returns. On ErrDuplicate the index
+// is the first record's.
 func (l *Log) enqueue(p *pending) (*batch, uint64, error) {
 	for {
 		l.mu.Lock()
@@ -268,12 +273,12 @@ func (l *Log) enqueue(p *pending) (*batch, uint64, error) {
 		}
 		fits, grow := l.plan(p)
 		if fits {
-			b := l.join(p)
+			b, index := l.join(p), p.index
 			l.mu.Unlock()
 			if grow {
 				wake(l.needs)
 			}
-			return b, 0, nil
+			return b, index, nil
 		}
 		l.mu.Unlock()
 		if err := l.grow(p.bytes()); err != nil {
@@ -314,7 +319,8 @@ func (l *Log) join(p *pending) *batch {
 	if n := len(l.queue); n > 0 && l.queue[n-1].seg == l.tail && l.queue[n-1].bytes < maxBatchBytes {
 		b = l.queue[n-1]
 	} else {
-		b = &batch{seg: l.tail, bytes: checkpointBytes, lead: make(chan struct{}, 1), done: make(chan struct{})}
+		b = &batch{seg: l.tail, bytes: checkpointBytes, lead: make(chan struct{}, 1), done: make(chan struct{}),
+			entries: make([]*pending, 0, l.usual)}
 		if l.tail.fresh() && l.tail.queued == 0 {
 			b.bytes += checkpointBytes // the segment's head
 		}
@@ -334,6 +340,7 @@ func (l *Log) join(p *pending) *batch {
 		l.unique.put(p.key, p.index)
 	}
 	if !p.lazy {
+		p.first = b.waiters == 0
 		b.waiters++
 	}
 	return b

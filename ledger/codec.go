@@ -63,7 +63,7 @@ func (c *codec) shut(empty bool) {
 	c.comma = true
 }
 
-// key begins a member and reports whether it is there.
+// key begins a member and reports whether it is there. The name comes as it stands in JSON, with its quotes and colon.
 func (c *codec) key(name string, zero bool) bool {
 	if c.err != nil {
 		return false
@@ -75,9 +75,7 @@ func (c *codec) key(name string, zero bool) bool {
 		if c.comma {
 			c.buf = append(c.buf, ',')
 		}
-		c.buf = append(c.buf, '"')
 		c.buf = append(c.buf, name...)
-		c.buf = append(c.buf, '"', ':')
 		c.comma = true
 		return true
 	}
@@ -89,11 +87,11 @@ func (c *codec) key(name string, zero bool) bool {
 		at++
 	}
 	// Most members of a leaf are not there: the quote behind the name tells that soonest.
-	end := at + 1 + len(name)
-	if end+2 > len(c.in) || c.in[end] != '"' || c.in[at] != '"' || c.in[end+1] != ':' || c.in[at+1:end] != name {
+	end := at + len(name)
+	if end > len(c.in) || c.in[end-2] != '"' || c.in[at:end] != name {
 		return false
 	}
-	c.at = end + 2
+	c.at = end
 	c.comma = true
 	return true
 }
@@ -162,7 +160,7 @@ func number(c *codec, name string, p *int64) {
 	}
 	if !c.dec {
 		if *p > action.MaxNumber || *p < -action.MaxNumber {
-			c.fail(name + " is beyond 2^53-1")
+			c.fail(name + " number is beyond 2^53-1")
 		}
 		c.buf = strconv.AppendInt(c.buf, *p, 10)
 		return

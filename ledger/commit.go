@@ -19,8 +19,8 @@ const (
 	markEvery     = 16      // leaves between two remembered positions
 )
 
-// await returns when b is durable, or has failed.
-func (l *Log) await(b *batch) error {
+// await returns when b is durable, or has failed. The role of leader is offered to the first of those who wait for it.
+func (l *Log) await(b *batch, first bool) error {
 	l.mu.Lock()
 	if !l.leading {
 		l.leading = true
@@ -29,6 +29,10 @@ func (l *Log) await(b *batch) error {
 		return l.lead(b)
 	}
 	l.mu.Unlock()
+	if !first {
+		<-b.done
+		return b.err
+	}
 	select {
 	case <-b.done:
 		return b.err
@@ -59,11 +63,16 @@ func (l *Log) lead(b *batch) error {
 		if err == nil || errors.Is(err, ErrClosed) {
 			err = l.commit(front)
 		}
-		l.finish(front, err)
+		// Those who wait for a record release it. Once they know, nobody else may look at it.
+		var lazy []*pending
 		for _, e := range front.entries {
 			if e.lazy {
-				e.release() // the others are released by those who wait for them
+				lazy = append(lazy, e)
 			}
+		}
+		l.finish(front, err)
+		for _, e := range lazy {
+			e.release()
 		}
 	}
 }
@@ -155,6 +164,7 @@ func (l *Log) settle(b *batch, cp Checkpoint, marks []mark, written int64) {
 	l.size, l.newest, l.newestAt = b.size, cp, l.cfg.Now()
 	l.stats.appended += uint64(len(b.entries))
 	l.stats.batches++
+	l.usual = len(b.entries)
 	l.stats.bytes += uint64(written)
 	close(l.changed)
 	l.changed = make(chan struct{})

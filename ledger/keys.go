@@ -296,8 +296,9 @@ func (k *keyring) loadSealKey(name, id string) (*sealKey, error) {
 	return &sealKey{kid: kid, aead: aead, context: sealContext(k.tenant, part, kid)}, nil
 }
 
-// seal appends the payload frame of part to dst and returns its reference for the leaf.
-func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, error) {
+// seal appends the payload frame of part to dst and returns its reference for the leaf. random holds a nonce and a
+// salt, for this part alone.
+func (k *keyring) seal(dst []byte, p *action.PayloadPart, random []byte) ([]byte, PartRef, error) {
 	owner := p.Owner
 	if owner == "" {
 		owner = "\x00nobody" // data of no person still needs a key
@@ -312,20 +313,16 @@ func (k *keyring) seal(dst []byte, p *action.PayloadPart) ([]byte, PartRef, erro
 	}
 	dst, at := openFrame(dst, framePayload)
 	dst = appendPayload(dst, string(p.Name), key.kid)
-	// Nonce and salt come where they stand, and the plaintext is laid where the ciphertext will, so that sealing
-	// needs no second buffer.
+	// The plaintext is laid where the ciphertext will stand, so that sealing needs no second buffer.
 	nonce := len(dst)
 	from := nonce + nonceBytes
-	dst = append(dst, make([]byte, nonceBytes+saltBytes)...)
-	if _, err := io.ReadFull(k.random, dst[nonce:]); err != nil {
-		return dst, PartRef{}, fmt.Errorf("ledger: seal: %w", err)
-	}
+	dst = append(dst, random...)
 	ref := PartRef{Name: p.Name, Kid: key.kid, Commit: commitment(dst[from:], p.Data)}
 	dst = append(dst, p.Data...)
 	dst = key.aead.Seal(dst[:from], dst[nonce:from], dst[from:], key.context)
 	closeFrame(dst, at)
 	sum := sha256.Sum256(dst[at+frameHeadBytes:])
-	ref.Sealed = base64url.EncodeToString(sum[:])
+	ref.Sealed = digestText(&sum)
 	return dst, ref, nil
 }
 

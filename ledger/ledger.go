@@ -161,6 +161,7 @@ type Log struct {
 	newestAt time.Time         // guarded by mu
 	changed  chan struct{}     // closed and replaced at each commit; guarded by mu
 	unique   uniqueSet         // guarded by mu
+	usual    int               // records of the last batch; guarded by mu
 	quota    quotas            // guarded by mu
 	stats    counters          // guarded by mu
 	shelves  map[string]*shelf // of committed leaves; guarded by mu
@@ -203,7 +204,7 @@ func (s *session) before() string {
 	if s.seq == 0 {
 		return ""
 	}
-	return base64url.EncodeToString(s.prev[:])
+	return digestText(&s.prev)
 }
 
 // Open opens the log, making it if there is none, and recovers from a crash. It errs with ErrCorrupt,

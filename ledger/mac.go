@@ -33,15 +33,22 @@ func commitment(salt, data []byte) string {
 	c.sha.Reset()
 	c.sha.Write(c.pad[:])
 	c.sha.Write(inner)
-	text := base64url.EncodeToString(c.sha.Sum(c.sum[:0]))
+	c.sha.Sum(c.sum[:0])
 	clear(c.pad[:])
-	return text
+	return digestText(&c.sum)
 }
 
 type committer struct {
 	sha stdhash.Hash
 	pad [sha256.BlockSize]byte
-	sum [sha256.Size]byte
+	sum hash
+}
+
+// digestText returns h in base64url.
+func digestText(h *hash) string {
+	var text [(hashBytes*8 + 5) / 6]byte
+	base64url.Encode(text[:], h[:])
+	return string(text[:])
 }
 
 var committers = sync.Pool{New: func() any { return &committer{sha: sha256.New()} }}

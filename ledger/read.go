@@ -356,7 +356,7 @@ func (l *Log) openPart(f io.ReaderAt, at int64, index uint64, leaf *Leaf, part a
 
 func (l *Log) checkPart(body []byte, p payloadFrame, ref *PartRef, index uint64) (salt, data []byte, err error) {
 	sum := sha256.Sum256(body)
-	if base64url.EncodeToString(sum[:]) != ref.Sealed || p.kid != ref.Kid {
+	if digestText(&sum) != ref.Sealed || p.kid != ref.Kid {
 		return nil, nil, fmt.Errorf("%w: entry %d: part %q differs from the leaf", ErrCorrupt, index, ref.Name)
 	}
 	salt, data, err = l.keys.unseal(nil, p, l.cfg.Tenant)

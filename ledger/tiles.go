@@ -4,6 +4,7 @@ package ledger
 
 import (
 	"context"
+	"crypto/sha256"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -167,7 +168,7 @@ func (l *Log) publish(ctx context.Context, p *publisher, cp Checkpoint) error {
 		if err != nil {
 			return err
 		}
-		if err := p.add(raw, leafHash(raw)); err != nil {
+		if err := p.add(raw); err != nil {
 			return err
 		}
 	}
@@ -205,9 +206,22 @@ func parseBundle(b []byte) ([][]byte, error) {
 	return out, nil
 }
 
-// add appends a leaf.
-func (t *tiler) add(raw []byte, h hash) error {
+// add appends a leaf. It is hashed where it comes to lie, while a zero stands before it.
+func (t *tiler) add(raw []byte) error {
+	at := len(t.bundle)
+	t.bundle = append(append(t.bundle, 0, 0), raw...)
+	h := sha256.Sum256(t.bundle[at+1:])
+	binary.BigEndian.PutUint16(t.bundle[at:], uint16(len(raw)))
+	return t.added(h)
+}
+
+// addHashed appends a leaf whose hash is known.
+func (t *tiler) addHashed(raw []byte, h hash) error {
 	t.bundle = appendBundle(t.bundle, raw)
+	return t.added(h)
+}
+
+func (t *tiler) added(h hash) error {
 	if t.size%tileWidth == tileWidth-1 {
 		if err := t.put(levelEntries, t.size/tileWidth, tileWidth, t.bundle); err != nil {
 			return err
