@@ -26,6 +26,8 @@ type checked struct {
 	wrong []wrongPart
 
 	opened []openedPart // of the kinds that Options.Inspect looks at
+
+	own Leaf // where leaf points
 }
 
 type openedPart struct {
@@ -50,7 +52,8 @@ type wrongPart struct{ part, what string }
 // check looks at a leaf's bytes and the payload frames behind them. With keys it opens the parts.
 func check(keys *keyring, raw []byte, payloads []frame) *checked {
 	c := &checked{hash: leafHash(raw)}
-	if c.leaf, c.err = DecodeLeaf(raw); c.err == nil {
+	if c.err = c.own.decode(raw); c.err == nil {
+		c.leaf = &c.own
 		c.key = newUniqueKey(c.leaf.Action, int(c.leaf.Round), c.leaf.Kind)
 	}
 	c.sealed(keys, payloads)
@@ -142,6 +145,9 @@ type aheadFrame struct {
 	checked *checked // of a leaf
 }
 
+// aheadFrames are the lists of chunks that the scanner is done with.
+var aheadFrames = sync.Pool{New: func() any { s := make([]aheadFrame, 0, 4*chunkLeaves); return &s }}
+
 // lookAhead begins to read and check a segment. The caller closes what it returns.
 func lookAhead(number uint64, keys *keyring, read func(number uint64) ([]byte, error)) *ahead {
 	a := &ahead{number: number, read: make(chan struct{}), stop: make(chan struct{}), room: make(chan struct{}, chunksAhead)}
@@ -198,7 +204,7 @@ func (a *ahead) fill(keys *keyring) {
 }
 
 func (a *ahead) frames(keys *keyring, from, to int64) []aheadFrame {
-	out := make([]aheadFrame, 0, 4*chunkLeaves)
+	out := (*aheadFrames.Get().(*[]aheadFrame))[:0]
 	leaf := -1
 	var payloads []frame
 	finish := func() {
@@ -243,7 +249,10 @@ func (a *ahead) frame(at int64) (frame, *checked, bool) {
 				return frame{}, nil, false
 			}
 		}
+		done := c.frames
 		c.frames = nil
+		clear(done)
+		aheadFrames.Put(&done)
 		<-a.room
 	}
 	return frame{}, nil, false

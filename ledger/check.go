@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"runtime"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -77,7 +78,7 @@ func (c *checker) leaf(index uint64, raw []byte, known *checked) {
 		c.opt.Progress(index)
 	}
 	var before hash
-	if bytes.Contains(raw, []byte(codeEpoch)) {
+	if known.err == nil && opensEpoch(l) {
 		before = c.tree.root()
 	}
 	c.tree.add(h)
@@ -111,7 +112,7 @@ func (c *checker) chain(index uint64, l *Leaf, h hash) {
 	end := c.sessions[l.Session]
 	if end == nil {
 		end = &chainEnd{}
-		c.sessions[l.Session] = end
+		c.sessions[strings.Clone(l.Session)] = end // the leaf's own text would keep all of the leaf
 	}
 	want := ""
 	if end.seq > 0 {
@@ -139,7 +140,7 @@ func (c *checker) life(index uint64, l *Leaf, k uniqueKey) {
 	c.unique.put(k, index)
 	switch l.Kind {
 	case action.KindIntent:
-		c.open[l.Action] = index
+		c.open[strings.Clone(l.Action)] = index
 	case action.KindOutcome, action.KindUnknown, action.KindLate:
 		delete(c.open, l.Action)
 	}
@@ -192,9 +193,11 @@ func (c *checker) finish() *Report {
 	return r
 }
 
+func opensEpoch(l *Leaf) bool { return l.Kind == action.KindKey && slices.Contains(l.Codes, codeEpoch) }
+
 // epoch reports the gap before a new epoch, and that it was opened by the key before.
 func (c *checker) epoch(index uint64, l *Leaf, before hash) {
-	if l.Kind != action.KindKey || !slices.Contains(l.Codes, codeEpoch) {
+	if !opensEpoch(l) {
 		return
 	}
 	n := len(c.report.Gaps)
@@ -311,6 +314,7 @@ func (c *checker) compareTiles(size uint64, fetch func(level int, n uint64, widt
 
 func (t *tileCheck) add(c *checker, raw []byte, h hash) {
 	if t.size < t.until {
+		t.full = &c.tree.tile         // the leaf is in there already
 		_ = t.tiler.addHashed(raw, h) // put never errs
 	}
 	if t.size == t.until {

@@ -190,6 +190,9 @@ func elements[T any](c *codec, name string, p *[]T, each func(*T)) {
 		return
 	}
 	c.expect("[")
+	if c.dec {
+		*p = make([]T, 0, 2) // most have one or two
+	}
 	for i := 0; c.err == nil; i++ {
 		if c.dec {
 			*p = append(*p, *new(T))

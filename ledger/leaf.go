@@ -162,10 +162,18 @@ func (l *Leaf) appendTo(dst []byte) ([]byte, error) {
 // DecodeLeaf is the inverse of Encode. It accepts only what Encode produces, and returns ErrFormat for
 // a format that this version does not know.
 func DecodeLeaf(b []byte) (*Leaf, error) {
-	if len(b) > MaxLeafBytes {
-		return nil, fmt.Errorf("ledger: leaf of %d bytes is larger than %d", len(b), MaxLeafBytes)
-	}
 	l := &Leaf{}
+	if err := l.decode(b); err != nil {
+		return nil, err
+	}
+	return l, nil
+}
+
+// decode is DecodeLeaf into l, which is zero.
+func (l *Leaf) decode(b []byte) error {
+	if len(b) > MaxLeafBytes {
+		return fmt.Errorf("ledger: leaf of %d bytes is larger than %d", len(b), MaxLeafBytes)
+	}
 	c := codec{in: string(b), dec: true}
 	l.walk(&c)
 	if c.err == nil && c.at != len(b) {
@@ -175,9 +183,9 @@ func DecodeLeaf(b []byte) (*Leaf, error) {
 		c.fail("unknown kind")
 	}
 	if c.err != nil {
-		return nil, fmt.Errorf("ledger: leaf: %w", c.err)
+		return fmt.Errorf("ledger: leaf: %w", c.err)
 	}
-	return l, nil
+	return nil
 }
 
 // part returns the reference to the named part, or nil.

@@ -94,6 +94,9 @@ func (s *scanner) segment(number uint64, data []byte) error {
 				e.hash = leafHash(f.body)
 			}
 			next.add(e.hash)
+			if n := len(batch); n < cap(batch) {
+				e.payloads = batch[:n+1][n].payloads[:0] // of a batch before, which is done with
+			}
 			batch = append(batch, e)
 		case f.kind == framePayload && len(batch) > 0:
 			e := &batch[len(batch)-1]

@@ -21,7 +21,10 @@ import (
 // "tile/entries/N" with up to 256 leaves, each behind its length in 16 bits. They are a product of the
 // segments: not synced, rebuilt at will, replaced where they do not lead to the log's own root.
 
-const tileWidth = 256
+const (
+	tileLevels = 8
+	tileWidth  = 1 << tileLevels
+)
 
 // levelEntries is the level of entry bundles in tilePath.
 const levelEntries = -1
@@ -77,6 +80,7 @@ type tiler struct {
 	size   uint64
 	levels [][]hash // of each level the hashes that do not fill a tile yet
 	bundle []byte   // of the leaves that do not fill a bundle yet
+	full   *hash    // root of the newest full tile of leaves, where somebody else derives it; nil to derive it here
 	put    func(level int, n uint64, width int, data []byte) error
 }
 
@@ -248,12 +252,21 @@ func (t *tiler) push(level int, h hash) error {
 	if err := t.put(level, t.size>>(8*(uint(level)+1)), tileWidth, joinHashes(t.levels[level])); err != nil {
 		return err
 	}
+	root := t.above(level)
+	t.levels[level] = t.levels[level][:0]
+	return t.push(level+1, root)
+}
+
+// above returns the root of the full tile at hand.
+func (t *tiler) above(level int) hash {
+	if level == 0 && t.full != nil {
+		return *t.full
+	}
 	var sub tree
 	for _, h := range t.levels[level] {
 		sub.add(h)
 	}
-	t.levels[level] = t.levels[level][:0]
-	return t.push(level+1, sub.root())
+	return sub.root()
 }
 
 func joinHashes(hs []hash) []byte {

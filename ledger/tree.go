@@ -12,9 +12,9 @@ const hashBytes = sha256.Size
 // hash is a node of the Merkle tree of RFC 6962 section 2.1.
 type hash = [hashBytes]byte
 
-// leafHash returns SHA-256(0x00 || leaf). It allocates only for leaves above a kilobyte.
+// leafHash returns SHA-256(0x00 || leaf). It allocates only for leaves above two kilobytes.
 func leafHash(leaf []byte) hash {
-	var small [1025]byte
+	var small [2049]byte
 	if len(leaf) < len(small) {
 		copy(small[1:], leaf)
 		return sha256.Sum256(small[:1+len(leaf)])
@@ -36,10 +36,11 @@ func nodeHash(left, right hash) hash {
 type tree struct {
 	size  uint64
 	nodes []hash
+	tile  hash // root of the newest perfect subtree of tileWidth leaves, while leaves are added one by one
 }
 
 func (t *tree) clone() tree {
-	return tree{size: t.size, nodes: append(make([]hash, 0, len(t.nodes)+8), t.nodes...)}
+	return tree{size: t.size, nodes: append(make([]hash, 0, len(t.nodes)+8), t.nodes...), tile: t.tile}
 }
 
 // add appends one leaf.
@@ -47,10 +48,14 @@ func (t *tree) add(h hash) { t.addSubtree(h, 0) }
 
 // addSubtree appends a perfect subtree of 2^level leaves. The size must be a multiple of that.
 func (t *tree) addSubtree(h hash, level uint) {
+	made := level
 	for n := t.size >> level; n&1 == 1; n >>= 1 {
 		last := len(t.nodes) - 1
 		h = nodeHash(t.nodes[last], h)
 		t.nodes = t.nodes[:last]
+		if made++; made == tileLevels {
+			t.tile = h
+		}
 	}
 	t.nodes = append(t.nodes, h)
 	t.size += 1 << level
