@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/admin"
 	"github.com/sallyport/sallyport/approval"
 	"github.com/sallyport/sallyport/detect"
@@ -208,16 +209,21 @@ func (s *Sallyport) wire(ctx context.Context) error {
 	)
 }
 
+// small reports that what is read of q is so little that no source which reads memory only can be late.
+func small(q *action.Query) bool {
+	return len(q.Action.Arguments)+len(q.Context.Result.Content) <= 16<<10
+}
+
 // stages are the fact sources in the order of the path.
 func (s *Sallyport) stages() [][]enforce.Source {
 	return [][]enforce.Source{
 		{
-			{Name: "tools", Informer: s.Tools},
+			{Name: "tools", Informer: s.Tools, Quick: small},
 			s.identity,
 			{Name: "attest", Informer: s.Attested(), Deadline: enforce.Inline},
 		},
 		{
-			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second},
+			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second, Quick: small},
 			{Name: "monitor", Informer: s.Monitor, Deadline: enforce.Inline},
 		},
 		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},

@@ -21,6 +21,9 @@ type Source struct {
 	// Deadline is 0 for Config.InformDeadline, or Inline for an informer that reads memory only and always
 	// returns: it is called without a goroutine of its own.
 	Deadline time.Duration
+	// Quick reports that the informer reads memory only, and returns at once, for this q: then it is called as an
+	// Inline one is. A goroutine of its own, and a timer, cost more than most facts do. Nil says it of none.
+	Quick func(q *action.Query) bool
 }
 
 // Inline is the Deadline of informers that read memory only.

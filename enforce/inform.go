@@ -50,16 +50,17 @@ type stated struct {
 }
 
 func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) []fault {
-	apart := 0 // informers that run beside us, because they may be late
+	apart := make([]bool, len(stage)) // informers that run beside us, because they may be late
+	late := 0
 	var longest time.Duration
-	for _, s := range stage {
-		if s.Deadline >= 0 {
-			apart++
+	for i, s := range stage {
+		if apart[i] = s.Deadline >= 0 && (s.Quick == nil || !s.Quick(q)); apart[i] {
+			late++
 			longest = max(longest, e.deadline(s))
 		}
 	}
 	done := make([]stated, 0, len(stage))
-	if apart == 0 {
+	if late == 0 {
 		for i, s := range stage {
 			done = append(done, call(ctx, i, s, q))
 		}
@@ -67,11 +68,11 @@ func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) [
 	}
 	ctx, cancel := context.WithTimeout(ctx, longest)
 	defer cancel()
-	results := make(chan stated, apart) // buffered: one left behind does not block for ever
-	snapshot := new(action.Query)       // informers left behind must not see what others put in later
+	results := make(chan stated, late) // buffered: one left behind does not block for ever
+	snapshot := new(action.Query)      // informers left behind must not see what others put in later
 	*snapshot = *q
 	for i, s := range stage {
-		if s.Deadline < 0 {
+		if !apart[i] {
 			continue
 		}
 		go func() {
@@ -85,7 +86,7 @@ func (e *Enforcer) stage(ctx context.Context, q *action.Query, stage []Source) [
 		}()
 	}
 	for i, s := range stage { // while the others work
-		if s.Deadline < 0 {
+		if !apart[i] {
 			done = append(done, call(ctx, i, s, snapshot))
 		}
 	}
