@@ -45,7 +45,7 @@ func newCA(t *testing.T, domain string) *testCA {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign}
+		NotAfter: time.Now().Add(time.Hour), IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign | x509.KeyUsageCRLSign, SubjectKeyId: []byte{1}}
 	if domain != "" {
 		template.URIs = []*url.URL{{Scheme: "spiffe", Host: domain}}
 	}
@@ -191,6 +191,56 @@ func TestListenersSpeakHTTP2(t *testing.T) {
 	wg.Wait()
 	if protocol.Load() != "HTTP/2.0" || dials.Load() != before {
 		t.Errorf("%v over %d connections", protocol.Load(), dials.Load())
+	}
+}
+
+// TestWithdrawnAgentsAreNobody gives authorities' lists: one agent's certificate stands on it, another's does not, and once
+// there is no list in date nobody is let in.
+func TestWithdrawnAgentsAreNobody(t *testing.T) {
+	clients := newCA(t, "example.org")
+	dir := t.TempDir()
+	authorities, lists := filepath.Join(dir, "clients.pem"), filepath.Join(dir, "lists.pem")
+	publish := func(until time.Time, gone ...*big.Int) {
+		t.Helper()
+		l := &x509.RevocationList{Number: big.NewInt(1), ThisUpdate: time.Now().Add(-time.Hour), NextUpdate: until}
+		for _, n := range gone {
+			l.RevokedCertificateEntries = append(l.RevokedCertificateEntries, x509.RevocationListEntry{SerialNumber: n, RevocationTime: time.Now()})
+		}
+		der, err := x509.CreateRevocationList(rand.Reader, l, clients.cert, clients.key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(lists, pem.EncodeToMemory(&pem.Block{Type: "X509 CRL", Bytes: der}), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(authorities, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: clients.cert.Raw}), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	serial := func(n int64) tls.Certificate {
+		return clients.sign("spiffe://example.org/free", func(c *x509.Certificate) { c.SerialNumber = big.NewInt(n) })
+	}
+	stays, withdrawn, late := serial(70), serial(71), serial(72)
+	publish(time.Now().Add(time.Hour), big.NewInt(71))
+	b, _ := openSafe(t, func(c *sallyport.Config) {
+		c.Listen.TLS.ClientCA, c.Listen.TLS.ClientCRL = authorities, lists
+		c.Federation.SPIFFE.Agents = []sallyport.FederationAgent{{ID: "spiffe://example.org/free", Agent: "free"}}
+	}, "payer")
+	b.agent("free")
+	pay := func(c tls.Certificate, call string) string {
+		cfg := b.tls.Clone()
+		cfg.Certificates = []tls.Certificate{c}
+		return b.pay(&http.Transport{TLSClientConfig: cfg, DisableKeepAlives: true}, call)
+	}
+	if got := pay(stays, "1"); got != "allow" {
+		t.Errorf("a certificate that nobody withdrew: %s", got)
+	}
+	if got := pay(withdrawn, "2"); got != "401" {
+		t.Errorf("a certificate that was withdrawn: %s", got)
+	}
+	publish(time.Now().Add(-time.Minute))
+	if got := pay(late, "3"); got != "401" {
+		t.Errorf("under a list that has ended: %s", got)
 	}
 }
 

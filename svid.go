@@ -97,7 +97,7 @@ type certificates struct {
 	tokens  *identity.Tokens
 	agents  map[string]string // SPIFFE id -> agent
 	clients *x509.CertPool    // listen.tls.client_ca
-	lists   string            // listen.tls.client_crl; "" looks at none
+	lists   *svid.Withdrawn   // of listen.tls.client_crl; nil looks at none
 	source  *svid.Workload    // nil without a workload API
 	now     func() time.Time
 
@@ -138,8 +138,11 @@ func (s *Sallyport) openCertificates() error {
 			return fmt.Errorf("listen: client_ca %q holds no certificate in PEM", path)
 		}
 	}
-	if c.lists = s.Config.Listen.TLS.ClientCRL; c.lists != "" && c.clients == nil {
-		return errors.New("listen: client_crl: without client_ca there is nobody to withdraw")
+	if path := s.Config.Listen.TLS.ClientCRL; path != "" {
+		if c.clients == nil {
+			return errors.New("listen: client_crl: without client_ca there is nobody to withdraw")
+		}
+		c.lists = &svid.Withdrawn{Path: path}
 	}
 	if socket := s.Config.Federation.SPIFFE.Socket; socket != "" {
 		c.source = &svid.Workload{Socket: strings.TrimPrefix(socket, "unix://")}
@@ -192,8 +195,8 @@ func (c *certificates) judge(chain []*x509.Certificate) (judged, error) {
 		if id, err = svid.Verify(chain, c.clients, now); err != nil {
 			return v, err
 		}
-		if c.lists != "" {
-			if err := (svid.Withdrawn{Path: c.lists}).Check(chain, c.clients, now); err != nil {
+		if c.lists != nil {
+			if err := c.lists.Check(chain, c.clients, now); err != nil {
 				return v, err
 			}
 		}

@@ -20,7 +20,7 @@ import (
 	"github.com/sallyport/sallyport/action"
 )
 
-// openFGA starts a real server in memory. It is built by hand, because that takes minutes:
+// openFGA starts a real server in memory. "make soak" builds it, or a hand, because that takes minutes:
 //
 //	GOBIN=$PWD/.cache/openfga go install github.com/openfga/openfga/cmd/openfga@v1.22.1
 func openFGA(t *testing.T) string {

@@ -10,21 +10,38 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 	"time"
 )
 
 // maxLists bounds a file of lists, in bytes.
 const maxLists = 8 << 20
 
-// Withdrawn is a file of lists of withdrawn certificates (CRLs), in PEM or one in DER, read anew with each look.
-type Withdrawn struct{ Path string }
+// Withdrawn is a file of lists of withdrawn certificates (CRLs), in PEM or one in DER, read anew when it has changed. It is
+// safe for concurrent use.
+type Withdrawn struct {
+	Path string
 
-func (w Withdrawn) lists() ([]*x509.RevocationList, error) {
+	mu   sync.Mutex // guards below
+	seen os.FileInfo
+	all  []*x509.RevocationList
+}
+
+func (w *Withdrawn) lists() ([]*x509.RevocationList, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
 	f, err := os.Open(w.Path)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = f.Close() }() // opened to read
+	now, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if w.seen != nil && os.SameFile(now, w.seen) && now.Size() == w.seen.Size() && now.ModTime().Equal(w.seen.ModTime()) {
+		return w.all, nil
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxLists+1))
 	if err != nil || len(data) > maxLists {
 		return nil, fmt.Errorf("svid: lists %q: too large, or unreadable: %w", w.Path, err)
@@ -50,12 +67,13 @@ func (w Withdrawn) lists() ([]*x509.RevocationList, error) {
 		}
 		out = append(out, l)
 	}
+	w.seen, w.all = now, out
 	return out, nil
 }
 
 // Check reports whether a chain, the leaf first, leads to one of roots at the time now by authorities that each have a list
 // in date, and no list names a certificate on the way. An authority without such a list vouches for nobody.
-func (w Withdrawn) Check(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) error {
+func (w *Withdrawn) Check(chain []*x509.Certificate, roots *x509.CertPool, now time.Time) error {
 	lists, err := w.lists()
 	if err != nil {
 		return err

@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"testing"
 	"time"
 )
@@ -87,11 +88,26 @@ func TestWithdrawnCertificatesAreRefused(t *testing.T) {
 		if err := os.WriteFile(path, text, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if err := (Withdrawn{path}).Check([]*x509.Certificate{leaf, middle}, pool, now); (err == nil) != c.ok {
+		if err := (&Withdrawn{Path: path}).Check([]*x509.Certificate{leaf, middle}, pool, now); (err == nil) != c.ok {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
-	if err := (Withdrawn{"/does/not/exist"}).Check([]*x509.Certificate{leaf, middle}, pool, now); err == nil {
+	if err := (&Withdrawn{Path: "/does/not/exist"}).Check([]*x509.Certificate{leaf, middle}, pool, now); err == nil {
 		t.Error("without its file")
+	}
+	path := filepath.Join(t.TempDir(), "lists.pem")
+	w := &Withdrawn{Path: path}
+	for i, gone := range []int64{8, 7, 8} {
+		if err := os.WriteFile(path, slices.Concat(ofRoot, list(middle, middleKey, later, gone)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chtimes(path, now, now.Add(time.Duration(i)*time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if err := w.Check([]*x509.Certificate{leaf, middle}, pool, now); (err == nil) != (gone == 8) {
+				t.Errorf("file %d: %v", i, err)
+			}
+		}
 	}
 }

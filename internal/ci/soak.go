@@ -4,6 +4,8 @@ package main
 
 import (
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -16,6 +18,7 @@ func (r *run) soak() error {
 	if err := r.setUp(); err != nil {
 		return err
 	}
+	r.do("SPIRE and OpenFGA, from source", r.peers)
 	list, err := r.packages()
 	if err != nil {
 		return err
@@ -43,6 +46,29 @@ func (r *run) soak() error {
 	r.do("long loops (SALLYPORT_SOAK=1)", func() error {
 		return r.gotest(append([]string{"-race", "-count=1", "-timeout=120m"}, tested...)...)
 	})
+	return r.testModules()
+}
+
+// peers builds servers of others that tests meet where they are there. It takes twenty minutes of processor time once, which
+// is too long for "test"; .cache keeps them.
+func (r *run) peers() error {
+	for dir, names := range map[string][]string{".cache/spire": {"spire-server", "spire-agent"}, ".cache/openfga": {"openfga"}} {
+		at, err := filepath.Abs(dir)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(names, func(name string) bool { _, err := os.Stat(filepath.Join(at, name)); return err != nil }) {
+			continue
+		}
+		build := r.command("go", "install", "github.com/openfga/openfga/cmd/openfga@v1.22.1")
+		if len(names) == 2 {
+			build = r.command("go", "build", "-C", "test/spiffe/spire", "-o", at+"/", "github.com/spiffe/spire/cmd/spire-server", "github.com/spiffe/spire/cmd/spire-agent")
+		}
+		build.Env = append(build.Environ(), "GOBIN="+at)
+		if err := build.Run(); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 

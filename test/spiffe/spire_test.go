@@ -24,7 +24,7 @@ import (
 	"github.com/sallyport/sallyport/identity"
 )
 
-// spire is a real SPIRE server with an agent of its own. They are built by hand, because that takes minutes:
+// spire is a real SPIRE server with an agent of its own. "make soak" builds them, or a hand, because that takes minutes:
 //
 //	cd test/spiffe/spire && go build -o ../../../.cache/spire/ github.com/spiffe/spire/cmd/spire-server github.com/spiffe/spire/cmd/spire-agent
 type spire struct {
