@@ -35,6 +35,24 @@ func TestATrainedModelTellsOrdersFromText(t *testing.T) {
 	}
 }
 
+// TestOneHonestTextInTwoHundredExceedsTheThreshold on texts of the same kinds as those that it was calibrated on, but
+// for what chance allows: 16 of 2,000 are two standard deviations more than ten.
+func TestOneHonestTextInTwoHundredExceedsTheThreshold(t *testing.T) {
+	m := Train(Generated(4000, 2))
+	n, above := 0, 0
+	for _, s := range Generated(4000, 99) {
+		if s.Attack {
+			continue
+		}
+		if n++; m.Milli(m.Score(s.Text).Score) >= 500 {
+			above++
+		}
+	}
+	if t.Logf("%d of %d", above, n); n != 2000 || above > 16 {
+		t.Errorf("%d of %d honest texts exceed 500", above, n)
+	}
+}
+
 func TestTheWindowIsWhereTheOrderStands(t *testing.T) {
 	m := Train(Generated(1600, 2))
 	prose := strings.Repeat("The museum opens at ten and shows paintings of the last century. ", 20)
