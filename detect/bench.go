@@ -272,7 +272,7 @@ func (b *bench) cost(ctx context.Context) {
 			return
 		}
 		best := time.Duration(1 << 62)
-		for range 5 { // the least of five: what else the machine does is not of interest
+		for range 30 { // the least of thirty: what else the machine does is not of interest
 			s, start := b.full(t), time.Now()
 			s.text(t, "")
 			best = min(best, time.Since(start))

@@ -21,7 +21,7 @@ type guise struct {
 // look passes over the words of t, and has r read them as m weighs them (nil: nobody), but for those that
 // are cited: they are spoken about, not spoken.
 func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
-	lastRotated, lastReversed, lastBoth, single, pairs, spelt := uint32(0), uint32(0), uint32(0), 0, 0, 0
+	lastRotated, lastReversed, lastBoth, single, pairs, spelt, even := uint32(0), uint32(0), uint32(0), 0, 0, 0, 0
 	for i := 0; i < len(t); {
 		if folded[t[i]] == 0 {
 			i++
@@ -48,16 +48,18 @@ func look(t string, m *learn.Model, r *learn.Reader, cited [][2]int) (g guise) {
 		switch {
 		case n == 1:
 			single++
+			even = 0
 		case n == 2 && t[start] < 0x80:
 			pairs++
+			even++
 			single = 0
 		default:
-			single, pairs, spelt = 0, 0, 0
+			single, pairs, spelt, even = 0, 0, 0, 0
 		}
 		if letter && n <= 2 {
 			spelt++
 		}
-		if spelt >= 2 || single+pairs >= 48 { // a row of a table is no text whose letters stand apart
+		if spelt >= 2 || max(single, even) >= 48 { // a row of numbers is no text whose letters stand apart
 			g.single, g.pairs = max(g.single, single), max(g.pairs, pairs)
 		}
 		if digit && letter || joins(t, i) {
@@ -146,25 +148,25 @@ func twice(t string, g guise, signs *leets) (out []turned) {
 	if g.known*4 >= g.words || len(t) > maxTurned {
 		return nil
 	}
-	escapes := strings.Count(t, "%") + strings.Count(t, "\\") + strings.Count(t, "&")
-	if escapes < 4 && max(signs.rotated, signs.reversed, signs.both) < 2 {
+	rotated, reversed := turnedEscapes(t)
+	if max(rotated, reversed) < 4 && max(signs.rotated, signs.reversed, signs.both) < 2 {
 		return nil
 	}
 	back := func(s, e int) (int, int) { return len(t) - e, len(t) - s }
 	for _, c := range [3]struct {
-		turn  func() string
-		signs int
+		turn           func() string
+		escapes, signs int
 		turned
 	}{
-		{func() string { return rotate(t) }, signs.rotated, turned{layer: "rot13", back: whole}},
-		{func() string { return backwards(t) }, signs.reversed, turned{layer: "reversed", back: back}},
-		{func() string { return backwards(rotate(t)) }, signs.both, turned{layer: "reversed+rot13", back: back}},
+		{func() string { return rotate(t) }, rotated, signs.rotated, turned{layer: "rot13", back: whole}},
+		{func() string { return backwards(t) }, reversed, signs.reversed, turned{layer: "reversed", back: back}},
+		{func() string { return backwards(rotate(t)) }, reversed, signs.both, turned{layer: "reversed+rot13", back: back}},
 	} {
-		if escapes < 4 && c.signs < 2 {
+		if c.escapes < 4 && c.signs < 2 {
 			continue
 		}
 		c.text = c.turn()
-		if escapes >= 4 {
+		if c.escapes >= 4 {
 			if v := unescape(c.text); v != nil && look(v.text, nil, nil, nil).known >= 3 {
 				out = append(out, c.turned)
 				continue
@@ -176,6 +178,44 @@ func twice(t string, g guise, signs *leets) (out []turned) {
 		}
 	}
 	return out
+}
+
+// turnedEscapes counts what would be an escape if the letters of t were rotated, and if t were read backwards, its letters
+// rotated or not.
+func turnedEscapes(t string) (rotated, reversed int) {
+	at := func(i int) byte {
+		if i < 0 || i >= len(t) {
+			return 0
+		}
+		return t[i]
+	}
+	digit := func(c byte) bool { return isHex(c) || lower(c) >= 'n' && lower(c) <= 's' }
+	for i := 0; i < len(t); i++ {
+		switch t[i] {
+		case '%':
+			if digit(at(i+1)) && digit(at(i+2)) {
+				rotated++
+			}
+			if digit(at(i-1)) && digit(at(i-2)) {
+				reversed++
+			}
+		case '\\':
+			if c := lower(at(i + 1)); c == 'k' || c == 'h' {
+				rotated++
+			}
+			if c := lower(at(i - 1)); c == 'x' || c == 'u' || c == 'k' || c == 'h' {
+				reversed++
+			}
+		case '&':
+			if at(i+1) == '#' {
+				rotated++
+			}
+			if at(i-1) == '#' {
+				reversed++
+			}
+		}
+	}
+	return rotated, reversed
 }
 
 // leets counts words that become known if signs in them are read as letters, and the letters as they stand, rotated,

@@ -223,7 +223,9 @@ func unescape(text string) *view {
 		for ; i < len(text) && text[i] > ' '; i++ {
 			switch text[i] {
 			case '%', '\\', '&':
-				signs += 3
+				if _, n := escape(text[i:]); n > 0 {
+					signs += 3
+				}
 			case '+':
 				signs++
 			}
