@@ -46,6 +46,7 @@ func TestErasingASubjectLeavesNothingOfIt(t *testing.T) {
 		n = 5000 // an intent and an outcome each
 	}
 	h := open(t, func(c *sallyport.Config) {
+		c.Ledger.Reasoning = "keep"
 		c.Policy.Dir = bundle(t, `ask contains {"id": "asked", "code": "asked", "reason": "A person must look."} if {
 	input.phase == "before"
 	input.resource.name == "send_mail"

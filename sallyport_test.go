@@ -309,7 +309,7 @@ func TestOneOwnerPerDataDirectory(t *testing.T) {
 }
 
 func TestNoPlaintextInTheDataDirectory(t *testing.T) {
-	h := open(t, func(c *sallyport.Config) { c.Policy.Dir = bundle(t, "") })
+	h := open(t, func(c *sallyport.Config) { c.Policy.Dir, c.Ledger.Reasoning = bundle(t, ""), "keep" })
 	h.server("files", readTool)
 	sub, sess := h.agent("bot")
 	const planted = "the quick brown fox of the test"

@@ -29,8 +29,8 @@ type TenantKeyConfig struct {
 }
 
 func (c *LedgerConfig) check() error {
-	if c.Reasoning != "" && c.Reasoning != "keep" && c.Reasoning != "drop" {
-		return fmt.Errorf("config: ledger.reasoning: %q is neither keep nor drop", action.Clip(c.Reasoning, 32))
+	if !slices.Contains([]string{"", "policy", "keep", "drop"}, c.Reasoning) {
+		return fmt.Errorf("config: ledger.reasoning: %q is not policy, keep or drop", action.Clip(c.Reasoning, 32))
 	}
 	if err := c.checkRetention(); err != nil {
 		return err
@@ -113,18 +113,24 @@ func (s *Sallyport) openLedger(cfg ledger.Config) (l *ledger.Log, err error) {
 
 // recorder is the log as the path writes to it.
 func (s *Sallyport) recorder() enforce.Recorder {
-	if s.Config.Ledger.Reasoning == "drop" {
-		return silent{s.Ledger}
+	switch s.Config.Ledger.Reasoning {
+	case "keep":
+		return s.Ledger
+	case "drop":
+		return silent{s.Ledger, nil}
 	}
-	return s.Ledger
+	return silent{s.Ledger, []action.Kind{action.KindDecision, action.KindIntent}}
 }
 
 // silent leaves reasoning out of records.
-type silent struct{ *ledger.Log }
+type silent struct {
+	*ledger.Log
+	but []action.Kind // of which a policy says whether it is kept
+}
 
 // Append is Log.Append without reasoning.
 func (l silent) Append(ctx context.Context, r *action.Record) (action.Receipt, error) {
-	if slices.ContainsFunc(r.Parts, isReasoning) {
+	if !slices.Contains(l.but, r.Kind) && slices.ContainsFunc(r.Parts, isReasoning) {
 		less := *r
 		less.Parts = slices.DeleteFunc(slices.Clone(r.Parts), isReasoning)
 		r = &less

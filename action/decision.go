@@ -137,11 +137,12 @@ const (
 	ObligeLabel      ObligationType = "label"      // untrusted, secrecy: labels of the result
 	ObligeScan       ObligationType = "scan"       // the result is held until it is scanned as a whole
 	ObligeNotify     ObligationType = "notify"     // channel, text
+	ObligeKeep       ObligationType = "keep"       // part=reasoning: what the agent said of its reasons is stored
 )
 
 // Values lists every obligation.
 func (ObligationType) Values() []string {
-	return []string{"rewrite", "redact", "mask", "cap", "durability", "label", "scan", "notify"}
+	return []string{"rewrite", "redact", "mask", "cap", "durability", "label", "scan", "notify", "keep"}
 }
 
 // Known reports whether t is on the list.

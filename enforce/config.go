@@ -59,6 +59,9 @@ type Config struct {
 	// History replays every record of the log, oldest first; nil: start empty. Index is the record's.
 	History func(ctx context.Context, fn func(index uint64, r *action.Record) error) error
 
+	// ReasoningAsked stores what an agent says of its reasons only where the decision demands it (keep, part=reasoning).
+	ReasoningAsked bool
+
 	InformDeadline  time.Duration // for a stage's informers; 0 means 250 ms
 	OutcomeDeadline time.Duration // from intent or heartbeat to outcome; 0 means 10 min
 	AskFor          time.Duration // how long an ask stays open; 0 means 15 min

@@ -29,6 +29,13 @@ func obliged(d *action.Decision, t action.ObligationType) bool {
 	return slices.ContainsFunc(d.Obligations, func(o action.Obligation) bool { return o.Type == t })
 }
 
+// keeps reports whether a rule demands that a part is stored.
+func keeps(d *action.Decision, part action.PartName) bool {
+	return slices.ContainsFunc(d.Obligations, func(o action.Obligation) bool {
+		return o.Type == action.ObligeKeep && o.Params["part"] == string(part)
+	})
+}
+
 // Reconcile adds to a decision that was taken again what its recorded form holds beyond the policy's own
 // answer: denials of the kernel and of approvers, and obligations that had been carried out. Those rest
 // on events, not on the input; the record proves them.
@@ -126,7 +133,7 @@ func (e *Enforcer) kernel(q *action.Query, d *action.Decision) []fault {
 		out = append(out, fault{"kernel.bundle", fmt.Sprintf("bundle %q has expired", d.Bundle.Name)})
 	}
 	for _, o := range d.Obligations {
-		if !o.Type.Known() || o.Type == action.ObligeNotify && e.cfg.Notify == nil {
+		if !o.Type.Known() || o.Type == action.ObligeNotify && e.cfg.Notify == nil || o.Type == action.ObligeKeep && o.Params["part"] != string(action.PartReasoning) {
 			out = append(out, fault{"kernel.obligation", fmt.Sprintf("rule %q obliges to %q, which nobody here can carry out", o.Rule, action.Clip(string(o.Type), 32))})
 		}
 	}

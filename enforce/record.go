@@ -55,7 +55,9 @@ func (e *Enforcer) record(x *entry, kind action.Kind) *action.Record {
 	}
 	r.Subject = x.link
 	r.part(action.PartArguments, x.bytes)
-	r.part(action.PartReasoning, x.att.Reasoning)
+	if !e.cfg.ReasoningAsked || keeps(&x.decision, action.PartReasoning) {
+		r.part(action.PartReasoning, x.att.Reasoning)
+	}
 	r.part(action.PartInputBefore, x.judgement.input)
 	r.canonical(action.PartExplanation, &x.decision)
 	return r.Record
