@@ -2,7 +2,10 @@
 
 package flow
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Grade says how a value relates to what the user asked for, best first. It stands in action.Value.Grade.
 type Grade string
@@ -42,12 +45,13 @@ func better(a, b Grade) Grade {
 	return a
 }
 
-// link says how the record i of a shelf relates to the request. "" means not at all.
-func (s *session) link(sh *shelf, i int32) Grade {
+// link says how the record i of a shelf, in which the value h stands, relates to the request. "" means not at all.
+func (s *session) link(shelves []*shelf, sh *shelf, i int32, h uint64) Grade {
 	g := Grade("")
 	for depth := 0; i >= 0 && depth < 3; depth++ {
 		r := &sh.records[i]
-		if g = better(g, s.linkOwn(sh, r)); g == GradeStrong {
+		one := func() bool { return depth > 0 || !s.rivalled(shelves, r, h) }
+		if g = better(g, s.linkOwn(sh, r, one)); g == GradeStrong {
 			return g
 		}
 		if sh == s.shelf && s.answered(i) {
@@ -60,7 +64,8 @@ func (s *session) link(sh *shelf, i int32) Grade {
 	return g
 }
 
-func (s *session) linkOwn(sh *shelf, r *record) Grade {
+// linkOwn relates one record. one says whether its name is nobody else's.
+func (s *session) linkOwn(sh *shelf, r *record, one func() bool) Grade {
 	if r.created {
 		return GradeStrong
 	}
@@ -74,15 +79,12 @@ func (s *session) linkOwn(sh *shelf, r *record) Grade {
 			return GradeStrong
 		}
 	}
-	for _, h := range r.names {
-		if q.names[h] && !s.mineNames[h] {
-			return GradeStrong
-		}
-	}
-	for _, label := range r.labels {
-		if len(label) > 1 && within(label, q.stems) {
-			return GradeStrong
-		}
+	named := slices.ContainsFunc(r.names, func(h uint64) bool { return q.names[h] && !s.mineNames[h] }) ||
+		slices.ContainsFunc(r.labels, func(label []uint64) bool { return len(label) > 1 && within(label, q.stems) })
+	if named && one() {
+		return GradeStrong
+	} else if named {
+		return ""
 	}
 	if src.tenant { // among all that an organisation has, a common word singles nothing out
 		return ""
@@ -138,7 +140,7 @@ func (s *session) recorded(shelves []*shelf, h uint64) (best Grade) {
 	tainted := false
 	for _, sh := range shelves {
 		for _, p := range sh.where[h] {
-			g := s.graded(sh, p)
+			g := s.graded(shelves, sh, p, h)
 			tainted = tainted || g == GradeTainted
 			best = better(best, g)
 		}
@@ -151,8 +153,8 @@ func (s *session) recorded(shelves []*shelf, h uint64) (best Grade) {
 
 // graded is what one place in a record makes of a value. Who sent or wrote a record is vouched for only by
 // a user who named him or that very record; a label that nothing links says no more than any text.
-func (s *session) graded(sh *shelf, p place) Grade {
-	g := s.link(sh, p.record)
+func (s *session) graded(shelves []*shelf, sh *shelf, p place, h uint64) Grade {
+	g := s.link(shelves, sh, p.record, h)
 	src := &sh.sources[sh.records[p.record].source]
 	if src.query == queryTainted && g != GradeStrong {
 		return GradeTainted

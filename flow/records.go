@@ -17,6 +17,7 @@ type shelf struct {
 	records  []record
 	sources  []source
 	where    map[uint64][]place // by the fingerprint of a field's typed value
+	called   map[uint64][]int32 // records that say where somebody is, by the words of what they are called
 	secrets  map[uint64]bool    // values of secret fields
 	fields   int
 	full     bool // something did not fit
@@ -46,6 +47,7 @@ type record struct {
 	place    uint64   // where records like it stand in the result
 	keys     []uint64 // labels and ids: what it is known by in other listings
 	cells    []cell
+	spots    []spot
 }
 
 // extreme says that a record leads its listing in a field.
@@ -93,7 +95,7 @@ const (
 )
 
 func newShelf(limit int) *shelf {
-	return &shelf{where: map[uint64][]place{}, secrets: map[uint64]bool{}, maxItems: limit}
+	return &shelf{where: map[uint64][]place{}, called: map[uint64][]int32{}, secrets: map[uint64]bool{}, maxItems: limit}
 }
 
 // put adds the records of docs. accept says whether a field may count; created marks them as made by the
@@ -136,6 +138,7 @@ func (s *shelf) put(f *Flow, src source, docs []*node, declare func(pointer stri
 	for _, x := range found {
 		s.field(f, base, x, money[x.record])
 	}
+	s.directory(base)
 	s.thin(base)
 	s.rank(f, base, found)
 	s.measured(f, &w, base, found)
@@ -225,6 +228,7 @@ func (s *shelf) field(f *Flow, base int, x seen, money bool) {
 	if len(r.typed) < maxRecordWords && (kind != "number" || len(canon) >= 5) && kind != "flag" {
 		r.typed = append(r.typed, h)
 	}
+	r.spotted(f, x, kind, h)
 	var stems []uint64 // an address speaks for nobody by the words in it, but for the name of its owner
 	switch kind {
 	case "url", "host", "path":
