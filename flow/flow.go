@@ -207,7 +207,7 @@ func (f *Flow) Reserve(ctx context.Context, q *action.Query) error {
 			return enforce.ErrStale
 		}
 	}
-	if err := errors.Join(f.stain(ctx, s, q), f.remember(ctx, s, q)); err != nil {
+	if err := errors.Join(f.stain(ctx, s, q), f.stainFiles(ctx, s, q), f.remember(ctx, s, q)); err != nil {
 		return err
 	}
 	return f.book(ctx, s, q)

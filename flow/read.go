@@ -22,6 +22,9 @@ func (s *session) read(f *Flow, q *action.Query, l action.Labels, a *asking) {
 	}
 	in := intake{f: f, s: s, tool: s.toolNumber(action.ToolKey(action.Clip(q.Resource.Server, 128), action.Clip(q.Resource.Name, 128))),
 		untrusted: l.Untrusted != action.No}
+	if in.untrusted && fromOutside(q) {
+		s.outside[s.toolName(in.tool)] = true
+	}
 	effect := q.Action.Effect.SideEffect()
 	if effect {
 		in.own = ownValues(f, q)

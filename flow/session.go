@@ -52,6 +52,7 @@ type content struct {
 	shelf     *shelf             // records that tools returned
 	index     map[uint64]mention // fingerprints of untrusted values and words
 	tools     []string           // tool keys by number
+	outside   map[string]bool    // of them, those that brought something from outside
 	told      map[uint64]bool    // stems of words of texts that the request hands choices to
 	mine      map[uint64]bool    // addresses and accounts of the user himself
 	mineNames map[uint64]bool    // words of his names
@@ -61,7 +62,7 @@ type content struct {
 
 func newContent(limit int) content {
 	return content{shelf: newShelf(limit), index: map[uint64]mention{}, told: map[uint64]bool{}, mine: map[uint64]bool{},
-		mineNames: map[uint64]bool{}, written: map[uint64]Grade{}}
+		mineNames: map[uint64]bool{}, written: map[uint64]Grade{}, outside: map[string]bool{}}
 }
 
 type reservation struct {

@@ -113,6 +113,10 @@ func (a *asking) value(l leaf) {
 	} else if len(v.Evidence) == 0 && v.Sink != action.SinkNone && s.request.heard {
 		a.trace(&v, l)
 	}
+	strangers := v.Sink == action.SinkCommand && a.runsStrangers(l.pointer)
+	if strangers {
+		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUntrusted, Source: "a file that strangers' text was put into", Match: "link"})
+	}
 	for _, d := range a.q.Context.Detect.Secrets {
 		if a.q.Phase == action.Before && d.Pointer == l.pointer {
 			v.Secrecy = action.SecrecySecret
@@ -121,7 +125,9 @@ func (a *asking) value(l leaf) {
 	for _, e := range v.Evidence {
 		v.Origins = append(v.Origins, e.Origin)
 	}
-	a.judge(&v, l, kind, canon, m, match)
+	if a.judge(&v, l, kind, canon, m, match); strangers {
+		v.Grade, v.Selection = string(GradeTainted), action.OriginUntrusted
+	}
 	if v.Grade == string(GradeMedium) && a.computed(f.key(kind, canon)) {
 		v.Evidence = append(v.Evidence, action.Evidence{Origin: action.OriginUser, Source: "computed from what was listed", Match: "link"})
 	}

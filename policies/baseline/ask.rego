@@ -228,6 +228,21 @@ ask contains {
 	unreviewed
 }
 
+# METADATA
+# custom: {owasp: [ASI05, ASI01], atlas: [AML.T0050, AML.T0051]}
+ask contains {
+	"id": "run.strangers", "code": "strangers-command", "severity": "high",
+	"reason": "Runs a file that text of strangers was put into.",
+	"hint": "A person has to look at the file first: parts of it come from outside. Go on with other work meanwhile.",
+	"approver": {"channel": "operator"},
+} if {
+	input.phase == "before"
+	input.action.effect == "execute"
+	some v in input.context.flow.arguments
+	v.grade == "tainted"
+	not content(v)
+}
+
 unreviewed if {
 	input.action.effect == "execute"
 	count(input.action.commands) == 0
