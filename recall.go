@@ -22,12 +22,17 @@ import (
 const (
 	recallWithin  = 400 * time.Millisecond
 	recallReading = 30 * time.Second
+	recallPause   = time.Second          // after one waited in vain,
+	recallGlance  = 5 * time.Millisecond // others only look
 )
 
 // recall tells flow what is on record of a session: what the user said, and what actions brought back. That
 // the owner reads its own records here is no disclosure: it has seen all of it before, and shows nobody.
 func (s *Sallyport) recall(ctx context.Context, tenant, session string, fn func(flow.Recalled) error) error {
 	within := recallWithin
+	if time.Since(time.Unix(0, s.recallLate.Load())) < recallPause {
+		within = recallGlance
+	}
 	if d, ok := ctx.Deadline(); ok {
 		within = min(within, time.Until(d)/2)
 	}
@@ -35,6 +40,7 @@ func (s *Sallyport) recall(ctx context.Context, tenant, session string, fn func(
 	err := s.indexed(waiting)
 	late := waiting.Err() != nil
 	if done(); err != nil && late {
+		s.recallLate.Store(time.Now().UnixNano())
 		return fmt.Errorf("%w: %w", flow.ErrNotYet, err)
 	} else if err != nil {
 		return err

@@ -79,8 +79,10 @@ type Sallyport struct {
 	alarms   chan alarmed // from the policy; recorded by Run
 	resumed  keptPast     // that this start went on from
 	ending   keptPast     // begun by Run at its end, for Close to finish
-	outlets  []*monitor.Outlet
-	attacks  *attackLists
+
+	recallLate atomic.Int64 // unix ns at which a session's past could not be read yet
+	outlets    []*monitor.Outlet
+	attacks    *attackLists
 
 	exporters []*export.Exporter
 	views     views

@@ -111,8 +111,8 @@ func createdField(x seen) bool {
 	return false
 }
 
-// firstID is what stands first in the one record that a call made, if it looks like an id and no member is
-// called one: names may be in any language.
+// firstID is what stands first in the one record that a call made, or alone, if it looks like an id and no
+// member is called one: names may be in any language.
 func firstID(docs []*node) *node {
 	if len(docs) != 1 || docs[0].kind != 'm' || len(docs[0].items) == 0 {
 		return nil
@@ -122,14 +122,23 @@ func firstID(docs []*node) *node {
 			return nil
 		}
 	}
-	first := docs[0].items[0]
-	if name := lastWord(docs[0].keys[0]); fieldWords[name] || labelNames[name] || freeNames[name] || partyNames[name] || counterNames[name] {
+	var like []*node // what has the form of an id, under a name that says nothing
+	for i, v := range docs[0].items {
+		name := lastWord(docs[0].keys[i])
+		if fieldWords[name] || labelNames[name] || freeNames[name] || partyNames[name] || counterNames[name] {
+			continue
+		}
+		kind, _ := classify(leaf{kind: leafKind(v), text: v.text})
+		if kind == "id" || kind == "number" && (i == 0 || v.kind == 's') {
+			if like = append(like, v); i == 0 {
+				break
+			}
+		}
+	}
+	if len(like) != 1 {
 		return nil
 	}
-	if kind, _ := classify(leaf{kind: leafKind(first), text: first.text}); kind != "id" && kind != "number" {
-		return nil
-	}
-	return first
+	return like[0]
 }
 
 // ownValues are the values of an action's arguments.

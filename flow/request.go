@@ -34,6 +34,17 @@ type lead struct {
 	top    bool
 }
 
+// measureStems are the stems of all names of fields that superlatives speak of.
+var measureStems = func() map[string]bool {
+	m := map[string]bool{}
+	for _, s := range superlatives {
+		for w := range strings.FieldsSeq(s.fields) {
+			m[stem(w)] = true
+		}
+	}
+	return m
+}()
+
 // superlatives by word: the field names they speak of, and the end of the list they mean.
 var superlatives = func() map[string]struct {
 	fields string
@@ -100,7 +111,10 @@ func (r *request) hear(f *Flow, limit int, text []byte) {
 		if s, ok := superlatives[word]; ok {
 			l := lead{top: s.top}
 			if s.fields != "" {
-				l.fields = map[uint64]bool{}
+				l.fields = map[uint64]bool{f.hash("only", "number"): true}
+				if strings.Contains(s.fields, "date") {
+					l.fields = map[uint64]bool{f.hash("only", "date"): true}
+				}
 				for x := range strings.FieldsSeq(s.fields) {
 					l.fields[f.hash("stem", stem(x))] = true
 				}

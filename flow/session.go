@@ -135,7 +135,7 @@ func (f *Flow) acquire(ctx context.Context, q *action.Query) (*session, error) {
 			s.mu.Unlock()
 			return nil, err
 		}
-		if !s.unindexed && (s.request.heard || q.Context.Session.Request.Bytes == 0) {
+		if (!s.unindexed || q.Context.Session.Seq == 0) && (s.request.heard || q.Context.Session.Request.Bytes == 0) {
 			s.recalls = 0 // there is nothing that this process does not have
 		}
 	}

@@ -293,3 +293,20 @@ func TestPastIsReadOnceItCanBe(t *testing.T) {
 		})
 	}
 }
+
+// A session that has not acted yet has no past of its own to be read, whatever its subject read before.
+func TestNewSessionReadsNoPast(t *testing.T) {
+	asked := 0
+	f := open(t, nil, func(x *Config) {
+		x.Recall = func(context.Context, string, string, func(Recalled) error) error { asked++; return ErrNotYet }
+	})
+	run(t, f, before("1", "s", "files/read", `{"path":"a.txt"}`), `"x"`)
+	inform(t, f, before("2", "next", "mail/send", `{}`))
+	if asked != 0 {
+		t.Errorf("asked %d times", asked)
+	}
+	old := before("3", "s2", "mail/send", `{}`)
+	if old.Context.Session.Seq, old.Context.Session.Request.Bytes = 4, 1; inform(t, f, old).Truncated != action.Yes || asked != 1 {
+		t.Errorf("a session with a past: asked %d times", asked)
+	}
+}
