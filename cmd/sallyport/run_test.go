@@ -5,11 +5,15 @@ package main_test
 import (
 	"bytes"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/internal/confine"
+	"github.com/sallyport/sallyport/ledger"
 )
 
 func TestRunConfinesAProgram(t *testing.T) {
@@ -62,5 +66,54 @@ exit 9`
 		if out, errs, code := run(args[0], append(args[1:], "--", "echo", "ran")...); code != 1 || out != "" || !strings.Contains(errs, "may not be granted") {
 			t.Errorf("%s: exit %d, %q, %q", name, code, out, errs)
 		}
+	}
+}
+
+// TestRunDegradesOnlyOpenly has a kernel that makes no namespaces: what is missing is printed, is refused where it was
+// demanded, and no record says that the program is confined.
+func TestRunDegradesOnlyOpenly(t *testing.T) {
+	for w, err := range confine.Available() {
+		if err != nil {
+			t.Skipf("the kernel offers no wall %q: %v", w, err)
+		}
+	}
+	p := newPlace(t, "")
+	p.write("config/sallyport/sallyport.yaml", "version: 1\ngateway: {listen: none}\nadmin: {listen: none}\nledger: {segment_bytes: 8388608}\npolicy: {dir: "+p.permissive("")+"}\n")
+	p.listenNone()
+	work := p.folder("work")
+	run := func(args ...string) (string, int) {
+		cmd := p.command(t.Context(), append([]string{"unshare", "-Ur", "sh", "-c", `echo 0 > /proc/sys/user/max_user_namespaces && exec sallyport "$@"`, "sh", "run"}, args...)...)
+		cmd.Dir = work
+		out, err := cmd.CombinedOutput()
+		var exit *exec.ExitError
+		if err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	if out, code := run("--require", "confined", "--", "touch", "ran"); code != 1 || !strings.Contains(out, "not confined: network (") {
+		t.Errorf("demanded: exit %d\n%s", code, out)
+	}
+	if _, err := os.Stat(filepath.Join(work, "ran")); err == nil {
+		t.Error("the program ran without the walls that were demanded")
+	}
+	out, code := run("--", "bash", "-c", `a=${SALLYPORT_URL#http://}; exec 5<>/dev/tcp/${a%:*}/${a#*:}; b='{"call_id":"c","tool":{"server":"act","name":"act"},"arguments":{}}'
+printf 'POST /v1/actions HTTP/1.0\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s' ${#b} "$b" >&5; head -1 <&5; cat `+p.data+`/tokens/admin`)
+	if code != 1 || !strings.Contains(out, "holds: files, calls, privileges") || !strings.Contains(out, "does not hold: network (") ||
+		!strings.Contains(out, "does not hold: processes (") || !strings.Contains(out, " 200 ") || !strings.Contains(out, "Permission denied") {
+		t.Errorf("exit %d\n%s", code, out)
+	}
+	seen := 0
+	p.records(func(e ledger.Entry, q *action.Query) {
+		if q == nil || e.Leaf.Action == "" {
+			return
+		}
+		seen++
+		if held := q.Context.Enforcement.Confined; e.Leaf.Grade == action.GradeConfined || e.Leaf.Separation == action.SeparationConfined || len(held) != 3 {
+			t.Errorf("entry %d: grade %q, separation %q, walls %q", e.Index, e.Leaf.Grade, e.Leaf.Separation, held)
+		}
+	})
+	if seen == 0 {
+		t.Error("nothing is on record")
 	}
 }

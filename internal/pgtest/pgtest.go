@@ -156,3 +156,31 @@ func (s *Server) Exec(t testing.TB, database string, statements ...string) strin
 	}
 	return strings.TrimSpace(s.must(t, s.command("psql", args...)))
 }
+
+// TLS has the server speak TLS, too, from its next connection on, with the certificate and the key of two files.
+func (s *Server) TLS(t testing.TB, cert, key string) {
+	t.Helper()
+	for from, to := range map[string]string{cert: "server.crt", key: "server.key"} {
+		b, err := os.ReadFile(from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(s.data, to)
+		if err := os.WriteFile(path, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if s.cred != nil {
+			if err := os.Chown(path, int(s.cred.Uid), int(s.cred.Gid)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	s.Exec(t, "postgres", "ALTER SYSTEM SET ssl = on", "SELECT pg_reload_conf()")
+	for range 400 {
+		if s.Exec(t, "postgres", "SHOW ssl") == "on" {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	t.Fatal("postgres does not speak TLS")
+}
