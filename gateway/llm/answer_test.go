@@ -308,6 +308,33 @@ func TestOtherCallsOfTheResponsesAPIAreCalls(t *testing.T) {
 	}
 }
 
+// TestItemsThatNobodyExecutesPass has a program that the provider runs, with a call that it makes, and outputs.
+func TestItemsThatNobodyExecutesPass(t *testing.T) {
+	program := `{"type":"program","id":"cm_1","call_id":"call_p","code":"const a = await tools.read_it({id: 1})","fingerprint":"gAAA"}`
+	made := `{"type":"function_call","id":"fc_1","status":"in_progress","arguments":"{\"id\":1}","call_id":"call_1","caller":{"type":"program","caller_id":"call_p"},"name":"read_it"}`
+	ran := `{"type":"shell_call_output","id":"sho_1","call_id":"call_s","output":[{"stdout":"x","stderr":"","outcome":{"type":"exit","exit_code":0}}]}`
+	var asked []string
+	got, err := (&responses{}).body([]byte(`{"output":[`+program+","+made+","+ran+`]}`), byName(&asked))
+	if err != nil || string(got) != `{"output":[`+program+","+made+","+ran+`]}` || len(asked) != 1 || !strings.HasPrefix(asked[0], "call_1") {
+		t.Errorf("%v: %s\n%s", err, asked, got)
+	}
+	shown, err := (&responses{}).bodyAsides(got)
+	if err != nil || len(shown) != 2 || shown[0].text != "const a = await tools.read_it({id: 1})" || string(shown[1].value) != ran {
+		t.Errorf("shown: %v %+v", err, shown)
+	}
+	events := `data: {"type":"response.output_item.added","output_index":0,"item":` + strings.Replace(program, "const a = await tools.read_it({id: 1})", "", 1) + "}\n\n" +
+		`data: {"type":"response.output_item.done","output_index":0,"item":` + program + "}\n\n" +
+		`data: {"type":"response.output_item.added","output_index":1,"item":` + strings.Replace(made, `{\"id\":1}`, "", 1) + "}\n\n" +
+		`data: {"type":"response.function_call_arguments.delta","delta":"{\"id\":1}","item_id":"fc_1","obfuscation":"5c","output_index":1}` + "\n\n" +
+		`data: {"type":"response.function_call_arguments.done","arguments":"{\"id\":1}","item_id":"fc_1","output_index":1}` + "\n\n" +
+		`data: {"type":"response.output_item.done","output_index":1,"item":` + made + "}\n\n" +
+		`data: {"type":"response.completed","response":{"id":"r","output":[` + program + "," + made + "]}}\n\n"
+	out, _, err := through(&responses{}, strings.NewReader(events), byName(&asked), false, nil)
+	if err != nil || out != events {
+		t.Errorf("%v\n%s\nbecomes\n%s", err, events, out)
+	}
+}
+
 func TestWhatIsHeldIsBounded(t *testing.T) {
 	big := strings.Repeat("x", 1<<20)
 	endless := func(frame func(i int) string) io.Reader {

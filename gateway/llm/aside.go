@@ -157,8 +157,14 @@ func itemAsides(raw jsontext.Value) (out []aside, err error) {
 		return nil, err
 	}
 	switch {
-	case providedItem(kind.Type):
+	case providedItem(kind.Type) || strings.HasSuffix(kind.Type, "_output"):
 		return []aside{{value: raw.Clone()}}, nil
+	case kind.Type == "program":
+		var it struct{ Code jsontext.Value }
+		if err := read(raw, &it); err != nil {
+			return nil, err
+		}
+		return thought(it.Code), nil
 	case kind.Type == "reasoning":
 		var it reasoningItem
 		if err := read(raw, &it); err != nil {

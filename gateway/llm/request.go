@@ -357,7 +357,7 @@ func (a *asked) item(i int, it raw) error {
 		}
 	case "item_reference", "mcp_approval_response":
 		a.feature("stored."+kind, encode(it))
-	case "reasoning", "compaction", "mcp_list_tools", "mcp_approval_request", "tool_search_output":
+	case "reasoning", "compaction", "program", "mcp_list_tools", "mcp_approval_request", "tool_search_output":
 	default:
 		if !strings.HasSuffix(kind, "_call") {
 			a.feature("content."+action.Clip(kind, 128), encode(it))

@@ -64,11 +64,13 @@ type respPart struct {
 }
 
 // passive are the items that nobody has to execute: what the model says, and what the provider has
-// executed itself, which is gated on the request. Everything else is a call.
-var passive = []string{"message", "reasoning", "compaction", "web_search_call", "file_search_call", "code_interpreter_call",
+// executes itself, which is gated on the request. Everything else but an output is a call.
+var passive = []string{"message", "reasoning", "compaction", "program", "web_search_call", "file_search_call", "code_interpreter_call",
 	"image_generation_call", "mcp_call", "mcp_list_tools", "tool_search_call", "tool_search_output"}
 
-func (it *respItem) isCall() bool { return !slices.Contains(passive, it.Type) }
+func (it *respItem) isCall() bool {
+	return !slices.Contains(passive, it.Type) && !strings.HasSuffix(it.Type, "_output")
+}
 
 // ends are the events that carry the response as it ends.
 var ends = []string{"response.completed", "response.incomplete", "response.failed", "response.cancelled"}
