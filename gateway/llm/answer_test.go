@@ -269,7 +269,12 @@ func TestStreamsThatReadersTakeInTwoWaysAreCut(t *testing.T) {
 			`data: {"type":"content_block_start","index":1,"content_block":{"type":"tool_use","id":"b","name":"x","input":{}}}` + "\n\n"},
 		{"a call that is there at once and in fragments", "messages", `data: {"type":"content_block_start","index":0,"content_block":{"type":"tool_use","id":"a","name":"x","input":{"a":1}}}` + "\n\n" +
 			`data: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{}"}}` + "\n\n" + `data: {"type":"content_block_stop","index":0}` + "\n\n"},
-		{"a call in the first event", "messages", `data: {"type":"message_start","message":{"content":[{"type":"tool_use","id":"a","name":"x","input":{}}]}}` + "\n\n"},
+		{"more of a call in the first event", "messages", `data: {"type":"message_start","message":{"content":[{"type":"tool_use","id":"a","name":"x","input":{}}]}}` + "\n\n" +
+			`data: {"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{\"a\":1}"}}` + "\n\n"},
+		{"another block in place of one in the first event", "messages", `data: {"type":"message_start","message":{"content":[{"type":"tool_use","id":"a","name":"x","input":{}}]}}` + "\n\n" +
+			`data: {"type":"content_block_start","index":0,"content_block":{"type":"server_tool_use","id":"a","name":"x","input":{}}}` + "\n\n"},
+		{"a call in a first event that comes again", "messages", `data: {"type":"message_start","message":{"content":[]}}` + "\n\n" +
+			`data: {"type":"message_start","message":{"content":[{"type":"tool_use","id":"a","name":"x","input":{}}]}}` + "\n\n"},
 		{"a call in the created response", "responses", `data: {"type":"response.created","response":{"output":[{"type":"function_call","name":"x"}]}}` + "\n\n"},
 		{"a call without a beginning", "responses", `data: {"type":"response.output_item.done","output_index":0,"item":{"type":"function_call","call_id":"c","name":"x","arguments":"{}"}}` + "\n\n"},
 		{"fragments that are not the call", "responses", `data: {"type":"response.output_item.added","output_index":0,"item":{"type":"function_call","name":"x"}}` + "\n\n" +
@@ -381,4 +386,28 @@ func FuzzStream(f *testing.F) {
 			t.Errorf("%q gives %q, %v and %q, %v", script, want, err, got, err2)
 		}
 	})
+}
+
+// TestAMessageThatBeginsWithItsContent has Anthropic's answer to a request whose code goes on: results and calls stand
+// in the first event.
+func TestAMessageThatBeginsWithItsContent(t *testing.T) {
+	ran := `{"type":"code_execution_tool_result","tool_use_id":"srvtoolu_1","content":{"type":"code_execution_result","stdout":"x\n","stderr":"","return_code":0,"content":[]}}`
+	made := `{"type":"tool_use","id":"toolu_1","name":"%s","input":{"id":"1"},"caller":{"type":"code_execution_20250825","tool_id":"srvtoolu_1"}}`
+	for name, permitted := range map[string]bool{"read_it": true, "deny_it": false} {
+		events := `data: {"type":"message_start","message":{"id":"m","type":"message","role":"assistant","content":[` + ran + "," + fmt.Sprintf(made, name) + `],"stop_reason":"tool_use"}}` + "\n\n" +
+			`data: {"type":"message_stop"}` + "\n\n"
+		var asked []string
+		out, _, err := through(&messages{}, strings.NewReader(events), byName(&asked), false, nil)
+		want := events
+		if !permitted {
+			want = strings.NewReplacer(fmt.Sprintf(made, name), `{"type":"text","text":"[no deny_it]"}`, `"tool_use"}}`, `"end_turn"}}`).Replace(events)
+		}
+		if err != nil || out != want || len(asked) != 1 || !strings.HasPrefix(asked[0], "toolu_1") {
+			t.Errorf("%s: %v %s\n%s", name, err, asked, out)
+		}
+	}
+	shown, err := (&messages{}).asides(newFrame("", []byte(`{"type":"message_start","message":{"content":[`+ran+`]}}`)))
+	if err != nil || len(shown) != 1 || string(shown[0].value) != ran {
+		t.Errorf("shown: %v %+v", err, shown)
+	}
 }

@@ -17,6 +17,8 @@ type messages struct {
 	block   *openBlock
 	refused bool // a call of this answer was refused
 	left    int  // calls that were permitted
+	first   int  // blocks that stood in the first event
+	begun   bool
 }
 
 type openBlock struct {
@@ -31,7 +33,7 @@ type msgEvent struct {
 	Index   *int
 	Block   jsontext.Value `json:"content_block"`
 	Delta   *msgDelta
-	Message *struct{ Content []jsontext.Value }
+	Message *msgBody
 }
 
 type msgDelta struct {
@@ -66,13 +68,23 @@ func (m *messages) take(f *frame) (step, error) {
 	if e.Type == "" || f.event != "" && f.event != e.Type {
 		return pass, fmt.Errorf("%w: an event with two names, or none", errStream)
 	}
+	if e.Index != nil && *e.Index < m.first {
+		return pass, fmt.Errorf("%w: more of a block that was judged", errStream)
+	}
+	again := m.begun
+	m.begun = m.begun || e.Type != "ping"
 	switch e.Type {
 	case "ping":
 		return beside, nil
 	case "message_start":
-		if e.Message != nil && len(e.Message.Content) > 0 {
+		if e.Message == nil || len(e.Message.Content) == 0 {
+			break
+		}
+		if again {
 			return pass, fmt.Errorf("%w: content before its own event", errStream)
 		}
+		m.first = len(e.Message.Content)
+		return settle, nil // an answer to results of code that goes on
 	case "content_block_start":
 		return m.start(&e)
 	case "content_block_delta":
@@ -125,7 +137,7 @@ func (m *messages) start(e *msgEvent) (step, error) {
 
 func (m *messages) settle(held []*frame, r rule) ([]*frame, error) {
 	if m.block == nil {
-		return m.stopped(held)
+		return m.stopped(held, r)
 	}
 	b := m.block
 	m.block = nil
@@ -180,12 +192,21 @@ func blockFrames(index int, start []byte, delta map[string]any) []*frame {
 	}
 }
 
-// stopped makes the reason for the end that of an answer without calls.
-func (m *messages) stopped(held []*frame) ([]*frame, error) {
+// stopped makes the reason for the end that of an answer without calls, and judges the calls with which one begins.
+func (m *messages) stopped(held []*frame, r rule) ([]*frame, error) {
 	f := held[len(held)-1]
 	var e msgEvent
 	if err := read(f.data, &e); err != nil {
 		return nil, err
+	}
+	if e.Message != nil {
+		changes, err := m.content("/message", e.Message, r)
+		if err != nil || len(changes) == 0 {
+			return held, err
+		}
+		data, err := edit(f.data, changes)
+		held[len(held)-1] = f.with(data)
+		return held, err
 	}
 	if e.Delta == nil || string(e.Delta.Stop) != `"tool_use"` {
 		return held, nil
@@ -200,8 +221,14 @@ func (m *messages) stopped(held []*frame) ([]*frame, error) {
 
 func (m *messages) pieces(f *frame) ([]piece, error) {
 	var e msgEvent
-	if err := read(f.data, &e); err != nil || e.Index == nil {
+	if err := read(f.data, &e); err != nil {
 		return nil, err
+	}
+	if e.Message != nil {
+		return e.Message.pieces("/message")
+	}
+	if e.Index == nil {
+		return nil, nil
 	}
 	key := strconv.Itoa(*e.Index)
 	if e.Delta != nil && e.Delta.Type == "text_delta" {
@@ -231,6 +258,15 @@ func (m *messages) body(data []byte, r rule) ([]byte, error) {
 	if err := read(data, &d); err != nil {
 		return nil, err
 	}
+	e, err := m.content("", &d, r)
+	if err != nil {
+		return nil, err
+	}
+	return edit(data, e)
+}
+
+// content are the changes that rulings make to a message, which stands at a place.
+func (m *messages) content(place jsontext.Pointer, d *msgBody, r rule) (edits, error) {
 	e := edits{}
 	for i, raw := range d.Content {
 		var b msgBlock
@@ -246,23 +282,23 @@ func (m *messages) body(data []byte, r rule) ([]byte, error) {
 			return nil, err
 		case !v.permit:
 			m.refused = true
-			e[at("/content", i)] = encode(struct {
+			e[at(place+"/content", i)] = encode(struct {
 				Type string `json:"type"`
 				Text string `json:"text"`
 			}{"text", v.text})
 			continue
 		case v.args != nil:
-			e[at("/content", i, "input")] = v.args
+			e[at(place+"/content", i, "input")] = v.args
 		}
 		if v.id != "" {
-			e[at("/content", i, "id")] = quote(v.id)
+			e[at(place+"/content", i, "id")] = quote(v.id)
 		}
 		m.left++
 	}
 	if m.refused && m.left == 0 && string(d.Stop) == `"tool_use"` {
-		e["/stop_reason"] = []byte(`"end_turn"`)
+		e[place+"/stop_reason"] = []byte(`"end_turn"`)
 	}
-	return edit(data, e)
+	return e, nil
 }
 
 func (m *messages) bodyPieces(data []byte) ([]piece, error) {
@@ -270,14 +306,18 @@ func (m *messages) bodyPieces(data []byte) ([]piece, error) {
 	if err := read(data, &d); err != nil {
 		return nil, err
 	}
-	var out []piece
+	return d.pieces("")
+}
+
+// pieces are the texts of a message, which stands at a place.
+func (d *msgBody) pieces(place jsontext.Pointer) (out []piece, err error) {
 	for i, raw := range d.Content {
 		var b msgBlock
 		if err := read(raw, &b); err != nil {
 			return nil, err
 		}
 		if s, ok := text(b.Text); ok && b.Type == "text" && s != "" {
-			out = append(out, piece{key: strconv.Itoa(i), place: at("/content", i, "text"), text: s})
+			out = append(out, piece{key: strconv.Itoa(i), place: at(place+"/content", i, "text"), text: s})
 		}
 	}
 	return out, nil

@@ -210,6 +210,8 @@ func (m *messages) asides(f *frame) ([]aside, error) {
 		return nil, err
 	}
 	switch {
+	case e.Message != nil:
+		return e.Message.asides()
 	case e.Block != nil:
 		return blockAsides(e.Block)
 	case e.Delta == nil:
@@ -237,11 +239,15 @@ func blockAsides(raw jsontext.Value) ([]aside, error) {
 	return nil, nil
 }
 
-func (m *messages) bodyAsides(data []byte) (out []aside, err error) {
+func (m *messages) bodyAsides(data []byte) ([]aside, error) {
 	var d msgBody
 	if err := read(data, &d); err != nil {
 		return nil, err
 	}
+	return d.asides()
+}
+
+func (d *msgBody) asides() (out []aside, err error) {
 	for _, raw := range d.Content {
 		found, err := blockAsides(raw)
 		if err != nil {
