@@ -70,3 +70,36 @@ func TestGrantIsUsedOnceByAThousand(t *testing.T) {
 		t.Fatalf("%d uses passed", won.Load())
 	}
 }
+
+// A grant is for one call, of one session, for as long as it says, and by somebody else.
+func TestGrantPassesNothingElse(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		later  time.Duration
+		again  enforce.Request
+		passes bool
+	}{
+		{"the same call", 0, request("2"), true},
+		{"other arguments", 0, request("2", args(`{"to":"eve@out.example"}`)), false},
+		{"another session", 0, request("2", session("s2")), false},
+		{"another agent", 0, request("2", func(r *enforce.Request) { r.Query.Subject.ID = "a2" }), false},
+		{"another tool", 0, request("2", func(r *enforce.Request) { r.Query.Resource.ID = "mail/forward" }), false},
+		{"a rule that asks for more", 0, request("2", demand(action.Approver{Channel: action.RankPasskey})), false},
+		{"before it runs out", 15*time.Minute - time.Second, request("2"), true},
+		{"when it has run out", 15 * time.Minute, request("2"), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := newBench(t)
+			ticket := b.ask(request("1"), action.ApprovalPending).Ticket
+			b.approve(ticket, olga)
+			b.clock = b.clock.Add(c.later)
+			got, err := b.Ask(t.Context(), c.again)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if passes := got.Facts.Status == action.ApprovalGranted; passes != c.passes {
+				t.Errorf("it gets %q", got.Facts.Status)
+			}
+		})
+	}
+}

@@ -122,6 +122,45 @@ test("A person approves and denies by keyboard alone", async () => {
   await w.close();
 });
 
+test("Everything is reached by keys: the palette, the list of keys, moving and editing", async () => {
+  const s = await session();
+  const [one, two] = [await remove(s, "61"), await remove(s, "62")];
+  const w = await windowOf(browser, owner, owner.admin);
+  const key = (k) => w.page.keyboard.press(k);
+  const marked = () => w.page.locator("[data-request][aria-current='true']").innerText();
+  await w.page.locator("[data-request]").nth(1).waitFor();
+  assert.match(await marked(), /"61"/);
+  await key("j");
+  assert.match(await marked(), /"62"/);
+  await key("k");
+  assert.match(await marked(), /"61"/);
+  await key("?");
+  const help = w.page.getByRole("dialog");
+  for (const says of ["Approve the open request", "Deny it", "Edit its arguments", "Go anywhere"]) await help.getByText(says).first().waitFor();
+  assert.deepEqual(await w.axe("keys"), []);
+  await key("Escape");
+  await help.waitFor({ state: "detached" });
+  for (const [words, heading] of [["dest", "Destinations"], ["kill", "Kill switch"], [s, "billing-bot"]]) {
+    await key("Control+k");
+    await w.page.getByRole("combobox", { name: "Go to" }).waitFor();
+    await w.page.keyboard.type(words);
+    await key("Enter");
+    await w.page.locator("h1", { hasText: heading }).waitFor();
+  }
+  await w.go(`request/${two.approval.id}`, "delete_customer");
+  await w.page.locator(".actions").waitFor();
+  await key("e");
+  await w.page.getByRole("dialog").getByLabel("Arguments").fill('{"id": "63", "why": "the other one"}');
+  await w.page.getByRole("dialog").getByRole("button", { name: "Approve" }).click();
+  await w.page.locator("h1", { hasText: "Inbox" }).waitFor();
+  const ran = await owner.agent(bot, "GET", `/v1/actions/${two.id}?wait=10s`);
+  assert.deepEqual([ran.decision.effect, ran.arguments.id], ["allow", "63"]);
+  await owner.agent(bot, "POST", `/v1/actions/${two.id}/outcome`, { status: "done", result: {} });
+  await owner.person("POST", `/v1/approvals/${one.approval.id}/deny`, { comment: "" }, { "If-Match": `"${(await owner.person("GET", `/v1/approvals/${one.approval.id}`)).revision}"` });
+  w.clean();
+  await w.close();
+});
+
 test("A viewer sees a request and cannot answer it", async () => {
   const s = await session();
   const a = await remove(s, "50");

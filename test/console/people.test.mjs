@@ -220,6 +220,12 @@ test("Who is only observed is seen, and until when", async () => {
   await row.click();
   await w.page.locator("tr[data-step]").filter({ hasText: "observed" }).first().click();
   await w.page.getByText("only observed, would ask").waitFor();
+  const slider = w.page.getByRole("slider", { name: "Step" });
+  const at = Number(await slider.inputValue());
+  await w.page.keyboard.press("ArrowLeft");
+  assert.equal(Number(await slider.inputValue()), at - 1);
+  await slider.fill(String(at));
+  await w.page.getByRole("region", { name: `Step ${at + 1}` }).waitFor();
   w.clean();
   await w.close();
 });

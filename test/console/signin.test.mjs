@@ -228,6 +228,11 @@ test("After the first admin's sign-in the owner's user has to break the glass, a
   await g.go("alerts", "Alerts");
   await g.page.getByText("broke the glass").first().waitFor();
   await g.shot("break-glass-alert");
+  await g.page.getByRole("region", { name: "Alert", exact: true }).getByText("the provider is down").first().waitFor();
+  await g.page.keyboard.press("w");
+  await g.page.getByRole("dialog", { name: "Wrong alert" }).getByLabel("Reason").fill("it was announced");
+  await g.page.keyboard.press("Enter");
+  await g.page.getByText("Recorded as wrong, with your reason").waitFor();
   await g.close();
   await w.close();
 });
