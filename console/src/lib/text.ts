@@ -78,8 +78,10 @@ export function flat(value: string, max: number): string {
   return p.pieces.map((x) => x.text).join("") + (p.shown < p.total ? "…" : "");
 }
 
+const grouped = new Intl.NumberFormat("en-US"); // once: making one costs more than a row of a list
+
 /** count writes a number with thin spaces between thousands. */
-export const count = (n: number) => n.toLocaleString("en-US").replaceAll(",", "\u2009");
+export const count = (n: number) => grouped.format(n).replaceAll(",", "\u2009");
 
 /** plain is count for what goes through Text, which shows unusual spaces as such. */
-export const plain = (n: number) => n.toLocaleString("en-US").replaceAll(",", " ");
+export const plain = (n: number) => grouped.format(n).replaceAll(",", " ");
