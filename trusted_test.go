@@ -195,6 +195,16 @@ func TestDifferenceCoversDoors(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
+		if !dry { // the difference is attached to the record
+			e, err := h.Ledger.Read(out.Record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			detail, err := e.Open(action.PartDetail)
+			if want, _ := action.Canonical(out.Difference); err != nil || !strings.Contains(string(detail), `"difference":`+string(want)) {
+				t.Errorf("record %d holds %s (%v)", out.Record, detail, err)
+			}
+		}
 		return out.Difference
 	}
 	put(4, "ask", false)

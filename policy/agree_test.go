@@ -28,6 +28,7 @@ func TestCompiledPacksAgreeWithTopdown(t *testing.T) {
 	}
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
+			t.Parallel()
 			c, err := Load(Config{Pack: pack})
 			if err != nil {
 				t.Fatal(err)

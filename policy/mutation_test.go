@@ -86,6 +86,7 @@ func TestDeletingAnyRuleFailsACase(t *testing.T) {
 	}
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
+			t.Parallel()
 			tr := trialsOf(t, pack)
 			passes := func(c *Compiled) bool { return tr.pass(t, c) }
 			for _, s := range survivors(t, pack, 1, func(string) []string { return []string{""} }, passes) {
@@ -172,6 +173,7 @@ func TestNegatingAnyRuleFailsACase(t *testing.T) {
 	}
 	for _, pack := range policies.Names() {
 		t.Run(pack, func(t *testing.T) {
+			t.Parallel()
 			tr := trialsOf(t, pack)
 			tried := 0
 			passes := func(c *Compiled) bool {
