@@ -6,15 +6,20 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json"
 
 	"github.com/sallyport/sallyport"
 	"github.com/sallyport/sallyport/action"
 	"github.com/sallyport/sallyport/attest/lease"
+	"github.com/sallyport/sallyport/attest/measure"
+	"github.com/sallyport/sallyport/identity"
 	"github.com/sallyport/sallyport/internal/attester"
 )
 
@@ -101,6 +106,90 @@ func TestAQuarantineEndsTheLease(t *testing.T) {
 	if got := b.pay(other, "2"); got != "allow" {
 		t.Errorf("another agent: %s", got)
 	}
+}
+
+// bound acts by an exchanged token that is bound to the key of an agent's lease.
+type bound struct {
+	b     *bank
+	a     *attester.Attester
+	token string
+}
+
+func (x bound) RoundTrip(r *http.Request) (*http.Response, error) {
+	proof, err := x.a.Prove(r.Method, x.b.url+r.URL.Path, x.token, "")
+	if err != nil {
+		return nil, err
+	}
+	r.Header.Set("Authorization", "DPoP "+x.token)
+	r.Header.Set("DPoP", proof)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// TestEffectiveRightsAreTheCutOfAll takes one thing away at a time: what the agent proves, what its user may, what the owner's
+// policy permits, and the agent's standing. Each of them alone is enough to deny.
+func TestEffectiveRightsAreTheCutOfAll(t *testing.T) {
+	r := newRealm(t)
+	files := &bank{dir: t.TempDir()}
+	files.write("agent", "the program")
+	files.write("model/weights", "the model")
+	events, err := measure.Take(t.Context(), files.spec())
+	if err != nil {
+		t.Fatal(err)
+	}
+	acl := filepath.Join(t.TempDir(), "acl.json")
+	if err := os.WriteFile(acl, []byte(`{"version":"7","made_ms":1700000000000,"objects":{"document:plan":{"viewer":{"users":["ann"]}}}}`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := openDrive(t, r, "acl", func(c *sallyport.Config) {
+		c.Rights.ACL = acl
+		c.Policy.Dir = bundle(t, "deny contains {\"id\": \"rights\", \"code\": \"rights\", \"reason\": \"not the user's\"} if {\n"+
+			"\tinput.subject.identity.rights.source != \"\"\n\tinput.subject.identity.rights.permitted != \"yes\"\n}\n\n"+
+			"deny contains {\"id\": \"copies\", \"code\": \"copies\", \"reason\": \"no copies\"} if {\n\tinput.phase == \"before\"\n\tnot original\n}\n\n"+
+			"original if input.action.arguments.copy == false\n")
+		a := sallyport.AttestAgent{Agent: "payer", SPIFFE: "spiffe://example.com/payer", Kinds: []string{"software"}, Assurance: 1, Lease: time.Minute}
+		for _, e := range events {
+			a.References = append(a.References, sallyport.AttestReference{Kind: e.Kind, Digests: []string{"sha256:" + e.Digest}})
+		}
+		c.Attest.Agents = []sallyport.AttestAgent{a}
+	})
+	b.dir = files.dir
+	a := b.attester("payer", nil)
+	if _, err := a.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	as := func(user string) bound {
+		t.Helper()
+		code, token := b.exchange(a, "", url.Values{"subject_token": {r.person(t, user)}})
+		if code != 200 {
+			t.Fatalf("%s: %d", user, code)
+		}
+		return bound{b, a, token}
+	}
+	ann, bob := as("ann"), as("bob")
+	check := func(name string, rt http.RoundTripper, copied, want string) {
+		t.Helper()
+		if got, _ := b.call(rt, name, "read", `{"id":"plan","copy":`+copied+`}`, `{}`); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+	}
+	check("everything holds", ann, "false", "allow")
+	check("a user without the right", bob, "false", "deny")
+	check("what policy does not permit", ann, "true", "deny")
+	check("neither", bob, "true", "deny")
+	if n, err := b.EndLeases(t.Context(), func(l *lease.Lease) bool { return l.Agent == "payer" }, lease.CodeEnded, "ops", "drill"); n != 1 || err != nil {
+		t.Fatal(n, err)
+	}
+	check("an agent that proves nothing", ann, "false", "deny")
+	if _, err := a.Renew(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	check("for a user by the lease that ended", ann, "false", "deny")
+	ann = as("ann")
+	check("everything holds again", ann, "false", "allow")
+	if _, err := b.Kill.Kill(t.Context(), identity.Actor{ID: "ops"}, identity.Target{Scope: identity.KillAgent, Tenant: "default", ID: "payer"}, "drill"); err != nil {
+		t.Fatal(err)
+	}
+	check("an agent that was stopped", ann, "false", "deny")
 }
 
 // post sends JSON and returns the verdict, or else the id of what was made.

@@ -171,8 +171,8 @@ func (a *Attester) Thumbprint() (string, error) {
 	return k.Thumbprint()
 }
 
-// Renew gets a lease, or renews the one that is held. After ErrRefused the lease is gone, and the next call asks
-// for a new one.
+// Renew gets a lease, or renews the one that is held; a new one where the owner knows nothing of that. After ErrRefused the
+// lease is gone, and the next call asks for a new one.
 func (a *Attester) Renew(ctx context.Context) (Lease, error) {
 	a.renew.Lock()
 	defer a.renew.Unlock()
@@ -186,6 +186,9 @@ func (a *Attester) Renew(ctx context.Context) (Lease, error) {
 		held = Lease{}
 	}
 	l, err := a.claim(ctx, held.ID)
+	if held.ID != "" && errors.Is(err, errNoRoute) { // it was ended, or the owner has restarted
+		l, err = a.claim(ctx, "")
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if err != nil {
