@@ -4,8 +4,10 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -85,6 +87,45 @@ func TestBenchReplayPerfectApproverLosesNothing(t *testing.T) {
 	}
 	if got.Article != nil || len(got.Rows) != 0 {
 		t.Error("--rows=false measures the rows")
+	}
+}
+
+// Others read the output by these names.
+func TestBenchReplayMembersHaveTheirNames(t *testing.T) {
+	var got map[string]any
+	replayOf(t, &got, "--data", madeUp, "--suite", "workshop", "--limit", "2", "--tampered-copies", "1")
+	has := func(at any, path string) bool {
+		for name := range strings.SplitSeq(path, ".") {
+			m, ok := at.(map[string]any)
+			if at = m[name]; !ok || at == nil {
+				return false
+			}
+		}
+		return true
+	}
+	for _, where := range []string{"overall", "suites.workshop"} {
+		for name := range strings.FieldsSeq(`runs asr_strict asr_chain_break harm_block_rate benign_tasks_intact false_block_rate ua_intact
+			holds_per_100_benign_tasks latency_us.p50 latency_us.p95 latency_us.p99 intervals_95.asr_strict
+			harm_stopped_by.destination harm_stopped_by.selection harm_stopped_by.other`) {
+			if !has(got, where+"."+name) {
+				t.Errorf("%s.%s is missing", where, name)
+			}
+		}
+	}
+	for name := range strings.FieldsSeq(`latency_ms incidents_per_10k.ungoverned incidents_per_10k.governed incidents_per_10k.mix violations_prevented
+		completion.ungoverned completion.governed auditability.recorded auditability.proved auditability.tampering_found auditability.rederived`) {
+		if !has(got, "article."+name) {
+			t.Errorf("article.%s is missing", name)
+		}
+	}
+	rows, _ := got["rows"].([]any)
+	var names []string
+	for _, r := range rows {
+		m, _ := r.(map[string]any)
+		names = append(names, fmt.Sprint(m["row"]))
+	}
+	if want := []string{"selection off", "user's request withheld"}; !slices.Equal(names, want) {
+		t.Errorf("rows %q, want %q", names, want)
 	}
 }
 
