@@ -26,6 +26,13 @@ type proxyBench struct {
 	Machine machine    `json:"machine"`
 	Calls   int        `json:"calls"` // of each method on each path
 	Rows    []proxyRow `json:"rows"`
+
+	Interception []interceptionRow `json:"interception"`
+}
+
+type interceptionRow struct {
+	Method string `json:"method"`
+	Added  spread `json:"added_us"` // what the way with TLS adds beyond what the one without does
 }
 
 type proxyRow struct {
@@ -42,7 +49,8 @@ func (a *app) benchProxyCommand() *cobra.Command {
 		Long: `Make the same requests on four paths, in turn, in one run, on kept connections to one server on loopback:
 through a plain forward proxy that judges and records nothing, over HTTP and through a tunnel for TLS; and
 through the egress proxy, over HTTP and with TLS intercepted. Intent and outcome of each request are durable
-before it is sent and before its answer is released.`,
+before it is sent and before its answer is released. What interception costs is what the way with TLS adds beyond the way
+without.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if calls < 1 {
 				return usage("bench proxy: calls is at least 1")
@@ -153,6 +161,8 @@ func (b *proxyBench) measure(ctx context.Context, dir string, calls int) (err er
 		for i, p := range paths {
 			b.Rows = append(b.Rows, proxyRow{Path: p.name, Method: method, Us: spreadOf(took[i]), Added: spreadOf(took[i]).minus(spreadOf(took[i&^1]))})
 		}
+		last := b.Rows[len(b.Rows)-len(paths):]
+		b.Interception = append(b.Interception, interceptionRow{Method: method, Added: last[3].Added.minus(last[1].Added)})
 	}
 	return nil
 }
@@ -190,5 +200,8 @@ func (b *proxyBench) text(w io.Writer) {
 	fmt.Fprintf(w, "%s\n\n%-26s %-6s %8s %8s %8s %12s\n", b.Machine, fmt.Sprintf("%d requests", b.Calls), "", "p50 µs", "p95 µs", "p99 µs", "added p50 µs")
 	for _, r := range b.Rows {
 		fmt.Fprintf(w, "%-26s %-6s %8d %8d %8d %12d\n", r.Path, r.Method, r.Us.P50, r.Us.P95, r.Us.P99, r.Added.P50)
+	}
+	for _, r := range b.Interception {
+		fmt.Fprintf(w, "%-26s %-6s %8s %8s %8s %12d\n", "of it interception", r.Method, "", "", "", r.Added.P50)
 	}
 }
