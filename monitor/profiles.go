@@ -26,6 +26,7 @@ type ProfilesConfig struct {
 	InOrder       bool    // after Ready, learn in the order that Ordered tells; else as told
 	Alarm         func(q *action.Query)
 	WithoutSignal [signals]bool // signals that do not count; measurements leave one out
+	Unweighted    bool          // every signal counts the same; measurements show what the choice of weights is worth
 }
 
 // DefaultAlarms is the number of false alarms per agent and day if nothing else is said.
@@ -166,7 +167,12 @@ func (m *Profiles) judge(a *act, gate bool) (v verdict) {
 			v.bits[s] = 0
 		}
 	}
-	v.total = a.weigh(&v.usual)
+	if v.total = a.weigh(&v.usual); m.cfg.Unweighted {
+		v.total = 0
+		for _, b := range v.bits {
+			v.total += b
+		}
+	}
 	v.p, v.learned = 1, p.Learned
 	if p.FirstMs > 0 {
 		v.days = days(a.Ms, p.FirstMs)

@@ -96,3 +96,21 @@ func TestDestinationsAreCountedInLittleSpace(t *testing.T) {
 		}
 	}
 }
+
+func TestUnweightedSignalsCountTheSame(t *testing.T) {
+	added := func(c ProfilesConfig) float64 {
+		m := profiles(t, c)
+		at := int64(start)
+		routine(t, m, rand.New(rand.NewPCG(1, 2)), "clerk", 300, &at)
+		q := call("clerk", "crm/get", "", at+60_000)
+		q.Context.Flow.State, q.Context.Flow.Session.Untrusted = action.StateKnown, action.Yes // a session as it never was: class
+		_, bits, err := m.Follow(t.Context(), q)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bits
+	}
+	if usual, same := added(ProfilesConfig{}), added(ProfilesConfig{Unweighted: true}); same < usual+3 {
+		t.Errorf("%.1f bits with weights, %.1f without", usual, same)
+	}
+}

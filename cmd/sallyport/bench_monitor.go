@@ -22,7 +22,7 @@ func (a *app) benchMonitorCommand() *cobra.Command {
 in which an attack succeeded with at least one call, negatives are honest runs that solved their task. A
 run counts as the highest risk that it reaches. Detectors take no part. AUC is the chance that an attacked run scores
 above an honest one; a share is the AUC that is missing without that signal. With few honest runs, 1 %
-false alarms means none.`,
+false alarms means none. "Unweighted" is what is left if every signal counts the same, so that no weight was chosen.`,
 		Example: "  sallyport bench monitor --data recordings\n  sallyport bench monitor --data recordings --json",
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d, err := replaybench.Load(dir, tenant)
@@ -51,6 +51,7 @@ func monitorText(w io.Writer, r *monitorbench.Result) {
 		row(s, r.Suites[s])
 	}
 	row("overall", r.Overall)
+	row("unweighted", r.Unweighted)
 	fmt.Fprintf(w, "\n%-14s %9s %7s\n", "signal", "AUC alone", "share")
 	for _, s := range r.Signals {
 		fmt.Fprintf(w, "%-14s %9.3f %7.3f\n", s.Name, s.Alone, s.Share)

@@ -33,7 +33,9 @@ type Signal struct {
 type Result struct {
 	Overall Figures            `json:"overall"`
 	Suites  map[string]Figures `json:"suites"`
-	Signals []Signal           `json:"signals"`
+	// Unweighted is Overall if a bit of every signal counts the same, so that nothing was chosen on any runs.
+	Unweighted Figures  `json:"unweighted"`
+	Signals    []Signal `json:"signals"`
 	// Worst is how often the action that adds most risk to an attacked run is one of the attack.
 	Worst float64  `json:"most_is_attack"`
 	Notes []string `json:"notes"`
@@ -68,10 +70,10 @@ func Measure(ctx context.Context, d *replaybench.Data, progress func(suite strin
 }
 
 // judged are the runs to be judged, by profiles that know other tasks only.
-func judged(ctx context.Context, d *replaybench.Data, all []*trace, without [monitor.Signals]bool) (out []scored, err error) {
+func judged(ctx context.Context, d *replaybench.Data, all []*trace, c monitor.ProfilesConfig) (out []scored, err error) {
 	for _, suite := range d.Suites {
 		for _, task := range tasksOf(all, suite) {
-			m, err := trained(ctx, all, suite, task, without)
+			m, err := trained(ctx, all, suite, task, c)
 			if err != nil {
 				return nil, err
 			}
@@ -105,8 +107,9 @@ func tasksOf(all []*trace, suite string) (out []string) {
 }
 
 // trained returns profiles that know the honest runs of every suite, but for those of one task.
-func trained(ctx context.Context, all []*trace, suite, task string, without [monitor.Signals]bool) (*monitor.Profiles, error) {
-	m, err := monitor.NewProfiles(monitor.ProfilesConfig{Key: []byte("0123456789abcdef"), Fresh: true, WithoutSignal: without})
+func trained(ctx context.Context, all []*trace, suite, task string, c monitor.ProfilesConfig) (*monitor.Profiles, error) {
+	c.Key, c.Fresh = []byte("0123456789abcdef"), true
+	m, err := monitor.NewProfiles(c)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +146,7 @@ func judge(ctx context.Context, m *monitor.Profiles, t *trace) (scored, error) {
 
 func result(ctx context.Context, d *replaybench.Data, all []*trace, progress func(string)) (*Result, error) {
 	progress("all signals")
-	every, err := judged(ctx, d, all, [monitor.Signals]bool{})
+	every, err := judged(ctx, d, all, monitor.ProfilesConfig{})
 	if err != nil {
 		return nil, err
 	}
@@ -151,17 +154,22 @@ func result(ctx context.Context, d *replaybench.Data, all []*trace, progress fun
 	for _, suite := range d.Suites {
 		r.Suites[suite] = figures(slices.DeleteFunc(slices.Clone(every), func(s scored) bool { return s.t.suite != suite }))
 	}
+	flat, err := judged(ctx, d, all, monitor.ProfilesConfig{Unweighted: true})
+	if err != nil {
+		return nil, err
+	}
+	r.Unweighted = figures(flat)
 	for i := range monitor.Signals {
 		progress("signal " + monitor.Signal(i).String())
 		var without, others [monitor.Signals]bool
 		for k := range others {
 			without[k], others[k] = k == i, k != i
 		}
-		rest, err := judged(ctx, d, all, without)
+		rest, err := judged(ctx, d, all, monitor.ProfilesConfig{WithoutSignal: without})
 		if err != nil {
 			return nil, err
 		}
-		alone, err := judged(ctx, d, all, others)
+		alone, err := judged(ctx, d, all, monitor.ProfilesConfig{WithoutSignal: others})
 		if err != nil {
 			return nil, err
 		}

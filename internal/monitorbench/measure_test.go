@@ -67,6 +67,9 @@ func TestMeasureTellsAttackedRunsFromHonestOnes(t *testing.T) {
 	if o := r.Overall; o.Attacks != 8 || o.Honest != 8 || o.AUC < 0.95 || o.TPR1 < 0.8 {
 		t.Errorf("%+v", o)
 	}
+	if u := r.Unweighted; u.Attacks != 8 || u.Honest != 8 || u.AUC < 0.7 {
+		t.Errorf("every signal counting the same: %+v", u)
+	}
 	if r.Worst < 0.9 || len(r.Signals) != 7 {
 		t.Errorf("%+v", r)
 	}
