@@ -16,6 +16,9 @@ import (
 )
 
 func TestBenchCountsWhatItIsGiven(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	dir := t.TempDir()
 	write := func(name, text string) {
 		t.Helper()
@@ -82,6 +85,9 @@ func TestARateSaysHowSureItIs(t *testing.T) {
 }
 
 func TestTheEmbeddedModelIsWhatTheProgramMakes(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	if runtime.GOARCH != "amd64" {
 		t.Skip("floating point is rounded otherwise here")
 	}

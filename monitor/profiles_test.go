@@ -152,6 +152,9 @@ func TestProfilesLearnOnlyWhatWasPermittedAndDone(t *testing.T) {
 // TestFalseAlarmBudgetIsKept on stationary traffic of agents that begin from nothing, some of them beside peers that are
 // long at work, from the first action on: no more than 1.2 times the budget over the first 4,000, and within 20 % after.
 func TestFalseAlarmBudgetIsKept(t *testing.T) {
+	if testing.Short() {
+		t.Skip("long, and nothing in it is concurrent")
+	}
 	for _, c := range []struct {
 		budget float64
 		peers  int
