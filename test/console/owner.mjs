@@ -38,7 +38,7 @@ export class Owner {
     rmSync(join(policy, "tests"), { recursive: true, force: true });
     appendFileSync(join(policy, "sallyport-bundle.yaml"), manifest);
     o.config = join(o.dir, "sallyport.yaml");
-    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: ${single}\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n${more}`);
+    writeFileSync(o.config, `version: 1\ndata: ${o.data}\npolicy:\n  dir: ${policy}\nidentity:\n  single_operator: ${single}\napproval:\n  max_pending: 50\n${asking}ledger:\n  segment_bytes: 8388608\n  reasoning: keep\n${more}`);
     o.child = spawn(bin, ["up", "--config", o.config, "--listen", "127.0.0.1:0", "--listen-admin", `127.0.0.1:${port || (channel === "bearer" ? 0 : await freePort())}`, "--json"], {
       stdio: ["ignore", "pipe", "pipe"],
       env: { ...process.env, HOME: o.dir, SALLYPORT_GATEWAY_FACTS_DEADLINE: "30s" },
