@@ -123,7 +123,10 @@ func TestSplunkLosesNothing(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s, p := newCollector(t, c.turns...), &place{}
 			cfg := config(l, p)
-			cfg.Kind, cfg.Format, cfg.URL, cfg.Token, cfg.AckEvery, cfg.AckWithin = Splunk, OCSF, s.URL, "tok", time.Millisecond, 30*time.Millisecond
+			cfg.Kind, cfg.Format, cfg.URL, cfg.Token, cfg.AckEvery, cfg.AckWithin = Splunk, OCSF, s.URL, "tok", time.Millisecond, time.Minute
+			if slices.Contains(c.turns, "never") {
+				cfg.AckWithin = 500 * time.Millisecond
+			}
 			st := run(t, cfg, p, n)
 			seen := map[string]int{}
 			for _, v := range s.events {
