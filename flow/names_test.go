@@ -9,18 +9,17 @@ import (
 	"github.com/sallyport/sallyport/action"
 )
 
-func TestSuperlativeMeansTheOneMeasureThatAnotherLanguageNames(t *testing.T) {
+func TestSuperlativeMeansTheOneDateThatAnotherLanguageNames(t *testing.T) {
 	for name, c := range map[string]struct {
 		request, listed, id string
 		want                Grade
 	}{
-		"the one number":          {"Delete the largest file.", `[{"kennung":"d-7001","titel":"A","groesse":10},{"kennung":"d-7002","titel":"B","groesse":900}]`, "d-7002", GradeMedium},
-		"not the largest":         {"Delete the largest file.", `[{"kennung":"d-7001","titel":"A","groesse":10},{"kennung":"d-7002","titel":"B","groesse":900}]`, "d-7001", GradeSet},
-		"the one date":            {"Delete the oldest file.", `[{"kennung":"d-7001","groesse":10,"geaendert":"2024-05-01"},{"kennung":"d-7002","groesse":9,"geaendert":"2023-05-01"}]`, "d-7002", GradeMedium},
-		"two numbers":             {"Delete the largest file.", `[{"kennung":"d-7001","groesse":10,"abrufe":7},{"kennung":"d-7002","groesse":900,"abrufe":1}]`, "d-7002", GradeSet},
-		"names that we can read":  {"Delete the largest file.", `[{"id":"d-7001","title":"A","downloads":10},{"id":"d-7002","title":"B","downloads":900}]`, "d-7002", GradeSet},
-		"a number as a date":      {"Delete the oldest file.", `[{"kennung":"d-7001","groesse":10},{"kennung":"d-7002","groesse":900}]`, "d-7001", GradeSet},
-		"a number in the id only": {"Delete the largest file.", `[{"kennung":"7001","titel":"A"},{"kennung":"7002","titel":"B"}]`, "7002", GradeSet},
+		"the one date":           {"Delete the oldest file.", `[{"kennung":"d-7001","groesse":10,"geaendert":"2024-05-01"},{"kennung":"d-7002","groesse":9,"geaendert":"2023-05-01"}]`, "d-7002", GradeMedium},
+		"not the oldest":         {"Delete the oldest file.", `[{"kennung":"d-7001","groesse":10,"geaendert":"2024-05-01"},{"kennung":"d-7002","groesse":9,"geaendert":"2023-05-01"}]`, "d-7001", GradeSet},
+		"two dates":              {"Delete the oldest file.", `[{"kennung":"d-7001","faellig":"2023-04-01","geaendert":"2024-05-01"},{"kennung":"d-7002","faellig":"2023-07-01","geaendert":"2023-05-01"}]`, "d-7002", GradeSet},
+		"names that we can read": {"Delete the oldest file.", `[{"id":"d-7001","title":"A","touched":"2024-05-01"},{"id":"d-7002","title":"B","touched":"2023-05-01"}]`, "d-7002", GradeSet},
+		"a number is no price":   {"Delete the cheapest file.", `[{"kennung":"d-7001","titel":"A","menge":10},{"kennung":"d-7002","titel":"B","menge":9}]`, "d-7002", GradeSet},
+		"a number as a date":     {"Delete the oldest file.", `[{"kennung":"d-7001","groesse":10},{"kennung":"d-7002","groesse":900}]`, "d-7001", GradeSet},
 	} {
 		t.Run(name, func(t *testing.T) {
 			f := open(t, nil, func(x *Config) {

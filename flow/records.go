@@ -316,7 +316,7 @@ func (s *shelf) rank(f *Flow, base int, found []seen) {
 			by[name] = append(by[name], entry{record: x.record, value: t})
 		}
 	}
-	only := onlyMeasures(found)
+	only := onlyDate(found)
 	for name, list := range by {
 		if len(list) < 2 || len(list) > 4096 {
 			continue
@@ -328,8 +328,8 @@ func (s *shelf) rank(f *Flow, base int, found []seen) {
 			return strings.Compare(a.value, b.value)
 		})
 		h := f.hash("stem", stem(name))
-		if as := only[name]; as != "" {
-			h = f.hash("only", as)
+		if name == only {
+			h = f.hash("only", "date")
 		}
 		lead := min(3, max(1, len(list)/3))
 		equal := func(a, b entry) bool { return a.number == b.number && a.value == b.value }
@@ -344,42 +344,36 @@ func (s *shelf) rank(f *Flow, base int, found []seen) {
 	}
 }
 
-// onlyMeasures are the one date and the one number that the entries of a listing have, by their names, where
-// the names of its fields are none that we can read: a superlative then can mean nothing else.
-func onlyMeasures(found []seen) map[string]string {
-	read, names := 0, map[string]string{} // "" is neither
+// onlyDate is the name of the one date that the entries of a listing have, where the names of its fields are none
+// that we can read: a superlative of time then can mean nothing else. Of a number nobody knows what it counts.
+func onlyDate(found []seen) string {
+	read, names, only := 0, map[string]bool{}, ""
 	for _, x := range found {
-		name, as := lastWord(x.name), ""
-		t := x.value.text
-		switch {
-		case x.class == FreeText || name == "":
-		case len(t) >= 10 && len(t) <= 40 && isDate(t[:10]):
-			as = "date"
-		case x.value.kind == '0':
-			as = "number"
+		name, t := lastWord(x.name), x.value.text
+		if name == "" {
+			continue
 		}
+		date := x.class != FreeText && len(t) >= 10 && len(t) <= 40 && isDate(t[:10])
 		was, seen := names[name]
 		if !seen && (fieldWords[name] || labelNames[name] || partyNames[name] || freeNames[name] || counterNames[name] || measureStems[stem(name)]) {
 			read++
 		}
-		if seen && was != as {
-			as = ""
+		if seen && was != date {
+			date = false
 		}
-		names[name] = as
+		names[name] = date
 	}
 	if read*2 >= len(names) {
-		return nil
+		return ""
 	}
-	of, out := map[string]int{}, map[string]string{}
-	for _, as := range names {
-		of[as]++
-	}
-	for name, as := range names {
-		if as != "" && of[as] == 1 {
-			out[name] = as
+	for name, date := range names {
+		if date && only != "" {
+			return ""
+		} else if date {
+			only = name
 		}
 	}
-	return out
+	return only
 }
 
 func (s *shelf) lead(rec int, e extreme) {

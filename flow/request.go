@@ -111,9 +111,9 @@ func (r *request) hear(f *Flow, limit int, text []byte) {
 		if s, ok := superlatives[word]; ok {
 			l := lead{top: s.top}
 			if s.fields != "" {
-				l.fields = map[uint64]bool{f.hash("only", "number"): true}
+				l.fields = map[uint64]bool{}
 				if strings.Contains(s.fields, "date") {
-					l.fields = map[uint64]bool{f.hash("only", "date"): true}
+					l.fields[f.hash("only", "date")] = true
 				}
 				for x := range strings.FieldsSeq(s.fields) {
 					l.fields[f.hash("stem", stem(x))] = true
