@@ -52,7 +52,7 @@ type GatewayConfig struct {
 	PublicURL string      `yaml:"public_url" doc:"our address as clients write it, where a proxy stands in front of us; the names of resources in access tokens begin with it"`
 	Servers   []MCPServer `yaml:"servers" doc:"remote MCP servers, reached as /mcp/NAME"`
 
-	FactsDeadline time.Duration `yaml:"facts_deadline" doc:"how long the facts of an action may take at each gate before it is denied, 10 ms to 30 s; default 250 ms"`
+	FactsDeadline time.Duration `yaml:"facts_deadline" doc:"how long each source of facts may take at each gate before the action is denied, 10 ms to 30 s; default 250 ms, and never below 2 s for the scan of contents and 1 s for the origins of values"`
 }
 
 func (c *GatewayConfig) check() error {

@@ -218,6 +218,7 @@ func small(q *action.Query) bool {
 
 // stages are the fact sources in the order of the path.
 func (s *Sallyport) stages() [][]enforce.Source {
+	least := s.Config.Gateway.FactsDeadline
 	return [][]enforce.Source{
 		{
 			{Name: "tools", Informer: s.Tools, Quick: small},
@@ -225,10 +226,10 @@ func (s *Sallyport) stages() [][]enforce.Source {
 			{Name: "attest", Informer: s.Attested(), Deadline: enforce.Inline},
 		},
 		{
-			{Name: "detect", Informer: s.Detect, Deadline: 2 * time.Second, Quick: small},
+			{Name: "detect", Informer: s.Detect, Deadline: max(2*time.Second, least), Quick: small},
 			{Name: "monitor", Informer: s.Monitor, Deadline: enforce.Inline},
 		},
-		{{Name: "flow", Informer: s.Flow, Deadline: time.Second}},
+		{{Name: "flow", Informer: s.Flow, Deadline: max(time.Second, least)}},
 		{{Name: "profiles", Informer: s.Profiles, Deadline: enforce.Inline}}, // they look at where values come from
 	}
 }
