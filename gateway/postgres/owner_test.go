@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -58,6 +59,7 @@ func open(t testing.TB, change func(*sallyport.Config)) *house {
 	cfg := sallyport.DefaultConfig()
 	cfg.Data, cfg.Gateway.Listen, cfg.Admin.Listen, cfg.Ledger.SegmentBytes = filepath.Join(dir, "d"), "none", "none", 8<<20
 	cfg.Postgres.Listen = "127.0.0.1:0"
+	cfg.Gateway.FactsDeadline = 30 * time.Second // of large pieces, on a machine that others use
 	for _, db := range []string{"a", "b", "w"} {
 		mode := ""
 		if db == "w" {
