@@ -94,6 +94,9 @@ func TestRewrapChangesWhatWrapsTheKeys(t *testing.T) {
 // TestRewrapIsFinishedAfterACrash fails each step: afterwards either nothing has changed, or Open refuses and the same
 // call finishes it. No key is lost in between.
 func TestRewrapIsFinishedAfterACrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each step in turn")
+	}
 	old, fresh := turned{name: "test:old", by: 7}, turned{name: "test:new", by: 9}
 	base := newMemDisk()
 	cfg := memConfig(base)

@@ -112,6 +112,9 @@ func TestTheOldKeySignsNothingBeyondARotation(t *testing.T) {
 // TestRotateSurvivesACrash fails each step of a rotation: afterwards the log is in its old epoch with all its records and
 // can be rotated, or in the new one, and nothing in between.
 func TestRotateSurvivesACrash(t *testing.T) {
+	if testing.Short() {
+		t.Skip("each step in turn")
+	}
 	base := newMemDisk()
 	l := mustOpen(t, memConfig(base))
 	for i := range 3 {
