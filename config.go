@@ -121,7 +121,7 @@ type LedgerConfig struct {
 	TenantKey TenantKeyConfig `yaml:"tenant_key"`
 	// TenantKeyBefore matters to "ledger rewrap" alone.
 	TenantKeyBefore TenantKeyConfig `yaml:"tenant_key_before"`
-	Reasoning       string          `yaml:"reasoning" doc:"what agents say of their reasons: policy stores what a rule obliges to keep, keep all of it, drop nothing; default policy"`
+	Reasoning       string          `yaml:"reasoning" doc:"what agents say of their reasons: keep stores all of it, sealed as a class of its own that two people open, policy what a rule obliges to keep beside an action, drop nothing; default keep"`
 
 	Retention  []RetentionRule `yaml:"retention" doc:"contents that end by age; records stay"`
 	LegalHolds []string        `yaml:"legal_holds" doc:"users, or agents that act for nobody, whose contents stay whatever their age and cannot be erased"`

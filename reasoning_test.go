@@ -14,7 +14,7 @@ import (
 // TestReasoningIsStoredWhereThePolicySays has one tool whose rule keeps reasons and one without, and what an agent says
 // beside its actions, under each setting.
 func TestReasoningIsStoredWhereThePolicySays(t *testing.T) {
-	for setting, want := range map[string][3]bool{"": {true, false, false}, "policy": {true, false, false}, "keep": {true, true, true}, "drop": {}} {
+	for setting, want := range map[string][3]bool{"": {true, true, true}, "policy": {true, false, false}, "keep": {true, true, true}, "drop": {}} {
 		t.Run(setting, func(t *testing.T) {
 			h := open(t, func(c *sallyport.Config) {
 				c.Ledger.Reasoning = setting

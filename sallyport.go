@@ -180,7 +180,7 @@ func (s *Sallyport) wire(ctx context.Context) error {
 				return err
 			}
 			s.Enforcer, err = enforce.New(enforce.Config{
-				Stages: s.stages(), Decider: decider, Approver: s.Approval, Recorder: s.recorder(), ReasoningAsked: s.Config.Ledger.Reasoning != "keep", Payloads: s.Ledger, Standing: s.Kill,
+				Stages: s.stages(), Decider: decider, Approver: s.Approval, Recorder: s.recorder(), ReasoningAsked: s.Config.Ledger.Reasoning == "policy", Payloads: s.Ledger, Standing: s.Kill,
 				Store: s.Store, Random: rand.Reader, Fingerprint: s.Ledger.Fingerprint, Scrub: s.Detect.Scrub, Redact: s.Detect.Redact, Mask: s.Detect.Mask,
 				Now: s.Ledger.Now, Hear: s.hear, History: s.history, Quarantine: s.quarantine, Denied: s.denied, Asked: s.Profiles.Asked, AskFor: c.Approval.TTL,
 				InformDeadline: c.Gateway.FactsDeadline,

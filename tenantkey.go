@@ -114,12 +114,12 @@ func (s *Sallyport) openLedger(cfg ledger.Config) (l *ledger.Log, err error) {
 // recorder is the log as the path writes to it.
 func (s *Sallyport) recorder() enforce.Recorder {
 	switch s.Config.Ledger.Reasoning {
-	case "keep":
-		return s.Ledger
+	case "policy":
+		return silent{s.Ledger, []action.Kind{action.KindDecision, action.KindIntent}}
 	case "drop":
 		return silent{s.Ledger, nil}
 	}
-	return silent{s.Ledger, []action.Kind{action.KindDecision, action.KindIntent}}
+	return s.Ledger
 }
 
 // silent leaves reasoning out of records.
