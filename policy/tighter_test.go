@@ -174,7 +174,7 @@ func TestUntightHoldsForPacks(t *testing.T) {
 	}
 	refuse := map[string]string{"stop.rego": "package sallyport.stop\n\nimport rego.v2\n\ndeny contains {\"id\": \"x\", \"code\": \"c\", \"reason\": \"R.\"} if input.resource.server == \"files\"\n",
 		"stop.cedar": `@id("x") @code("c") @reason("R.") forbid (principal, action, resource) when { context.phase == "after" };`}
-	more := map[string]string{"tables_hidden": "customers", "folders_never": "/srv/data/never", "names_never": "id_rsa", "endings_never": ".txt", "programs_never": "go"}
+	more := map[string]string{"tables_hidden": "customers", "folders_never": "/srv/data/never", "names_never": "id_rsa", "endings_never": ".txt", "programs_never": "go", "hosts_drop": "drop.example"}
 	compared, stricter := 0, 0
 	for _, name := range policies.Names() {
 		same := varied(t, name, func(_ string, list []string) []string { return list })

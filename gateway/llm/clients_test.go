@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -39,6 +40,9 @@ func clients(t *testing.T) map[string][]string {
 		"python": {"PYTHONPATH=" + packages, python, filepath.Join(here, "client.py"), ""},
 	}
 }
+
+// ours is what stands behind the provider's id of a call that we let through.
+var ours = regexp.MustCompile(`_sp[A-Z2-7]{26}`)
 
 // TestProvidersClientsUnderstand has the official clients read answers out of which calls were taken.
 func TestProvidersClientsUnderstand(t *testing.T) {
@@ -72,6 +76,7 @@ func TestProvidersClientsUnderstand(t *testing.T) {
 		} {
 			b.up.say(c.parts...)
 			for form, got := range heardBy(t, cmd, b.URL, c.forms) {
+				got = ours.ReplaceAllString(got, "")
 				first, _, _ := strings.Cut(form, " ")
 				want := c.want[first]
 				if want == "" {

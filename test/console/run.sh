@@ -17,6 +17,7 @@ rm -rf "$root/.cache/console/test"
 cp -R "$root/test/console" "$root/.cache/console/test"
 cd "$root/.cache/console"
 PATH=$root/.cache/node/node_modules/node/bin:$PATH
+for v in $(env | sed -n "s/^\(SALLYPORT_[A-Z_]*\)=.*/\1/p"); do unset "$v"; done # they would go before the owners' configuration
 export PATH SALLYPORT_ROOT="$root" SALLYPORT_BIN="$root/.cache/bin/sallyport" BROWSER="$browser"
 [ $# -gt 0 ] || set -- test/*.test.mjs
 node --test --test-concurrency=1 --test-timeout=300000 --test-force-exit --test-reporter=spec "$@"
