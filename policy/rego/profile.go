@@ -111,10 +111,22 @@ func profile(modules map[string]*ast.Module) ([]*pack, error) {
 	return out, nil
 }
 
+// misnamed reports whether r has the form of a rule that decides: an element with an id in a partial set.
+func misnamed(r *ast.Rule) bool {
+	if r.Head.Key == nil || r.Head.Value != nil {
+		return false
+	}
+	obj, ok := r.Head.Key.Value.(ast.Object)
+	return ok && obj.Get(ast.StringTerm("id")) != nil
+}
+
 func (p *pack) add(file string, r *ast.Rule) error {
 	name := r.Head.Ref()[0].Value.String()
 	at := span{file: file, row: r.Location.Row, name: name}
 	if !slices.Contains(sets, name) {
+		if misnamed(r) {
+			return fmt.Errorf("%s contains rules with an id, and nothing decides by it; the sets that decide are %s", name, strings.Join(sets, ", "))
+		}
 		p.spans = append(p.spans, at)
 		return nil
 	}

@@ -80,8 +80,9 @@ func TestNewRefusesWhatIsOutsideTheProfile(t *testing.T) {
 		"a fact that does not exist": {head + "allow contains {\"id\": \"a\"} if input.action.efect == \"read\"\n", "efect"},
 		"a fact of a list element that does not exist": {head +
 			"allow contains {\"id\": \"a\"} if {\n\tsome p in input.action.paths\n\tp.insid == \"yes\"\n}\n", "insid"},
-		"a name that is not defined": {head + "allow contains {\"id\": \"a\"} if reed\n", "reed"},
-		"a syntax error":             {head + "allow contains {", "p.rego"},
+		"a set that nothing decides by": {head + `denies contains {"id": "a", "code": "c", "reason": "r"} if input.phase == "before"`, "denies contains rules with an id"},
+		"a name that is not defined":    {head + "allow contains {\"id\": \"a\"} if reed\n", "reed"},
+		"a syntax error":                {head + "allow contains {", "p.rego"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := New(Config{Files: []File{{Name: "p.rego", Data: []byte(c.src)}}, Params: struct{}{}})
